@@ -1,0 +1,221 @@
+//! The vocabulary of the forward pass: the words every backend speaks, and the shape contract of each.
+//!
+//! Activations are row-major `[rows, features]`. Letters: T tokens, S sequences, H hidden, F feed-forward, N heads,
+//! D = H / N head width, V vocabulary.
+//!
+//! The contract of every word: calls happen in order; effects are visible only through [`Kernels::read`]; `out` is a
+//! different buffer from every input; a row belongs to one sequence from end to end, and no value of one sequence ever
+//! enters another. Each output element is one sum in one fixed order, so that its bits depend neither on the other
+//! rows, nor on threads, nor on the instruction set.
+
+use crate::error::Result;
+use crate::text::batch::PackedBatch;
+
+/// How a tensor's numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes per number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+/// A matrix of a checkpoint as it is stored: row-major, little-endian, at any alignment. A vector has one row.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Rows; for a linear layer the output features.
+    pub rows: usize,
+    /// Columns; for a linear layer the input features.
+    pub cols: usize,
+    /// How the numbers are stored.
+    pub dtype: Dtype,
+    /// `rows * cols * dtype.bytes()` bytes.
+    pub bytes: &'a [u8],
+}
+
+impl Tensor<'_> {
+    /// Widens one row into `out` (`cols` values). Exact for every type.
+    pub fn widen_row(&self, row: usize, out: &mut [f32]) {
+        let stride = self.cols * self.dtype.bytes();
+        widen(self.dtype, &self.bytes[row * stride..(row + 1) * stride], out);
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        widen(self.dtype, self.bytes, &mut out);
+        out
+    }
+}
+
+/// Widens stored numbers to f32, exactly.
+pub fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *o = f32::from_le_bytes(*b);
+            }
+        }
+        Dtype::F16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = widen_f16(u16::from_le_bytes(*b));
+            }
+        }
+        Dtype::Bf16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+            }
+        }
+    }
+}
+
+/// Exponent and fraction shifted into place and rescaled by 2^112, the difference of the two exponent biases
+/// (127 - 15): right for normal numbers, zero and subnormals. Without branches, so that it vectorizes.
+fn widen_f16(half: u16) -> f32 {
+    const RESCALE: f32 = f32::from_bits((127 + 112) << 23);
+    let bits = u32::from(half);
+    let magnitude = (f32::from_bits((bits & 0x7fff) << 13) * RESCALE).to_bits();
+    // Infinity and NaN have all exponent bits set in both formats.
+    let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(magnitude | special | (bits & 0x8000) << 16)
+}
+
+/// The activation functions of the supported checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// x/2 * (1 + erf(x / sqrt 2)).
+    Gelu,
+    /// x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))).
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+    /// x / (1 + exp(-x)).
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+/// What [`Kernels::linear`] does with `x w^T + bias` before it is stored.
+#[derive(Debug)]
+pub enum Then<'a, Buf> {
+    /// Nothing.
+    Store,
+    /// An activation.
+    Activate(Activation),
+    /// Adds a residual of the output's shape.
+    Add(&'a Buf),
+}
+
+/// One linear layer, or one of several that are stacked into a single matrix along their output features.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// [out, in].
+    pub weight: Tensor<'a>,
+    /// [1, out].
+    pub bias: Tensor<'a>,
+    /// Multiplies weight and bias, in f64 before rounding to f32. 1 unless a factor is folded in.
+    pub scale: f64,
+}
+
+/// One backend. Construction words make weights once per load; the others run once per batch.
+pub trait Kernels {
+    /// An activation living wherever this backend lives.
+    type Buf: Send;
+    /// A linear layer after packing or upload.
+    type Linear: Send + Sync;
+    /// An embedding table in the checkpoint's own precision.
+    type Table: Send + Sync;
+    /// Gain, bias and epsilon of a layer norm.
+    type Norm: Send + Sync;
+    /// Key and value projections of a layer of which only the first token is read.
+    type KeyValue: Send + Sync;
+
+    /// Stacks `parts` along their output features into one linear layer.
+    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Self::Linear>;
+    /// Keeps a table of which rows are gathered by id.
+    fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table>;
+    /// Keeps a layer norm: gain [1,H], bias [1,H].
+    fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm>;
+    /// Prepares key and value projections for [`attention_first`](Self::attention_first).
+    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self::KeyValue>;
+
+    /// A buffer of [0,0]; it grows in [`shape`](Self::shape).
+    fn make_buf(&self) -> Self::Buf;
+    /// Gives a buffer a shape; its contents become unspecified. Allocates only beyond the largest shape so far.
+    fn shape(&mut self, buf: &mut Self::Buf, rows: usize, cols: usize) -> Result<()>;
+    /// A buffer holding `values` [rows, cols].
+    fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Self::Buf>;
+    /// Waits for everything so far and copies a buffer into `out`, row after row. The only synchronisation.
+    fn read(&mut self, buf: &Self::Buf, out: &mut [f32]) -> Result<()>;
+
+    /// Called once before the words below: reserves work space for a batch of this layout.
+    fn begin(&mut self, batch: &PackedBatch) -> Result<()>;
+
+    /// out [T,H] = norm(sum of the rows of `word` by id, `position` by position id, and `kind` by segment id).
+    /// Every id is in range: the caller has checked.
+    fn embed(
+        &mut self,
+        batch: &PackedBatch,
+        word: &Self::Table,
+        position: &Self::Table,
+        kind: &Self::Table,
+        norm: &Self::Norm,
+        out: &mut Self::Buf,
+    );
+
+    /// out [rows, out] = then(x [rows, in] w^T + bias).
+    fn linear(&mut self, x: &Self::Buf, w: &Self::Linear, then: Then<'_, Self::Buf>, out: &mut Self::Buf);
+
+    /// out [rows, H] = (x - mean) / sqrt(variance + epsilon) * gain + bias, row by row.
+    fn norm(&mut self, x: &Self::Buf, norm: &Self::Norm, out: &mut Self::Buf);
+
+    /// out [T,H]: per sequence and head, softmax(q k^T) v. `qkv` is [T,3H]: queries already multiplied by 1/sqrt(D),
+    /// keys, values; each [N,D].
+    fn attention(&mut self, batch: &PackedBatch, qkv: &Self::Buf, heads: usize, out: &mut Self::Buf);
+
+    /// out [S,H] = the first row of each sequence of x [T,H].
+    fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);
+
+    /// out [S,H]: attention of one query per sequence over that sequence's rows of x [T,H]. `q` [S,H] holds the queries,
+    /// already multiplied by 1/sqrt(D); keys and values are the projections of `x` by `kv`.
+    fn attention_first(
+        &mut self,
+        batch: &PackedBatch,
+        q: &Self::Buf,
+        x: &Self::Buf,
+        kv: &Self::KeyValue,
+        out: &mut Self::Buf,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_f16_widens_exactly() {
+        for half in 0..=u16::MAX {
+            let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+            let (exponent, fraction) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
+            let wide = widen_f16(half);
+            match exponent {
+                0 => assert_eq!(f64::from(wide), sign * fraction * 2f64.powi(-24)),
+                31 if fraction == 0.0 => assert_eq!(f64::from(wide), sign * f64::INFINITY),
+                31 => assert!(wide.is_nan()),
+                _ => assert_eq!(f64::from(wide), sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the network is: sizes, tensor names, and the order of its words. Names no backend and no intrinsic.
+
+pub mod checkpoint;
+pub mod config;
+pub mod files;
+pub mod forward;
+pub mod spec;

@@ -1,0 +1,177 @@
+//! What a caller can choose: at load and per call.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cancel::CancelToken;
+use crate::ranking::Scored;
+
+/// Which implementation computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The fastest this machine has. The default.
+    #[default]
+    Auto,
+    /// Hand-written SIMD on the host processor.
+    Cpu,
+    /// Naive loops with float64 sums: slow, and the yardstick for the others.
+    Reference,
+}
+
+/// Instruction sets of the CPU backend. All of them compute the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Portable Rust, no intrinsics.
+    Scalar,
+    /// 64-bit Arm, 128-bit vectors.
+    Neon,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, VL, BW and DQ.
+    Avx512,
+}
+
+/// What to do with a pair that is longer than the window. The final separator always survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Truncation {
+    /// Cut the longer side first, as Hugging Face's `longest_first` does.
+    LongestFirst,
+    /// Keep the whole query and cut the document.
+    DocumentOnly,
+    /// Refuse the pair with [`Error::TooLong`](crate::Error::TooLong).
+    Error,
+}
+
+/// How a model is loaded.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// Which implementation computes. Default: [`Backend::Auto`].
+    pub backend: Backend,
+    /// The highest instruction set the CPU backend may use. Default: the best this machine has.
+    pub isa: Option<Isa>,
+    /// Worker threads. Default: one per physical core this process may use.
+    pub threads: Option<usize>,
+    /// Window in tokens, special tokens included; never more than the model's own. Default: the model's own.
+    pub max_tokens: Option<usize>,
+    /// The most bytes that weights and work space together may take. Default: no limit.
+    pub memory_limit: Option<u64>,
+}
+
+/// How one call runs. Build it with the chained setters:
+///
+/// ```
+/// # use crossrank::RerankOptions;
+/// let options = RerankOptions::new().top_k(5).threshold(0.5);
+/// # assert_eq!(options.top_k, Some(5));
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct RerankOptions {
+    /// Return at most this many results. Default: all. Does not apply to `score`.
+    pub top_k: Option<usize>,
+    /// Drop results whose score (not logit) is below this. Default: none. Does not apply to `score`.
+    pub threshold: Option<f64>,
+    /// What to do with pairs longer than the window. Default: `DocumentOnly` in `rerank` where the query alone fits,
+    /// else `LongestFirst`; `LongestFirst` in `score`.
+    pub truncation: Option<Truncation>,
+    /// Window in tokens for this call; never more than the model was loaded with. Default: that.
+    pub max_tokens: Option<usize>,
+    /// Cancels the call from another thread. Default: none.
+    pub cancel: Option<CancelToken>,
+    /// When to stop: pairs not scored by then come back as [`Status::NotScored`](crate::Status::NotScored). Default: never.
+    pub deadline: Option<Instant>,
+    /// Called on the calling thread as each group of pairs ends. Default: none.
+    pub on_progress: Option<ProgressFn>,
+}
+
+/// The type of [`RerankOptions::on_progress`].
+pub type ProgressFn = Arc<dyn Fn(&Progress<'_>) + Send + Sync>;
+
+/// What [`RerankOptions::on_progress`] is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Progress<'a> {
+    /// Pairs finished so far.
+    pub done: usize,
+    /// Pairs of the whole call.
+    pub total: usize,
+    /// The pairs that finished since the last call, in no particular order. `index` counts over the whole call.
+    pub finished: &'a [Scored],
+}
+
+impl RerankOptions {
+    /// All defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`top_k`](Self::top_k).
+    pub fn top_k(mut self, count: usize) -> Self {
+        self.top_k = Some(count);
+        self
+    }
+
+    /// Sets [`threshold`](Self::threshold).
+    pub fn threshold(mut self, score: f64) -> Self {
+        self.threshold = Some(score);
+        self
+    }
+
+    /// Sets [`truncation`](Self::truncation).
+    pub fn truncation(mut self, policy: Truncation) -> Self {
+        self.truncation = Some(policy);
+        self
+    }
+
+    /// Sets [`max_tokens`](Self::max_tokens).
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets [`cancel`](Self::cancel).
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// Sets [`deadline`](Self::deadline) to a point in time.
+    pub fn deadline(mut self, at: Instant) -> Self {
+        self.deadline = Some(at);
+        self
+    }
+
+    /// Sets [`deadline`](Self::deadline) to a time from now.
+    pub fn time_limit(self, limit: Duration) -> Self {
+        // A limit past the end of the clock is no limit.
+        match Instant::now().checked_add(limit) {
+            Some(at) => self.deadline(at),
+            None => self,
+        }
+    }
+
+    /// Sets [`on_progress`](Self::on_progress).
+    pub fn on_progress(mut self, f: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.on_progress = Some(Arc::new(f));
+        self
+    }
+}
+
+impl fmt::Debug for RerankOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RerankOptions")
+            .field("top_k", &self.top_k)
+            .field("threshold", &self.threshold)
+            .field("truncation", &self.truncation)
+            .field("max_tokens", &self.max_tokens)
+            .field("cancel", &self.cancel)
+            .field("deadline", &self.deadline)
+            .field("on_progress", &self.on_progress.is_some())
+            .finish()
+    }
+}

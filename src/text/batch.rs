@@ -1,0 +1,113 @@
+//! Pairs of token ids, concatenated without padding.
+
+use std::ops::Range;
+
+use crate::ranking::Cut;
+
+/// One query and one document as the model reads them, special tokens included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Segment ids, as many as `ids`.
+    pub types: Vec<u32>,
+    /// What was cut to fit the window.
+    pub cut: Cut,
+}
+
+/// Whole sequences one after the other: T tokens of S sequences. Sequence `s` owns the rows `starts[s]..starts[s + 1]`
+/// of every activation, from end to end, so no kernel ever sees padding or a mask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedBatch {
+    /// Token ids, T.
+    pub ids: Vec<u32>,
+    /// Segment ids, T.
+    pub types: Vec<u32>,
+    /// Position ids, T: each sequence counts from the model's first position.
+    pub positions: Vec<u32>,
+    /// First row of each sequence and, last, T: S + 1 values.
+    pub starts: Vec<usize>,
+}
+
+impl PackedBatch {
+    /// Concatenates pairs; `first_position` is the position id of each sequence's first token.
+    pub fn new<'a>(pairs: impl IntoIterator<Item = &'a Pair>, first_position: u32) -> Self {
+        let mut batch = Self { starts: vec![0], ..Self::default() };
+        for pair in pairs {
+            batch.ids.extend_from_slice(&pair.ids);
+            batch.types.extend_from_slice(&pair.types);
+            batch.positions.extend((first_position..).take(pair.ids.len()));
+            batch.starts.push(batch.ids.len());
+        }
+        batch
+    }
+
+    /// T.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// S.
+    pub fn sequences(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The rows of each sequence.
+    pub fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        self.starts.windows(2).map(|w| w[0]..w[1])
+    }
+
+    /// Tokens of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.rows().map(|r| r.len()).max().unwrap_or(0)
+    }
+}
+
+/// Splits pairs of the given lengths into groups of at most `budget` tokens (a longer pair stands alone), longest
+/// pairs first, so that the last groups to finish are the short ones and threads end together.
+pub fn group(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(lengths[i]), i));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for i in order {
+        match groups.last_mut() {
+            Some(last) if lengths[i] <= room => {
+                last.push(i);
+                room -= lengths[i];
+            }
+            _ => {
+                groups.push(vec![i]);
+                room = budget.saturating_sub(lengths[i]);
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_restart_with_every_sequence() {
+        let pair = |n: usize| Pair { ids: vec![7; n], types: vec![0; n], cut: Cut::default() };
+        let batch = PackedBatch::new([&pair(3), &pair(1), &pair(2)], 2);
+        assert_eq!(batch.positions, [2, 3, 4, 2, 2, 3]);
+        assert_eq!(batch.starts, [0, 3, 4, 6]);
+        assert_eq!(batch.longest(), 3);
+    }
+
+    #[test]
+    fn every_pair_lands_in_exactly_one_group_within_the_budget() {
+        let lengths = [5, 300, 20, 20, 90, 1, 255, 256, 257];
+        let groups = group(&lengths, 256);
+        let mut seen: Vec<usize> = groups.concat();
+        seen.sort();
+        assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+        for g in &groups {
+            let tokens: usize = g.iter().map(|&i| lengths[i]).sum();
+            assert!(tokens <= 256 || g.len() == 1, "{g:?} holds {tokens}");
+        }
+    }
+}

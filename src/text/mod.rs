@@ -1,0 +1,5 @@
+//! Strings to integers. Knows nothing of tensors.
+
+pub mod batch;
+pub mod tokenizer;
+pub mod truncation;
