@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+// The hidden modules are public for tests, benches and the curious; no stability is promised there.
 mod cancel;
 mod error;
-mod kernels;
-mod model;
+#[doc(hidden)]
+pub mod kernels;
+#[doc(hidden)]
+pub mod model;
 mod options;
 mod ranking;
-mod reference;
+#[doc(hidden)]
+pub mod reference;
 mod reranker;
-mod text;
+#[doc(hidden)]
+pub mod text;
 
 pub use cancel::CancelToken;
 pub use error::{Error, Result};
@@ -16,9 +21,3 @@ pub use model::files::{ModelFiles, WeightFile};
 pub use options::{Backend, Isa, LoadOptions, Progress, ProgressFn, RerankOptions, Truncation};
 pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
 pub use reranker::{Builder, Document, Item, ModelInfo, Reranker};
-
-/// The layers below [`Reranker`], for tests, benches and the curious. No stability is promised here.
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::{kernels, model, reference, text};
-}
