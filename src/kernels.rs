@@ -8,6 +8,8 @@
 //! enters another. Each output element is one sum in one fixed order, so that its bits depend neither on the other
 //! rows, nor on threads, nor on the instruction set.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::text::batch::PackedBatch;
 
@@ -45,7 +47,20 @@ pub struct Tensor<'a> {
     pub bytes: &'a [u8],
 }
 
-impl Tensor<'_> {
+impl<'a> Tensor<'a> {
+    /// Some of the rows.
+    pub fn rows(&self, rows: Range<usize>) -> Tensor<'a> {
+        let stride = self.cols * self.dtype.bytes();
+        Tensor { rows: rows.len(), bytes: &self.bytes[rows.start * stride..rows.end * stride], ..*self }
+    }
+
+    /// Some of the values of a vector.
+    pub fn slice(&self, cols: Range<usize>) -> Tensor<'a> {
+        assert_eq!(self.rows, 1, "only a vector can be sliced");
+        let width = self.dtype.bytes();
+        Tensor { cols: cols.len(), bytes: &self.bytes[cols.start * width..cols.end * width], ..*self }
+    }
+
     /// Widens one row into `out` (`cols` values). Exact for every type.
     pub fn widen_row(&self, row: usize, out: &mut [f32]) {
         let stride = self.cols * self.dtype.bytes();
@@ -161,7 +176,7 @@ pub trait Kernels {
     fn read(&mut self, buf: &Self::Buf, out: &mut [f32]) -> Result<()>;
 
     /// Called once before the words below: reserves work space for a batch of this layout.
-    fn begin(&mut self, batch: &PackedBatch) -> Result<()>;
+    fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()>;
 
     /// out [T,H] = norm(sum of the rows of `word` by id, `position` by position id, and `kind` by segment id).
     /// Every id is in range: the caller has checked.

@@ -2,6 +2,8 @@
 
 // The hidden modules are public for tests, benches and the curious; no stability is promised there.
 mod cancel;
+#[doc(hidden)]
+pub mod cpu;
 mod error;
 #[doc(hidden)]
 pub mod kernels;

@@ -17,6 +17,11 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// (rows, columns).
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
     fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.cols..(row + 1) * self.cols]
     }
@@ -177,7 +182,7 @@ impl Kernels for Reference {
         Ok(())
     }
 
-    fn begin(&mut self, _batch: &PackedBatch) -> Result<()> {
+    fn begin(&mut self, _batch: &PackedBatch, _hidden: usize, _heads: usize) -> Result<()> {
         Ok(())
     }
 

@@ -101,7 +101,7 @@ pub fn forward<K: Kernels>(
     logits: &mut [f32],
 ) -> Result<()> {
     let (tokens, sequences, hidden) = (batch.tokens(), batch.sequences(), spec.hidden);
-    k.begin(batch)?;
+    k.begin(batch, hidden, spec.heads)?;
     k.shape(&mut a.x, tokens, hidden)?;
     k.shape(&mut a.y, tokens, hidden)?;
     k.shape(&mut a.qkv, tokens, 3 * hidden)?;

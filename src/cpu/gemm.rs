@@ -1,0 +1,139 @@
+//! out = then(x w^T + bias): the loop nest around the microkernel.
+
+use std::ops::Range;
+
+use super::activation::activate;
+use super::pack::Packed;
+use super::simd::{ByRows, DEPTH, LANES, MatMut, Op, ROW_STRIDE, Simd, multiply};
+use crate::kernels::Activation;
+
+/// What happens to a tile while it is still in L1.
+#[derive(Clone, Copy)]
+pub enum Epilogue<'a> {
+    /// Adds the bias.
+    Bias,
+    /// Adds the bias, then an activation.
+    Activate(Activation),
+    /// Adds the bias and a residual [rows, outputs].
+    Add(&'a [f32]),
+}
+
+/// Some panels of a linear layer.
+pub struct Linear<'a, S> {
+    /// The input [rows, inputs], `x_stride` floats from row to row.
+    pub x: &'a [f32],
+    /// At least the layer's inputs.
+    pub x_stride: usize,
+    /// The weights.
+    pub w: &'a Packed<S>,
+    /// What follows the sum.
+    pub then: Epilogue<'a>,
+    /// The panels to compute.
+    pub panels: Range<usize>,
+    /// The output columns of those panels.
+    pub out: MatMut<'a>,
+    /// Work space of [`scratch`] floats.
+    pub scratch: &'a mut [f32],
+}
+
+/// Work space that [`Linear`] needs for that many rows, in floats.
+pub fn scratch(rows: usize) -> usize {
+    rows * ROW_STRIDE
+}
+
+/// Cuts `count` into the fewest parts of at most `most`, as even as can be. Even parts keep every microkernel call wide
+/// enough to hide the latency of its fused multiply-adds, which a leftover of one or two rows would not be.
+pub fn even(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = count.div_ceil(most);
+    (0..parts).map(move |i| count * i / parts..count * (i + 1) / parts)
+}
+
+impl<W: Simd> Op for Linear<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (rows, inputs) = (self.out.rows(), self.w.inputs());
+        debug_assert_eq!(S::ISA, W::ISA);
+        for steps in even(inputs, DEPTH) {
+            for row in 0..rows {
+                let from = &self.x[row * self.x_stride..][steps.clone()];
+                self.scratch[row * ROW_STRIDE..][..from.len()].copy_from_slice(from);
+            }
+            for (column, panel) in self.panels.clone().enumerate() {
+                let width = Packed::<W>::WIDTH;
+                let columns = column * width..((column + 1) * width).min(self.out.cols());
+                for tile in even(rows, S::MR) {
+                    let mut out = self.out.block(tile.clone(), columns.clone());
+                    let a = &self.scratch[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
+                    let b = self.w.panel(panel, steps.start);
+                    let c = out.block(0..tile.len(), 0..columns.len());
+                    multiply::<S, ByRows>(s, steps.len(), a, b, width, c, steps.start > 0);
+                    if steps.end == inputs {
+                        let at = tile.start * self.w.outputs() + panel * width;
+                        epilogue(s, self.then, self.w.bias(panel), at, self.w.outputs(), out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Applies `then` to one tile; `at` and `stride` say where it lies in a residual.
+#[inline(always)]
+fn epilogue<S: Simd>(s: S, then: Epilogue<'_>, bias: &[f32], at: usize, stride: usize, mut out: MatMut<'_>) {
+    for r in 0..out.rows() {
+        let row = out.row(r);
+        for (v, bias) in (0..row.len()).step_by(LANES).zip(bias.as_chunks::<LANES>().0) {
+            let count = LANES.min(row.len() - v);
+            let part = &mut row[v..v + count];
+            let y = s.add(load(s, part), s.load(bias));
+            let y = match then {
+                Epilogue::Bias => y,
+                Epilogue::Activate(f) => activate(s, f, y),
+                Epilogue::Add(residual) => s.add(y, load(s, &residual[at + r * stride + v..][..count])),
+            };
+            store(s, y, part);
+        }
+    }
+}
+
+/// At most one vector from memory.
+#[inline(always)]
+pub fn load<S: Simd>(s: S, from: &[f32]) -> S::V {
+    match from.first_chunk() {
+        Some(lanes) => s.load(lanes),
+        None => s.load_part(from),
+    }
+}
+
+/// At most one vector to memory.
+#[inline(always)]
+pub fn store<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
+    match to.first_chunk_mut() {
+        Some(lanes) => s.store(v, lanes),
+        None => s.store_part(v, to),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::even;
+
+    #[test]
+    fn parts_are_even_and_cover_everything() {
+        for count in 0..60 {
+            let parts: Vec<_> = even(count, 14).collect();
+            let mut at = 0;
+            for part in &parts {
+                assert_eq!(part.start, at);
+                at = part.end;
+            }
+            assert_eq!(at, count);
+            let sizes: Vec<_> = parts.iter().map(|p| p.len()).collect();
+            if let (Some(min), Some(max)) = (sizes.iter().min(), sizes.iter().max()) {
+                assert!(*max <= 14 && max - min <= 1, "{sizes:?}");
+            }
+        }
+    }
+}

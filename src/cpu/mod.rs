@@ -1,0 +1,265 @@
+//! [`Kernels`] for the host processor: packed weights, fused attention, and one register tile for every product.
+
+pub mod activation;
+pub mod attention;
+pub mod embed;
+pub mod first;
+pub mod gemm;
+pub mod isa;
+pub mod norm;
+pub mod pack;
+pub mod simd;
+pub mod threads;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use crate::error::Result;
+use crate::kernels::{Kernels, Part, Tensor, Then};
+use crate::text::batch::PackedBatch;
+use embed::{Embed, Table};
+use first::{KeyValue, Mix};
+use gemm::{Epilogue, Linear};
+use norm::{Norm, NormRows};
+use pack::{Packed, grow};
+use simd::{MatMut, Simd};
+use threads::Pool;
+
+/// Most threads that share one product. More would wait for each other longer than they compute.
+const MOST_SHARES: usize = 16;
+
+/// The CPU backend with one instruction set, and the work space of one run.
+pub struct Cpu<S> {
+    simd: S,
+    /// Where columns and heads are shared out; `None` computes on the calling thread alone.
+    team: Option<Arc<Pool>>,
+    /// Work space of each thread of the team.
+    scratch: Vec<Mutex<Vec<f32>>>,
+    /// Queries projected back and mixed rows of `attention_first`, each [S,N,H].
+    back: Buf,
+    mixed: Buf,
+}
+
+/// A row-major matrix; grows, never shrinks.
+#[derive(Default)]
+pub struct Buf {
+    values: Vec<f32>,
+    rows: usize,
+    cols: usize,
+}
+
+impl Buf {
+    fn get(&self) -> &[f32] {
+        &self.values[..self.rows * self.cols]
+    }
+
+    fn get_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.rows * self.cols]
+    }
+
+    fn mat(&mut self) -> MatMut<'_> {
+        let (rows, cols) = (self.rows, self.cols);
+        MatMut::new(self.get_mut(), rows, cols)
+    }
+
+    fn shape(&mut self, rows: usize, cols: usize) -> Result<()> {
+        grow(&mut self.values, rows * cols)?;
+        (self.rows, self.cols) = (rows, cols);
+        Ok(())
+    }
+}
+
+impl<S: Simd> Cpu<S> {
+    /// A backend that computes on the calling thread.
+    pub fn new(simd: S) -> Self {
+        Self {
+            simd,
+            team: None,
+            scratch: vec![Mutex::default()],
+            back: Buf::default(),
+            mixed: Buf::default(),
+        }
+    }
+
+    /// Shares each product out over the pool's threads, or stops doing so. No bit of a result depends on it.
+    pub fn set_team(&mut self, team: Option<Arc<Pool>>) {
+        let shares = team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES));
+        self.scratch.resize_with(shares.max(self.scratch.len()), Mutex::default);
+        self.team = team;
+    }
+
+    /// Makes every thread's work space at least `floats` long.
+    fn reserve(&mut self, floats: usize) -> Result<()> {
+        self.scratch.iter_mut().try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats))
+    }
+
+    /// Calls `work(pieces, columns of out, scratch)` for all of `0..pieces`, each piece being `width` columns of `out`.
+    fn share(
+        &self,
+        pieces: usize,
+        width: usize,
+        mut out: MatMut<'_>,
+        work: impl Fn(Range<usize>, MatMut<'_>, &mut [f32]) + Sync,
+    ) {
+        let shares = self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES)).min(pieces);
+        let run = |share: usize, range: Range<usize>, out: MatMut<'_>| {
+            let mut scratch = self.scratch[share].lock().unwrap_or_else(|e| e.into_inner());
+            work(range, out, &mut scratch);
+        };
+        let Some(pool) = self.team.as_ref().filter(|_| shares > 1) else {
+            let all = out.block(0..out.rows(), 0..out.cols());
+            return run(0, 0..pieces, all);
+        };
+        let cut = |share: usize| pieces * share / shares;
+        let mut parts: [Mutex<Option<MatMut<'_>>>; MOST_SHARES] = Default::default();
+        for share in 0..shares {
+            let columns = ((cut(share + 1) - cut(share)) * width).min(out.cols());
+            let (left, right) = out.split_columns(columns);
+            *parts[share].get_mut().unwrap_or_else(|e| e.into_inner()) = Some(left);
+            out = right;
+        }
+        let task = |share: usize| {
+            let part = parts[share].lock().unwrap_or_else(|e| e.into_inner()).take();
+            if let Some(part) = part {
+                run(share, cut(share)..cut(share + 1), part);
+            }
+        };
+        // A panic in a kernel goes on in the thread that asked for it, which is itself a task of the pool.
+        if let Err(error) = pool.run(shares, &task, || ()) {
+            std::panic::resume_unwind(Box::new(error.to_string()));
+        }
+    }
+
+    /// out [rows, outputs] = then(x w^T + bias) where x has its own stride.
+    fn product(&self, x: &[f32], x_stride: usize, w: &Packed<S>, then: Epilogue<'_>, out: MatMut<'_>) {
+        self.share(w.panels(), Packed::<S>::WIDTH, out, |panels, out, scratch| {
+            self.simd.run(Linear { x, x_stride, w, then, panels, out, scratch });
+        });
+    }
+}
+
+impl<S: Simd> Kernels for Cpu<S> {
+    type Buf = Buf;
+    type Linear = Packed<S>;
+    type Table = Table;
+    type Norm = Norm;
+    type KeyValue = KeyValue<S>;
+
+    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Packed<S>> {
+        Packed::new(parts)
+    }
+
+    fn make_table(&self, table: Tensor<'_>) -> Result<Table> {
+        Table::new(table)
+    }
+
+    fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
+        Ok(Norm { gain: gain.values(), bias: bias.values(), epsilon })
+    }
+
+    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue<S>> {
+        KeyValue::new(key, value, heads)
+    }
+
+    fn make_buf(&self) -> Buf {
+        Buf::default()
+    }
+
+    fn shape(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
+        buf.shape(rows, cols)
+    }
+
+    fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Buf> {
+        let mut buf = Buf::default();
+        buf.shape(rows, cols)?;
+        buf.get_mut().copy_from_slice(values);
+        Ok(buf)
+    }
+
+    fn read(&mut self, buf: &Buf, out: &mut [f32]) -> Result<()> {
+        out.copy_from_slice(buf.get());
+        Ok(())
+    }
+
+    fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
+        let longest = batch.longest();
+        let floats = gemm::scratch(batch.tokens())
+            .max(attention::scratch(longest, hidden / heads))
+            .max(first::scratch(longest, hidden))
+            .max(hidden);
+        self.reserve(floats)?;
+        self.back.shape(batch.sequences(), heads * hidden)?;
+        self.mixed.shape(batch.sequences(), heads * hidden)
+    }
+
+    fn embed(
+        &mut self,
+        batch: &PackedBatch,
+        word: &Table,
+        position: &Table,
+        kind: &Table,
+        norm: &Norm,
+        out: &mut Buf,
+    ) {
+        let mut scratch = self.scratch[0].lock().unwrap_or_else(|e| e.into_inner());
+        let scratch = &mut scratch[..out.cols];
+        self.simd.run(Embed { batch, word, position, kind, norm, out: out.get_mut(), scratch });
+    }
+
+    fn linear(&mut self, x: &Buf, w: &Packed<S>, then: Then<'_, Buf>, out: &mut Buf) {
+        let then = match then {
+            Then::Store => Epilogue::Bias,
+            Then::Activate(f) => Epilogue::Activate(f),
+            Then::Add(residual) => Epilogue::Add(residual.get()),
+        };
+        self.product(x.get(), x.cols, w, then, out.mat());
+    }
+
+    fn norm(&mut self, x: &Buf, norm: &Norm, out: &mut Buf) {
+        self.simd.run(NormRows { x: x.get(), norm, out: out.get_mut() });
+    }
+
+    fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
+        let hidden = out.cols;
+        let width = hidden / heads;
+        for rows in batch.rows() {
+            let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
+            let mut whole = out.mat();
+            let out = whole.block(rows, 0..hidden);
+            self.share(heads, width, out, |heads, out, scratch| {
+                self.simd.run(attention::Attention { qkv, hidden, width, heads, out, scratch });
+            });
+        }
+    }
+
+    fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
+        let cols = x.cols;
+        for (rows, to) in batch.rows().zip(out.get_mut().chunks_exact_mut(cols)) {
+            to.copy_from_slice(&x.get()[rows.start * cols..][..cols]);
+        }
+    }
+
+    fn attention_first(&mut self, batch: &PackedBatch, q: &Buf, x: &Buf, kv: &KeyValue<S>, out: &mut Buf) {
+        let (hidden, heads) = (out.cols, kv.keys.len());
+        let (width, stride) = (hidden / heads, heads * hidden);
+        let (mut back, mut mixed) = (std::mem::take(&mut self.back), std::mem::take(&mut self.mixed));
+        for (head, key) in kv.keys.iter().enumerate() {
+            let mut back = back.mat();
+            let columns = back.block(0..batch.sequences(), head * hidden..(head + 1) * hidden);
+            self.product(&q.get()[head * width..], hidden, key, Epilogue::Bias, columns);
+        }
+        for (sequence, rows) in batch.rows().enumerate() {
+            let x = &x.get()[rows.start * hidden..rows.end * hidden];
+            let back = &back.get()[sequence * stride..][..stride];
+            let mut scratch = self.scratch[0].lock().unwrap_or_else(|e| e.into_inner());
+            let out = &mut mixed.get_mut()[sequence * stride..][..stride];
+            self.simd.run(Mix { x, back, hidden, out, scratch: &mut scratch });
+        }
+        for (head, value) in kv.values.iter().enumerate() {
+            let mut out = out.mat();
+            let columns = out.block(0..batch.sequences(), head * width..(head + 1) * width);
+            self.product(&mixed.get()[head * hidden..], stride, value, Epilogue::Bias, columns);
+        }
+        (self.back, self.mixed) = (back, mixed);
+    }
+}

@@ -1,0 +1,77 @@
+//! x86-64 with AVX2 and FMA: two registers hold the lanes.
+
+use core::arch::x86_64::*;
+
+use super::{LANES, Op, Simd, lane_ops};
+use crate::options::Isa;
+
+/// Proof of AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The token, where this processor has the instructions.
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// Lanes 0-7 and 8-15.
+#[derive(Clone, Copy)]
+pub struct Pair(__m256, __m256);
+
+impl Simd for Avx2 {
+    const ISA: Isa = Isa::Avx2;
+    // 6 x 16: 12 accumulators, 2 loads and 1 broadcast take 15 of 16 registers.
+    const MR: usize = 6;
+    const NV: usize = 1;
+    type V = Pair;
+
+    fn run<O: Op>(self, op: O) -> O::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn inside<O: Op>(token: Avx2, op: O) -> O::Output {
+            op.run(token)
+        }
+        // SAFETY: `self` proves that this processor has the instructions.
+        unsafe { inside(self, op) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        // SAFETY: `self` proves that this processor has the instructions.
+        let v = unsafe { _mm256_set1_ps(x) };
+        Pair(v, v)
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Pair {
+        // SAFETY: `self` proves the instructions; the reference covers sixteen readable floats.
+        unsafe { Pair(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: Pair, to: &mut [f32; LANES]) {
+        // SAFETY: `self` proves the instructions; the reference covers sixteen writable floats.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), v.0);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), v.1);
+        }
+    }
+
+    lane_ops! { Pair:
+        add(a, b) = Pair(_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1));
+        sub(a, b) = Pair(_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1));
+        mul(a, b) = Pair(_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1));
+        div(a, b) = Pair(_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1));
+        fma(a, b, c) = Pair(_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1));
+        max(a, b) = Pair(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1));
+        min(a, b) = Pair(_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1));
+        shift_to_exponent(v) = Pair(shift(v.0), shift(v.1));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn shift(v: __m256) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(v)))
+}

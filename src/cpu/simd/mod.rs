@@ -1,0 +1,136 @@
+//! Sixteen f32 lanes on every instruction set. The only place with intrinsics.
+//!
+//! Every instruction set offers the same vector of [`LANES`] lanes: one register on AVX-512, two on AVX2, four on NEON,
+//! an array in plain Rust. Kernels are written once over [`Simd`]. Every operation is an IEEE operation lane by lane, a
+//! fused multiply-add is one rounding everywhere, and sums over lanes go through one fixed tree: so every instruction
+//! set computes the same bits.
+//!
+//! A token that implements [`Simd`] exists only where detection found its instructions: that is what makes the
+//! intrinsics sound.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod float_mode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+mod tile;
+mod view;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use float_mode::set_default_float_mode;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+pub use scalar::Scalar;
+pub use tile::{ByColumns, ByRows, DEPTH, ROW_STRIDE, SCORE_STRIDE, multiply};
+pub use view::MatMut;
+
+use crate::options::Isa;
+
+/// Lanes of every vector. Part of the contract: row sums run over sixteen partial sums.
+pub const LANES: usize = 16;
+
+/// A kernel body, generic over the instruction set. Implementations of `run` are `#[inline(always)]`.
+pub trait Op {
+    /// What the kernel returns.
+    type Output;
+    /// The body.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// A proof that this processor has an instruction set, and its lane operations.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// The name of the instruction set.
+    const ISA: Isa;
+    /// Rows of the GEMM register tile.
+    const MR: usize;
+    /// Vectors across the GEMM register tile: a weight panel is `NV * LANES` wide.
+    const NV: usize;
+    /// Sixteen lanes.
+    type V: Copy;
+
+    /// Runs a kernel compiled for this instruction set.
+    fn run<O: Op>(self, op: O) -> O::Output;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// Lanes from memory.
+    fn load(self, from: &[f32; LANES]) -> Self::V;
+    /// Lanes to memory.
+    fn store(self, v: Self::V, to: &mut [f32; LANES]);
+    /// a + b
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a - b
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a * b
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c with one rounding.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a > b ? a : b`: a NaN in `b` comes through, a NaN in `a` does not.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a < b ? a : b`: a NaN in `b` comes through, a NaN in `a` does not.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The bits of every lane shifted left by 23: moves an integer into the exponent.
+    fn shift_to_exponent(self, v: Self::V) -> Self::V;
+
+    /// The first `from.len()` lanes from memory, zero in the others.
+    #[inline(always)]
+    fn load_part(self, from: &[f32]) -> Self::V {
+        let mut lanes = [0.0; LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    /// The first `to.len()` lanes to memory.
+    #[inline(always)]
+    fn store_part(self, v: Self::V, to: &mut [f32]) {
+        let count = to.len();
+        to.copy_from_slice(&self.lanes(v)[..count]);
+    }
+
+    /// The lanes as an array.
+    #[inline(always)]
+    fn lanes(self, v: Self::V) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        self.store(v, &mut lanes);
+        lanes
+    }
+
+    /// Sum of the lanes: halves are folded onto each other, 16 -> 8 -> 4 -> 2 -> 1.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut lanes = self.lanes(v);
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+}
+
+/// Implements lane operations with one intrinsic each. The `unsafe` is discharged here once: intrinsics are unsafe only
+/// because the processor might lack them, and `$token` exists only where it does not.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! lane_ops {
+    ($vector:ty: $($name:ident($($arg:ident),+) = $body:expr;)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($arg: $vector),+) -> $vector {
+                // SAFETY: `self` proves that this processor has the instructions.
+                unsafe { $body }
+            }
+        )+
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use lane_ops;

@@ -1,0 +1,101 @@
+//! 64-bit Arm: four registers hold the lanes. Every 64-bit Arm processor has NEON, so the token needs no detection.
+
+use core::arch::aarch64::*;
+
+use super::{LANES, Op, Simd, lane_ops};
+use crate::options::Isa;
+
+/// Proof of NEON.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon(());
+
+impl Neon {
+    /// The token.
+    pub fn detect() -> Option<Self> {
+        Some(Self(()))
+    }
+}
+
+/// Lanes 0-3, 4-7, 8-11 and 12-15.
+#[derive(Clone, Copy)]
+pub struct Quad([float32x4_t; 4]);
+
+/// `f` applied register by register.
+macro_rules! each {
+    ($f:ident($($v:ident),+)) => {
+        Quad([$f($($v.0[0]),+), $f($($v.0[1]),+), $f($($v.0[2]),+), $f($($v.0[3]),+)])
+    };
+}
+
+impl Simd for Neon {
+    const ISA: Isa = Isa::Neon;
+    // 6 x 16: 24 accumulators, 4 loads and 1 broadcast take 29 of 32 registers.
+    const MR: usize = 6;
+    const NV: usize = 1;
+    type V = Quad;
+
+    fn run<O: Op>(self, op: O) -> O::Output {
+        #[target_feature(enable = "neon")]
+        fn inside<O: Op>(token: Neon, op: O) -> O::Output {
+            op.run(token)
+        }
+        // SAFETY: `self` proves that this processor has the instructions.
+        unsafe { inside(self, op) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Quad {
+        // SAFETY: `self` proves that this processor has the instructions.
+        Quad([unsafe { vdupq_n_f32(x) }; 4])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Quad {
+        let p = from.as_ptr();
+        // SAFETY: `self` proves the instructions; the reference covers sixteen readable floats.
+        unsafe { Quad([vld1q_f32(p), vld1q_f32(p.add(4)), vld1q_f32(p.add(8)), vld1q_f32(p.add(12))]) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: Quad, to: &mut [f32; LANES]) {
+        let p = to.as_mut_ptr();
+        // SAFETY: `self` proves the instructions; the reference covers sixteen writable floats.
+        unsafe {
+            vst1q_f32(p, v.0[0]);
+            vst1q_f32(p.add(4), v.0[1]);
+            vst1q_f32(p.add(8), v.0[2]);
+            vst1q_f32(p.add(12), v.0[3]);
+        }
+    }
+
+    lane_ops! { Quad:
+        add(a, b) = each!(vaddq_f32(a, b));
+        sub(a, b) = each!(vsubq_f32(a, b));
+        mul(a, b) = each!(vmulq_f32(a, b));
+        div(a, b) = each!(vdivq_f32(a, b));
+        fma(a, b, c) = each!(vfmaq_f32(c, a, b));
+        max(a, b) = each!(greater(a, b));
+        min(a, b) = each!(less(a, b));
+        shift_to_exponent(v) = each!(shift(v));
+    }
+}
+
+/// `a > b ? a : b`: NEON's own maximum treats NaN otherwise.
+#[inline]
+#[target_feature(enable = "neon")]
+fn greater(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcgtq_f32(a, b), a, b)
+}
+
+/// `a < b ? a : b`: NEON's own minimum treats NaN otherwise.
+#[inline]
+#[target_feature(enable = "neon")]
+fn less(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcltq_f32(a, b), a, b)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn shift(v: float32x4_t) -> float32x4_t {
+    vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(v)))
+}

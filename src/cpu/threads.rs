@@ -1,0 +1,315 @@
+//! Our own small pool: threads with their own stack and floating-point mode that sleep when there is nothing to do.
+//!
+//! One primitive: [`Pool::run`] calls a task for every index below a count and returns when all are done. It may be
+//! called from many threads at once, and from inside a task. The calling thread only waits, unless it is a worker.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::simd::set_default_float_mode;
+use crate::error::{Error, Result};
+
+/// How long a thread looks for work, or for the end of its work, before it sleeps: a few times what waking it costs.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Stack of a worker in bytes: the default of Rust's threads, whatever the host or the system would choose.
+const STACK: usize = 2 << 20;
+
+/// A fixed number of worker threads, joined when dropped.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// What workers and callers share.
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Jobs with indices to hand out, so that a spinning worker need not take the lock.
+    open: AtomicUsize,
+    /// Workers wait here for jobs.
+    work: Condvar,
+    /// Callers wait here for the end of their jobs.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<JobPtr>,
+    sleeping: usize,
+    closed: bool,
+}
+
+/// One call of `run`, on the caller's stack.
+struct Job<'a> {
+    task: &'a (dyn Fn(usize) + Sync),
+    count: usize,
+    /// Guarded by the queue's lock.
+    next: Cell<usize>,
+    unfinished: AtomicUsize,
+    /// The first panic of a task.
+    panic: Mutex<Option<String>>,
+}
+
+/// A job in the queue.
+///
+/// It is dereferenced only (1) under the queue's lock while it is in the queue, and (2) by a worker between taking an
+/// index and counting it as finished. `run` returns only when every index is finished, and the job leaves the queue when
+/// its last index is taken; so the job outlives every use.
+#[derive(Clone, Copy)]
+struct JobPtr(*const Job<'static>);
+
+// SAFETY: a Job is shared between threads as the type's comment says; its only unsynchronised field, `next`, is used under
+// the queue's lock alone.
+unsafe impl Send for JobPtr {}
+
+thread_local! {
+    /// The pool whose worker this thread is.
+    static WORKER_OF: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
+}
+
+impl Pool {
+    /// Starts `threads` workers, or as many as the system allows; with none, `run` computes on the calling thread.
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            open: AtomicUsize::new(0),
+            work: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let workers = (0..threads)
+            .map_while(|index| {
+                let shared = Arc::clone(&shared);
+                let name = format!("crossrank-{index}");
+                Builder::new().name(name).stack_size(STACK).spawn(move || shared.work_until_closed()).ok()
+            })
+            .collect();
+        Self { shared, workers }
+    }
+
+    /// Workers that run.
+    pub fn threads(&self) -> usize {
+        self.workers.len().max(1)
+    }
+
+    /// Calls `task(0)` to `task(count - 1)`, each once, in any order and on any worker. `watch` is called on the calling
+    /// thread, now and then while it waits and once at the end. A panic in a task becomes an error; the others still run.
+    pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync), mut watch: impl FnMut()) -> Result<()> {
+        let job = Job {
+            task,
+            count,
+            next: Cell::new(0),
+            unfinished: AtomicUsize::new(count),
+            panic: Mutex::new(None),
+        };
+        let helps = self.workers.is_empty() || WORKER_OF.get() == Arc::as_ptr(&self.shared);
+        let pointer = JobPtr((&raw const job).cast());
+        if count > 0 {
+            let mut queue = self.shared.lock();
+            queue.jobs.push_back(pointer);
+            self.shared.open.fetch_add(1, Ordering::Release);
+            let wanted = count.min(queue.sleeping);
+            drop(queue);
+            (0..wanted).for_each(|_| self.shared.work.notify_one());
+        }
+        // A panic in `watch` must not unwind past a job that workers still use.
+        let watched = catch_unwind(AssertUnwindSafe(|| {
+            if helps {
+                while let Some(index) = self.shared.take(pointer) {
+                    job.call(index);
+                    job.unfinished.fetch_sub(1, Ordering::AcqRel);
+                    watch();
+                }
+            }
+            self.shared.wait(&job, &mut watch);
+            watch();
+        }));
+        if watched.is_err() && helps {
+            while let Some(index) = self.shared.take(pointer) {
+                job.call(index);
+                job.unfinished.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        self.shared.wait(&job, &mut || ());
+        let panic = job.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (panic, watched) {
+            (Some(message), _) => Err(Error::Internal { message }),
+            (None, Err(payload)) => Err(Error::Internal { message: describe(&*payload) }),
+            (None, Ok(())) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker's tasks are wrapped in catch_unwind: it ends without a panic.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Nothing panics while it holds the lock, so a poisoned queue is still whole.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work_until_closed(&self) {
+        set_default_float_mode();
+        WORKER_OF.set(self);
+        while let Some((pointer, index)) = self.next() {
+            // SAFETY: `index` was taken and is not finished yet, see JobPtr.
+            let job = unsafe { &*pointer.0 };
+            job.call(index);
+            // From here on the job may be gone.
+            job.unfinished.fetch_sub(1, Ordering::AcqRel);
+            // The lock orders this against a caller between its check and its sleep.
+            drop(self.lock());
+            self.done.notify_all();
+        }
+    }
+
+    /// The next index of the oldest job; spins, then sleeps. `None` when the pool closes.
+    fn next(&self) -> Option<(JobPtr, usize)> {
+        loop {
+            let start = Instant::now();
+            while self.open.load(Ordering::Acquire) == 0 && start.elapsed() < SPIN {
+                std::hint::spin_loop();
+            }
+            let mut queue = self.lock();
+            loop {
+                if let Some(pointer) = queue.jobs.front().copied() {
+                    let index = self.take_locked(&mut queue, pointer);
+                    return index.map(|index| (pointer, index));
+                }
+                if queue.closed {
+                    return None;
+                }
+                queue.sleeping += 1;
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.sleeping -= 1;
+            }
+        }
+    }
+
+    /// An index of one job of the calling thread.
+    fn take(&self, pointer: JobPtr) -> Option<usize> {
+        self.take_locked(&mut self.lock(), pointer)
+    }
+
+    fn take_locked(&self, queue: &mut Queue, pointer: JobPtr) -> Option<usize> {
+        let position = queue.jobs.iter().position(|job| std::ptr::eq(job.0, pointer.0))?;
+        // SAFETY: the job is in the queue and the lock is held, see JobPtr.
+        let job = unsafe { &*pointer.0 };
+        let index = job.next.replace(job.next.get() + 1);
+        if index + 1 == job.count {
+            queue.jobs.remove(position);
+            self.open.fetch_sub(1, Ordering::Release);
+        }
+        Some(index)
+    }
+
+    /// Spins, then sleeps until every index of the job is finished.
+    fn wait(&self, job: &Job<'_>, watch: &mut dyn FnMut()) {
+        let finished = || job.unfinished.load(Ordering::Acquire) == 0;
+        let start = Instant::now();
+        while !finished() && start.elapsed() < SPIN {
+            std::hint::spin_loop();
+        }
+        while !finished() {
+            watch();
+            let queue = self.lock();
+            if !finished() {
+                drop(self.done.wait(queue).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    fn call(&self, index: usize) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(index))) {
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| describe(&*payload));
+        }
+    }
+}
+
+/// The text of a panic.
+fn describe(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("a task panicked: {}", text.unwrap_or("no message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn every_index_runs_exactly_once_from_many_callers_and_from_inside_tasks() {
+        for threads in [0, 1, 2, 5] {
+            let pool = Pool::new(threads);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for count in [0, 1, 2, 7, 100] {
+                            let calls: Vec<AtomicU32> = (0..count * 3).map(|_| AtomicU32::new(0)).collect();
+                            let outer = |i: usize| {
+                                let inner = |j: usize| {
+                                    calls[i * 3 + j].fetch_add(1, Ordering::Relaxed);
+                                };
+                                pool.run(3, &inner, || ()).unwrap();
+                            };
+                            pool.run(count, &outer, || ()).unwrap();
+                            assert!(calls.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_panicking_task_is_an_error_and_the_pool_lives_on() {
+        let pool = Pool::new(2);
+        let ran = AtomicU32::new(0);
+        let task = |i: usize| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            // Not panic!: the default hook would print.
+            if i == 3 {
+                std::panic::resume_unwind(Box::new("planted"));
+            }
+        };
+        let error = pool.run(8, &task, || ()).unwrap_err();
+        assert_eq!(error, Error::Internal { message: "a task panicked: planted".into() });
+        assert_eq!(ran.load(Ordering::Relaxed), 8);
+        pool.run(8, &|_| (), || ()).unwrap();
+    }
+
+    #[test]
+    fn a_panicking_watcher_is_an_error_after_the_job_has_ended() {
+        for threads in [0, 2] {
+            let pool = Pool::new(threads);
+            let ran = AtomicU32::new(0);
+            let task = |_| {
+                std::thread::sleep(Duration::from_millis(2));
+                ran.fetch_add(1, Ordering::Relaxed);
+            };
+            let error = pool.run(4, &task, || std::panic::resume_unwind(Box::new("planted"))).unwrap_err();
+            assert_eq!(error, Error::Internal { message: "a task panicked: planted".into() });
+            assert_eq!(ran.load(Ordering::Relaxed), 4);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A backend that computes like the reference, except for one element of one word's output.
+
+use crossrank::Result;
+use crossrank::kernels::{Kernels, Part, Tensor, Then};
+use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference};
+use crossrank::text::batch::PackedBatch;
+
+pub struct Saboteur {
+    word: &'static str,
+    inner: Reference,
+}
+
+impl Saboteur {
+    pub fn of(word: &'static str) -> Self {
+        Self { word, inner: Reference }
+    }
+
+    /// Moves the last element of `out` by 1e-3, a hundred times what any tolerance of a small case allows.
+    fn spoil(&mut self, word: &str, out: &mut Matrix) {
+        if word == self.word {
+            let (rows, cols) = out.shape();
+            let mut values = vec![0.0; rows * cols];
+            self.inner.read(out, &mut values).unwrap();
+            *values.last_mut().unwrap() += 1e-3;
+            *out = self.inner.write(rows, cols, &values).unwrap();
+        }
+    }
+}
+
+impl Kernels for Saboteur {
+    type Buf = Matrix;
+    type Linear = Linear;
+    type Table = Matrix;
+    type Norm = Norm;
+    type KeyValue = KeyValue;
+
+    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
+        self.inner.make_linear(parts)
+    }
+    fn make_table(&self, table: Tensor<'_>) -> Result<Matrix> {
+        self.inner.make_table(table)
+    }
+    fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
+        self.inner.make_norm(gain, bias, epsilon)
+    }
+    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
+        self.inner.make_key_value(key, value, heads)
+    }
+    fn make_buf(&self) -> Matrix {
+        self.inner.make_buf()
+    }
+    fn shape(&mut self, buf: &mut Matrix, rows: usize, cols: usize) -> Result<()> {
+        self.inner.shape(buf, rows, cols)
+    }
+    fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Matrix> {
+        self.inner.write(rows, cols, values)
+    }
+    fn read(&mut self, buf: &Matrix, out: &mut [f32]) -> Result<()> {
+        self.inner.read(buf, out)
+    }
+    fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
+        self.inner.begin(batch, hidden, heads)
+    }
+    fn embed(
+        &mut self,
+        batch: &PackedBatch,
+        word: &Matrix,
+        position: &Matrix,
+        kind: &Matrix,
+        norm: &Norm,
+        out: &mut Matrix,
+    ) {
+        self.inner.embed(batch, word, position, kind, norm, out);
+        self.spoil("embed", out);
+    }
+    fn linear(&mut self, x: &Matrix, w: &Linear, then: Then<'_, Matrix>, out: &mut Matrix) {
+        self.inner.linear(x, w, then, out);
+        self.spoil("linear", out);
+    }
+    fn norm(&mut self, x: &Matrix, norm: &Norm, out: &mut Matrix) {
+        self.inner.norm(x, norm, out);
+        self.spoil("norm", out);
+    }
+    fn attention(&mut self, batch: &PackedBatch, qkv: &Matrix, heads: usize, out: &mut Matrix) {
+        self.inner.attention(batch, qkv, heads, out);
+        self.spoil("attention", out);
+    }
+    fn first_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
+        self.inner.first_tokens(batch, x, out);
+        self.spoil("first_tokens", out);
+    }
+    fn attention_first(
+        &mut self,
+        batch: &PackedBatch,
+        q: &Matrix,
+        x: &Matrix,
+        kv: &KeyValue,
+        out: &mut Matrix,
+    ) {
+        self.inner.attention_first(batch, q, x, kv, out);
+        self.spoil("attention_first", out);
+    }
+}
