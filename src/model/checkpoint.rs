@@ -1,1 +1,502 @@
+//! safetensors files -> [`Weights`]: the tensor names of each family, and every check on a file that may be hostile.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use safetensors::tensor::{Dtype as StoredType, TensorInfo};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use crate::error::{Error, Result};
+use crate::kernels::{Dtype, Kernels, Part, Tensor};
+use crate::model::files::{ModelFiles, WeightFile, io_error, open, parse_json};
+use crate::model::forward::{LastLayer, Layer, Rest, Weights};
+use crate::model::spec::Spec;
+
+/// Bytes of the field that holds the header's length.
+const LENGTH_BYTES: u64 = 8;
+/// A header takes about 100 bytes per tensor, so this is room for 40 000.
+const MAX_HEADER_BYTES: u64 = 4 << 20;
+/// The largest encoders have about a thousand.
+const MAX_TENSORS: usize = 16_384;
+/// Nothing in an encoder has more than 2; this bounds what an error prints.
+const MAX_DIMENSIONS: usize = 8;
+/// Like [`MAX_DIMENSIONS`], for names.
+const MAX_NAME_BYTES: usize = 512;
+
+/// Reads the checkpoint of a model. Every tensor's presence, shape and type is checked before the first is read.
+pub fn load<K: Kernels>(k: &K, spec: &Spec, files: &ModelFiles) -> Result<Weights<K>> {
+    Checkpoint::open(files)?.load(k, spec)
+}
+
+/// Opened weight files: headers parsed and checked, tensors read one at a time.
+pub struct Checkpoint<'a> {
+    files: Vec<Source<'a>>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// An opened weight file.
+struct Source<'a> {
+    name: String,
+    data: Data<'a>,
+}
+
+enum Data<'a> {
+    File(File, PathBuf),
+    Bytes(&'a [u8]),
+}
+
+/// Where a tensor lies and what it is.
+#[derive(Debug)]
+struct Stored {
+    /// Index into `Checkpoint::files`.
+    file: usize,
+    dtype: StoredType,
+    shape: Vec<usize>,
+    /// First byte, from the start of the file.
+    start: u64,
+    bytes: usize,
+}
+
+/// A tensor that has passed the checks of shape and type.
+#[derive(Clone, Copy)]
+struct Matrix<'c> {
+    name: &'c str,
+    stored: &'c Stored,
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+}
+
+/// Weight and bias of a linear layer, or gain and bias of a norm.
+#[derive(Clone, Copy)]
+struct Affine<'c> {
+    weight: Matrix<'c>,
+    bias: Matrix<'c>,
+}
+
+/// All tensors of a network, located and checked but not read.
+struct Network<'c> {
+    word: Matrix<'c>,
+    position: Matrix<'c>,
+    kind: Matrix<'c>,
+    embed_norm: Affine<'c>,
+    layers: Vec<EncoderLayer<'c>>,
+    pooler: Affine<'c>,
+    classifier: Affine<'c>,
+}
+
+struct EncoderLayer<'c> {
+    query: Affine<'c>,
+    key: Affine<'c>,
+    value: Affine<'c>,
+    out: Affine<'c>,
+    attention_norm: Affine<'c>,
+    up: Affine<'c>,
+    down: Affine<'c>,
+    output_norm: Affine<'c>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Opens the weight files and checks their headers. No tensor is read.
+    pub fn open(files: &'a ModelFiles) -> Result<Self> {
+        let mut checkpoint = Self { files: vec![], tensors: BTreeMap::new() };
+        for (index, file) in files.weights.iter().enumerate() {
+            let (source, length) = match file {
+                WeightFile::Path(path) => {
+                    let (file, length) = open(path)?;
+                    let name = path.display().to_string();
+                    (Source { name, data: Data::File(file, path.clone()) }, length)
+                }
+                WeightFile::Bytes(name, bytes) => {
+                    (Source { name: name.clone(), data: Data::Bytes(bytes) }, bytes.len() as u64)
+                }
+            };
+            for (name, stored) in read_header(&source, index, length)? {
+                if checkpoint.tensors.contains_key(&name) {
+                    return Err(source.broken(format!("tensor `{name}` is in another shard too")));
+                }
+                checkpoint.tensors.insert(name, stored);
+            }
+            checkpoint.files.push(source);
+        }
+        Ok(checkpoint)
+    }
+
+    /// Reads, checks and packs the tensors that `spec` asks for.
+    pub fn load<K: Kernels>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
+        let network = self.find_network(spec)?;
+        let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
+        // Attention scores are divided by the square root of the head width: done once, in the query's weights.
+        let scale = 1.0 / ((spec.hidden / spec.heads) as f64).sqrt();
+        Ok(Weights {
+            word: self.table(k, network.word)?,
+            position: self.table(k, network.position)?,
+            kind: self.table(k, network.kind)?,
+            embed_norm: self.norm(k, spec, network.embed_norm)?,
+            layers: layers
+                .iter()
+                .map(|layer| {
+                    let qkv = [(layer.query, scale), (layer.key, 1.0), (layer.value, 1.0)];
+                    Ok(Layer { qkv: self.linear(k, &qkv)?, rest: self.rest(k, spec, layer)? })
+                })
+                .collect::<Result<_>>()?,
+            last: LastLayer {
+                query: self.linear(k, &[(last.query, scale)])?,
+                key_value: {
+                    let (key, value) = (self.read_affine(last.key)?, self.read_affine(last.value)?);
+                    k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?
+                },
+                rest: self.rest(k, spec, last)?,
+            },
+            pooler: self.linear(k, &[(network.pooler, 1.0)])?,
+            classifier: self.linear(k, &[(network.classifier, 1.0)])?,
+        })
+    }
+
+    /// The tensors' names in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Bytes on disk of the tensors that `spec` asks for. Checks like [`load`](Self::load), reads nothing.
+    pub fn bytes(&self, spec: &Spec) -> Result<u64> {
+        let mut bytes = 0;
+        self.find_network(spec)?.each(|matrix| bytes += matrix.stored.bytes as u64);
+        Ok(bytes)
+    }
+
+    /// One sentence for every tensor that `spec` has no use for. Heads of pre-training and position buffers are
+    /// expected and not mentioned.
+    pub fn warnings(&self, spec: &Spec) -> Result<Vec<String>> {
+        let mut used = BTreeSet::new();
+        self.find_network(spec)?.each(|matrix| {
+            used.insert(matrix.name);
+        });
+        let expected = |name: &str| {
+            name.starts_with("cls.")
+                || name.ends_with("embeddings.position_ids")
+                || name.ends_with("embeddings.token_type_ids")
+        };
+        let unknown =
+            self.tensors.iter().filter(|(name, _)| !used.contains(name.as_str()) && !expected(name));
+        let sentence = |(name, stored): (&String, &Stored)| {
+            format!(
+                "`{}`: tensor `{name}` is not part of {}",
+                self.files[stored.file].name, spec.architecture
+            )
+        };
+        Ok(unknown.map(sentence).collect())
+    }
+
+    /// Locates and checks every tensor of a BERT.
+    fn find_network(&self, spec: &Spec) -> Result<Network<'_>> {
+        let (h, f) = (spec.hidden, spec.intermediate);
+        let p = spec.prefix;
+        Ok(Network {
+            word: self.table_of(&format!("{p}embeddings.word_embeddings"), [spec.vocabulary, h], spec)?,
+            position: self.table_of(
+                &format!("{p}embeddings.position_embeddings"),
+                [spec.positions, h],
+                spec,
+            )?,
+            kind: self.table_of(&format!("{p}embeddings.token_type_embeddings"), [spec.segments, h], spec)?,
+            embed_norm: self.norm_of(&format!("{p}embeddings.LayerNorm"), spec)?,
+            layers: (0..spec.layers)
+                .map(|index| {
+                    let at = |name: &str| format!("{p}encoder.layer.{index}.{name}");
+                    Ok(EncoderLayer {
+                        query: self.linear_of(&at("attention.self.query"), [h, h], spec)?,
+                        key: self.linear_of(&at("attention.self.key"), [h, h], spec)?,
+                        value: self.linear_of(&at("attention.self.value"), [h, h], spec)?,
+                        out: self.linear_of(&at("attention.output.dense"), [h, h], spec)?,
+                        attention_norm: self.norm_of(&at("attention.output.LayerNorm"), spec)?,
+                        up: self.linear_of(&at("intermediate.dense"), [f, h], spec)?,
+                        down: self.linear_of(&at("output.dense"), [h, f], spec)?,
+                        output_norm: self.norm_of(&at("output.LayerNorm"), spec)?,
+                    })
+                })
+                .collect::<Result<_>>()?,
+            pooler: self.linear_of(&format!("{p}pooler.dense"), [h, h], spec)?,
+            classifier: self.linear_of("classifier", [spec.labels.len(), h], spec)?,
+        })
+    }
+
+    fn table_of(&self, name: &str, [rows, cols]: [usize; 2], spec: &Spec) -> Result<Matrix<'_>> {
+        self.find(&[format!("{name}.weight")], &[rows, cols], spec)
+    }
+
+    fn linear_of(&self, name: &str, [rows, cols]: [usize; 2], spec: &Spec) -> Result<Affine<'_>> {
+        let weight = self.find(&[format!("{name}.weight")], &[rows, cols], spec)?;
+        let bias = self.find(&[format!("{name}.bias")], &[rows], spec)?;
+        Ok(Affine { weight, bias })
+    }
+
+    /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
+    fn norm_of(&self, name: &str, spec: &Spec) -> Result<Affine<'_>> {
+        let shape = [spec.hidden];
+        let weight = self.find(&[format!("{name}.weight"), format!("{name}.gamma")], &shape, spec)?;
+        let bias = self.find(&[format!("{name}.bias"), format!("{name}.beta")], &shape, spec)?;
+        Ok(Affine { weight, bias })
+    }
+
+    /// The first of `names` that is there, with or without the family's prefix.
+    fn find(&self, names: &[String], shape: &[usize], spec: &Spec) -> Result<Matrix<'_>> {
+        let bare = |name| str::strip_prefix(name, spec.prefix);
+        let spellings = names.iter().flat_map(|name| [Some(name.as_str()), bare(name)]).flatten();
+        let found = spellings.filter_map(|name| self.tensors.get_key_value(name)).next();
+        let Some((name, stored)) = found else {
+            let files: Vec<_> = self.files.iter().map(|file| file.name.as_str()).collect();
+            return Err(Error::MissingTensor { file: files.join(", "), tensor: names[0].clone() });
+        };
+        let dtype = match stored.dtype {
+            StoredType::F32 => Dtype::F32,
+            StoredType::F16 => Dtype::F16,
+            StoredType::BF16 => Dtype::Bf16,
+            other => return Err(Error::TensorType { tensor: name.clone(), found: other.to_string() }),
+        };
+        if stored.shape != shape {
+            return Err(Error::TensorShape {
+                tensor: name.clone(),
+                expected: shape.to_vec(),
+                found: stored.shape.clone(),
+            });
+        }
+        let (rows, cols) = match *shape {
+            [rows, cols] => (rows, cols),
+            _ => (1, stored.shape.iter().product()),
+        };
+        Ok(Matrix { name, stored, rows, cols, dtype })
+    }
+
+    /// The tensor's bytes: borrowed from memory, or read from the file.
+    fn read(&self, matrix: Matrix<'_>) -> Result<Loaded<'a>> {
+        let Stored { file, start, bytes: count, .. } = *matrix.stored;
+        let source = &self.files[file];
+        let bytes = match &source.data {
+            Data::Bytes(all) => {
+                let start = start as usize;
+                Cow::Borrowed(&all[start..start + count])
+            }
+            Data::File(file, path) => {
+                let mut bytes = Vec::new();
+                bytes.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: count as u64 })?;
+                bytes.resize(count, 0);
+                let mut file = file;
+                file.seek(SeekFrom::Start(start))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|e| io_error(path, &e))?;
+                Cow::Owned(bytes)
+            }
+        };
+        Ok(Loaded { bytes, rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype })
+    }
+
+    fn read_affine(&self, affine: Affine<'_>) -> Result<LoadedAffine<'a>> {
+        Ok(LoadedAffine { weight: self.read(affine.weight)?, bias: self.read(affine.bias)? })
+    }
+
+    fn table<K: Kernels>(&self, k: &K, matrix: Matrix<'_>) -> Result<K::Table> {
+        k.make_table(self.read(matrix)?.tensor())
+    }
+
+    fn norm<K: Kernels>(&self, k: &K, spec: &Spec, norm: Affine<'_>) -> Result<K::Norm> {
+        let norm = self.read_affine(norm)?;
+        k.make_norm(norm.weight.tensor(), norm.bias.tensor(), spec.epsilon)
+    }
+
+    fn linear<K: Kernels>(&self, k: &K, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
+        let loaded = parts.iter().map(|(affine, _)| self.read_affine(*affine)).collect::<Result<Vec<_>>>()?;
+        let parts: Vec<_> =
+            loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
+        k.make_linear(&parts)
+    }
+
+    fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<Rest<K>> {
+        Ok(Rest {
+            out: self.linear(k, &[(layer.out, 1.0)])?,
+            attention_norm: self.norm(k, spec, layer.attention_norm)?,
+            up: self.linear(k, &[(layer.up, 1.0)])?,
+            down: self.linear(k, &[(layer.down, 1.0)])?,
+            output_norm: self.norm(k, spec, layer.output_norm)?,
+        })
+    }
+}
+
+impl<'c> Network<'c> {
+    fn each(&self, mut f: impl FnMut(Matrix<'c>)) {
+        [self.word, self.position, self.kind].into_iter().for_each(&mut f);
+        let layers = self
+            .layers
+            .iter()
+            .flat_map(|l| [l.query, l.key, l.value, l.out, l.attention_norm, l.up, l.down, l.output_norm]);
+        for affine in [self.embed_norm, self.pooler, self.classifier].into_iter().chain(layers) {
+            f(affine.weight);
+            f(affine.bias);
+        }
+    }
+}
+
+/// A tensor's bytes and what they are.
+struct Loaded<'a> {
+    bytes: Cow<'a, [u8]>,
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+}
+
+impl Loaded<'_> {
+    fn tensor(&self) -> Tensor<'_> {
+        Tensor { rows: self.rows, cols: self.cols, dtype: self.dtype, bytes: &self.bytes }
+    }
+}
+
+struct LoadedAffine<'a> {
+    weight: Loaded<'a>,
+    bias: Loaded<'a>,
+}
+
+impl LoadedAffine<'_> {
+    fn part(&self, scale: f64) -> Part<'_> {
+        Part { weight: self.weight.tensor(), bias: self.bias.tensor(), scale }
+    }
+}
+
+impl Source<'_> {
+    fn broken(&self, message: impl Into<String>) -> Error {
+        Error::Format { file: self.name.clone(), message: message.into() }
+    }
+
+    /// The first `count` bytes of the file, which has at least as many.
+    fn start(&self, count: u64) -> Result<Cow<'_, [u8]>> {
+        match &self.data {
+            Data::Bytes(bytes) => Ok(Cow::Borrowed(&bytes[..count as usize])),
+            Data::File(file, path) => {
+                let mut bytes = vec![0; count as usize];
+                let mut file = file;
+                file.seek(SeekFrom::Start(0))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|e| io_error(path, &e))?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+/// Parses and checks the header of file number `index`, `length` bytes long. The `safetensors` crate's own reader wants
+/// the whole file in memory, adds unchecked and keeps the last of two tensors of one name; hence its types only.
+fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<Vec<(String, Stored)>> {
+    if length < LENGTH_BYTES {
+        return Err(source.broken(format!(
+            "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
+        )));
+    }
+    let field = source.start(LENGTH_BYTES)?;
+    if *field == *b"version " {
+        return Err(source.broken("is a Git LFS pointer, not the weights: run `git lfs pull`"));
+    }
+    let header_bytes = field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    if header_bytes > MAX_HEADER_BYTES {
+        return Err(source.broken(format!(
+            "is not a safetensors file: its header claims {header_bytes} bytes, the limit is {MAX_HEADER_BYTES}"
+        )));
+    }
+    // No overflow: both are small.
+    let data_start = LENGTH_BYTES + header_bytes;
+    if data_start > length {
+        return Err(source
+            .broken(format!("is truncated: its header claims {header_bytes} bytes, the file has {length}")));
+    }
+    let header = source.start(data_start)?;
+    let Header(mut tensors) = parse_json(&source.name, &header[LENGTH_BYTES as usize..])?;
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+
+    // Every tensor starts where the one before it ends, and the last ends with the file.
+    let mut end = 0;
+    let mut checked = Vec::with_capacity(tensors.len());
+    for (name, info) in tensors {
+        let (from, to) = info.data_offsets;
+        let tensor = |message: String| source.broken(format!("tensor `{name}`: {message}"));
+        if info.shape.len() > MAX_DIMENSIONS {
+            return Err(tensor(format!("it has {} dimensions", info.shape.len())));
+        }
+        if from != end {
+            let what = if from < end { "overlaps the tensor before it" } else { "leaves a hole before it" };
+            return Err(tensor(format!("it {what}: it starts at {from}, the one before it ends at {end}")));
+        }
+        let bits = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize() as u64, |bits, dimension| bits.checked_mul(*dimension as u64))
+            .ok_or_else(|| tensor(format!("the shape {:?} overflows", info.shape)))?;
+        if to < from || bits % 8 != 0 || (to - from) as u64 != bits / 8 {
+            return Err(tensor(format!(
+                "the shape {:?} of {} does not fill the bytes {from}..{to} that the header gives it",
+                info.shape, info.dtype
+            )));
+        }
+        // `to` may be anything up to usize::MAX.
+        let stop = data_start.checked_add(to as u64).filter(|stop| *stop <= length);
+        if stop.is_none() {
+            return Err(tensor(format!(
+                "the file is truncated: the tensor ends at byte {to} of the data, of which there are {}",
+                length - data_start
+            )));
+        }
+        end = to;
+        let (start, bytes) = (data_start + from as u64, to - from);
+        checked.push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start, bytes }));
+    }
+    if data_start + end as u64 != length {
+        let rest = length - data_start - end as u64;
+        return Err(
+            source.broken(format!("{rest} bytes follow the last tensor: the header does not fit the file"))
+        );
+    }
+    Ok(checked)
+}
+
+/// The header's tensors in file order, each name once.
+struct Header(Vec<(String, TensorInfo)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tensors;
+
+        impl<'de> Visitor<'de> for Tensors {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let (mut tensors, mut seen) = (Vec::new(), HashSet::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+                        return Err(A::Error::custom("the header holds a name that is no tensor's name"));
+                    }
+                    if !seen.insert(name.clone()) {
+                        return Err(A::Error::custom(format!("tensor `{name}` is listed twice")));
+                    }
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    if tensors.len() == MAX_TENSORS {
+                        return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+                    }
+                    let info =
+                        map.next_value().map_err(|e| A::Error::custom(format!("tensor `{name}`: {e}")))?;
+                    tensors.push((name, info));
+                }
+                Ok(Header(tensors))
+            }
+        }
+
+        deserializer.deserialize_map(Tensors)
+    }
+}

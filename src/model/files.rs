@@ -1,9 +1,42 @@
 //! Where a model's files come from: a directory, a name, or memory.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Component, Path, PathBuf};
 
-use crate::error::Result;
+use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::{Error, Result};
+
+/// The most bytes of config.json, tokenizer_config.json and a checkpoint's index: the index of the largest checkpoint
+/// that is accepted takes half of it.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// The most bytes of tokenizer.json: vocabularies of 256 000 words take about 35 MB.
+const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
+/// Characters of a JSON parser's message that are kept: it may quote a file's content at any length.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// Repositories without safetensors files, and former names; beside each the repository with the same weights.
+const ALIASES: &[(&str, &str)] = &[
+    ("Xenova/ms-marco-MiniLM-L-6-v2", "cross-encoder/ms-marco-MiniLM-L6-v2"),
+    ("Xenova/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L12-v2"),
+    ("Xenova/bge-reranker-base", "BAAI/bge-reranker-base"),
+    ("cross-encoder/ms-marco-MiniLM-L-6-v2", "cross-encoder/ms-marco-MiniLM-L6-v2"),
+    ("cross-encoder/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L12-v2"),
+];
+
+/// Endings of weight files that are recognized in order to say what is wrong with them.
+const FOREIGN_FORMATS: &[(&str, &str)] = &[
+    (".onnx", "ONNX"),
+    (".bin", "PyTorch pickle"),
+    (".pt", "PyTorch pickle"),
+    (".ckpt", "PyTorch pickle"),
+    (".h5", "TensorFlow"),
+    (".msgpack", "Flax"),
+    (".gguf", "GGUF"),
+];
 
 /// The files of one model in Hugging Face layout.
 #[derive(Clone, Debug)]
@@ -30,15 +63,334 @@ pub enum WeightFile {
 }
 
 impl ModelFiles {
-    /// A directory, or a name looked up in the models folder and in the Hugging Face cache on disk.
+    /// A directory, or a name such as `cross-encoder/ms-marco-MiniLM-L6-v2`.
+    ///
+    /// A name that is no path is looked up in `models/` below the current directory and then in the Hugging Face cache
+    /// (`$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `~/.cache/huggingface/hub`), each as [`find_in`](Self::find_in)
+    /// does. Nothing is downloaded.
     pub fn find(path_or_name: &Path) -> Result<Self> {
-        let _ = path_or_name;
-        unimplemented!()
+        // A link that leads nowhere exists too: the error should be about it, not about a name.
+        match fs::symlink_metadata(path_or_name) {
+            Ok(_) => return Self::from_dir(path_or_name),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(io_error(path_or_name, &e)),
+        }
+        let mut folders = vec![PathBuf::from("models")];
+        folders.extend(hub_cache());
+        find_in_folders(&folders, &path_or_name.to_string_lossy())
+    }
+
+    /// Looks a name up in one folder: as `folder/org/name`, as `folder/name`, and in the layout of the Hugging Face
+    /// cache (`folder/models--org--name/snapshots/...`). A name without safetensors files stands for the repository
+    /// with the same weights that has them.
+    pub fn find_in(folder: &Path, name: &str) -> Result<Self> {
+        find_in_folders(&[folder.to_owned()], name)
+    }
+
+    /// Reads config.json, tokenizer.json and tokenizer_config.json of a directory and locates model.safetensors or the
+    /// shards that model.safetensors.index.json lists; the weights themselves stay on disk until loading.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        let name = dir.display().to_string();
+        if !fs::metadata(dir).map_err(|e| io_error(dir, &e))?.is_dir() {
+            let hint = "it is a file: give the directory that holds config.json, tokenizer.json and model.safetensors";
+            return Err(Error::NotFound { name, hint: hint.into() });
+        }
+        let needed = |file: &str, limit| {
+            read_small(&dir.join(file), limit)?.ok_or_else(|| Error::NotFound {
+                name: name.clone(),
+                hint: format!(
+                    "the directory holds no {file}: it needs config.json, tokenizer.json and model.safetensors"
+                ),
+            })
+        };
+        Ok(Self {
+            config: needed("config.json", MAX_CONFIG_BYTES)?,
+            weights: find_weights(dir)?,
+            tokenizer: needed("tokenizer.json", MAX_TOKENIZER_BYTES)?,
+            tokenizer_config: read_small(&dir.join("tokenizer_config.json"), MAX_CONFIG_BYTES)?,
+            name,
+        })
+    }
+
+    /// A model in memory: the contents of config.json, tokenizer.json and model.safetensors (or of its shards).
+    /// Set [`tokenizer_config`](Self::tokenizer_config) on the result where the model has one.
+    pub fn from_bytes(
+        name: impl Into<String>,
+        config: impl Into<Vec<u8>>,
+        tokenizer: impl Into<Vec<u8>>,
+        weights: impl IntoIterator<Item = Cow<'static, [u8]>>,
+    ) -> Self {
+        let mut weights: Vec<_> = weights
+            .into_iter()
+            .enumerate()
+            .map(|(i, bytes)| WeightFile::Bytes(format!("model-{i}.safetensors"), bytes))
+            .collect();
+        if let [WeightFile::Bytes(name, _)] = &mut weights[..] {
+            *name = "model.safetensors".into();
+        }
+        Self {
+            name: name.into(),
+            config: config.into(),
+            tokenizer: tokenizer.into(),
+            tokenizer_config: None,
+            weights,
+        }
     }
 
     /// The model embedded in the library.
     #[cfg(feature = "bundled-model")]
     pub fn bundled() -> Self {
-        unimplemented!()
+        let weights = Cow::Borrowed(&include_bytes!("../../models/crossrank-mini/model.safetensors")[..]);
+        let config = include_bytes!("../../models/crossrank-mini/config.json");
+        let tokenizer = include_bytes!("../../models/crossrank-mini/tokenizer.json");
+        let tokenizer_config = include_bytes!("../../models/crossrank-mini/tokenizer_config.json");
+        Self {
+            tokenizer_config: Some(tokenizer_config.to_vec()),
+            ..Self::from_bytes("crossrank-mini", *config, *tokenizer, [weights])
+        }
     }
+
+    /// XXH3 (64 bits) of every file's length and bytes, in order: equal for equal models wherever they lie. Weight
+    /// files on disk are read through once.
+    pub fn hash(&self) -> Result<u64> {
+        let mut hash = Xxh3::new();
+        let add = |hash: &mut Xxh3, bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        add(&mut hash, &self.config);
+        add(&mut hash, &self.tokenizer);
+        add(&mut hash, self.tokenizer_config.as_deref().unwrap_or_default());
+        for weights in &self.weights {
+            let path = match weights {
+                WeightFile::Path(path) => path,
+                WeightFile::Bytes(_, bytes) => {
+                    add(&mut hash, bytes);
+                    continue;
+                }
+            };
+            let (mut file, bytes) = open(path)?;
+            hash.update(&bytes.to_le_bytes());
+            // 256 KiB: few system calls, and still in the L2 cache when it is hashed.
+            let mut block = vec![0; 256 << 10];
+            loop {
+                match file.read(&mut block) {
+                    Ok(0) => break,
+                    Ok(count) => hash.update(&block[..count]),
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(e) => return Err(io_error(path, &e)),
+                }
+            }
+        }
+        Ok(hash.digest())
+    }
+}
+
+/// The Hugging Face cache on disk.
+fn hub_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("HF_HUB_CACHE")
+        .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
+}
+
+fn find_in_folders(folders: &[PathBuf], name: &str) -> Result<ModelFiles> {
+    // `org/name` or `name`: anything else is a path that does not exist.
+    let parts: Vec<_> = Path::new(name).components().collect();
+    let is_name = matches!(parts[..], [Component::Normal(_)] | [Component::Normal(_), Component::Normal(_)])
+        && !name.contains('\\');
+    if !is_name {
+        let hint = "there is no such directory, and it is not a name of the form `organization/model`";
+        return Err(Error::NotFound { name: name.into(), hint: hint.into() });
+    }
+    let alias = ALIASES.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
+    let mut looked = Vec::new();
+    // A directory that is there but does not hold a whole model explains more than "not found".
+    let mut incomplete = None;
+    for name in alias.into_iter().chain([name]) {
+        for folder in folders {
+            for dir in candidates(folder, name) {
+                if !dir.is_dir() {
+                    looked.push(format!("`{}`", dir.display()));
+                    continue;
+                }
+                match ModelFiles::from_dir(&dir) {
+                    Ok(files) => return Ok(ModelFiles { name: name.into(), ..files }),
+                    Err(e) => incomplete = incomplete.or(Some(e)),
+                }
+            }
+        }
+    }
+    #[cfg(feature = "bundled-model")]
+    if incomplete.is_none() && name == "crossrank-mini" {
+        return Ok(ModelFiles::bundled());
+    }
+    Err(incomplete.unwrap_or_else(|| Error::NotFound {
+        name: name.into(),
+        hint: format!(
+            "looked for {}; `crossrank pull {}` downloads it",
+            looked.join(", "),
+            alias.unwrap_or(name)
+        ),
+    }))
+}
+
+/// The directories in which a model of that name may lie.
+fn candidates(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let mut dirs = vec![folder.join(name)];
+    if let Some((_, short)) = name.split_once('/') {
+        dirs.push(folder.join(short));
+    }
+    let cached = folder.join(format!("models--{}", name.replace('/', "--")));
+    dirs.push(snapshot(&cached).unwrap_or(cached));
+    dirs
+}
+
+/// The snapshot that `refs/main` of a cached repository names, or the only one.
+fn snapshot(cached: &Path) -> Option<PathBuf> {
+    let snapshots = cached.join("snapshots");
+    // A commit hash has 40 digits.
+    if let Ok(Some(main)) = read_small(&cached.join("refs/main"), 256) {
+        let commit = String::from_utf8(main).ok()?;
+        let commit = commit.trim();
+        let is_hash = !commit.is_empty() && commit.bytes().all(|b| b.is_ascii_alphanumeric());
+        return is_hash.then(|| snapshots.join(commit));
+    }
+    let mut all = fs::read_dir(snapshots).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let only = all.next()?;
+    all.next().is_none().then_some(only)
+}
+
+/// model.safetensors, or the shards of model.safetensors.index.json.
+fn find_weights(dir: &Path) -> Result<Vec<WeightFile>> {
+    let single = dir.join("model.safetensors");
+    if is_file(&single)? {
+        return Ok(vec![WeightFile::Path(single)]);
+    }
+    let index_path = dir.join("model.safetensors.index.json");
+    let Some(index) = read_small(&index_path, MAX_CONFIG_BYTES)? else {
+        return Err(no_weights(dir));
+    };
+    let file = index_path.display().to_string();
+    let index: serde_json::Map<String, serde_json::Value> = parse_json(&file, &index)?;
+    let broken = |message: String| Error::Format { file: file.clone(), message };
+    let map = index.get("weight_map").and_then(|map| map.as_object()).filter(|map| !map.is_empty());
+    let map = map.ok_or_else(|| broken("key `weight_map`: expected a map from tensors to files".into()))?;
+    let mut shards = std::collections::BTreeSet::new();
+    for shard in map.values() {
+        let shard =
+            shard.as_str().ok_or_else(|| broken("key `weight_map`: expected names of files".into()))?;
+        // A shard lies beside its index: nothing in a model may point elsewhere on the disk.
+        let plain = !shard.is_empty() && shard != "." && !shard.contains(['/', '\\', ':', '\0']);
+        if !plain || shard.contains("..") {
+            let shown: String =
+                shard.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
+            return Err(broken(format!(
+                "key `weight_map`: `{shown}` is not the plain name of a file beside the index"
+            )));
+        }
+        shards.insert(shard);
+    }
+    shards
+        .into_iter()
+        .map(|shard| {
+            let path = dir.join(shard);
+            if is_file(&path)? {
+                return Ok(WeightFile::Path(path));
+            }
+            let message = format!("lists `{shard}`, which is not there: download the model again");
+            Err(broken(message))
+        })
+        .collect()
+}
+
+/// Says what a directory without safetensors holds instead, and which repository would do.
+fn no_weights(dir: &Path) -> Error {
+    let shown = dir.display().to_string();
+    // Both `Xenova/model` and the cache's `models--Xenova--model` name the repository.
+    let repository = shown.replace('\\', "/").replace("--", "/");
+    let instead = ALIASES
+        .iter()
+        .find(|(from, _)| repository.split('/').any(|part| from.ends_with(&format!("/{part}"))))
+        .map_or("a repository with model.safetensors".into(), |(_, to)| format!("`{to}`"));
+    let names: Vec<String> = [dir.to_owned(), dir.join("onnx")]
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()))
+        .collect();
+    for (ending, format) in FOREIGN_FORMATS {
+        if let Some(file) = names.iter().find(|name| name.ends_with(ending)) {
+            return Error::Unsupported {
+                what: format!("`{shown}` holds only {format} weights (`{file}`), which"),
+                hint: format!("use {instead}, whose weights are safetensors"),
+            };
+        }
+    }
+    Error::NotFound {
+        name: shown,
+        hint: format!("the directory holds no model.safetensors: download it again, or use {instead}"),
+    }
+}
+
+/// Whether a path is there. Anything there but a regular file is an error: a pipe would block its reader for ever.
+fn is_file(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(found) => Err(Error::Io {
+            path: path.display().to_string(),
+            message: if found.is_dir() {
+                "it is a directory, not a file"
+            } else {
+                "it is not a regular file"
+            }
+            .into(),
+        }),
+        // A link that leads nowhere is a damaged download rather than an absent file.
+        Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(false),
+        Err(e) => Err(io_error(path, &e)),
+    }
+}
+
+/// Opens a regular file and tells its length.
+pub(super) fn open(path: &Path) -> Result<(File, u64)> {
+    if !is_file(path)? {
+        return Err(Error::Io {
+            path: path.display().to_string(),
+            message: "it is not there any more".into(),
+        });
+    }
+    let file = File::open(path).map_err(|e| io_error(path, &e))?;
+    let bytes = file.metadata().map_err(|e| io_error(path, &e))?.len();
+    Ok((file, bytes))
+}
+
+/// A whole file of at most `limit` bytes; `None` where there is none.
+fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    if !is_file(path)? {
+        return Ok(None);
+    }
+    let (file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| io_error(path, &e))?;
+    if bytes.len() as u64 > limit {
+        let message = format!("is longer than {limit} bytes, the most that is read of such a file");
+        return Err(Error::Format { file: path.display().to_string(), message });
+    }
+    Ok(Some(bytes))
+}
+
+pub(super) fn io_error(path: &Path, error: &io::Error) -> Error {
+    Error::Io { path: path.display().to_string(), message: error.to_string() }
+}
+
+/// Parses JSON; the error names the file and stays short.
+pub(super) fn parse_json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let message = e.to_string();
+        let mut shown: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
+        if shown.len() < message.len() {
+            shown.push_str("...");
+        }
+        Error::Format { file: file.into(), message: shown }
+    })
 }

@@ -1,0 +1,120 @@
+//! The reference backend against logits and hidden states that transformers computed in float64.
+
+use crossrank::ModelFiles;
+use crossrank::kernels::Kernels;
+use crossrank::model::forward::{Activations, forward};
+use crossrank::model::{checkpoint, config};
+use crossrank::reference::Reference;
+use crossrank::text::batch::{PackedBatch, Pair};
+use serde_json::Value;
+
+use crate::craft::{fixture, read, read_json};
+
+/// The reference sums in float64 too; what is left is the rounding of logits below 8 to f32, at most 2.4e-7.
+const TOLERANCE: f64 = 1e-6;
+
+fn numbers(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as u32).collect()
+}
+
+fn pairs(golden: &Value) -> Vec<Pair> {
+    let pair = |case: &Value| Pair {
+        ids: numbers(&case["input_ids"]),
+        types: numbers(&case["token_type_ids"]),
+        ..Pair::default()
+    };
+    golden["cases"].as_array().unwrap().iter().map(pair).collect()
+}
+
+fn expected_logits(golden: &Value) -> Vec<f64> {
+    let logits = |case: &Value| case["logits"].as_array().unwrap().clone();
+    let cases = golden["cases"].as_array().unwrap();
+    cases.iter().flat_map(logits).map(|x| x.as_f64().unwrap()).collect()
+}
+
+/// Logits of the pairs, run as one batch; `between` sees the hidden states [tokens, hidden].
+pub fn run(files: &ModelFiles, pairs: &[Pair], mut between: impl FnMut(usize, Vec<f32>)) -> Vec<f32> {
+    let spec = config::read(files).unwrap();
+    let mut k = Reference;
+    let weights = checkpoint::load(&k, &spec, files).unwrap();
+    let mut activations = Activations::new(&k);
+    let batch = PackedBatch::new(pairs, spec.first_position);
+    let mut logits = vec![f32::NAN; pairs.len() * spec.labels.len()];
+    let mut hook = |k: &mut Reference, layer: usize, x: &_| {
+        let mut values = vec![f32::NAN; batch.tokens() * spec.hidden];
+        k.read(x, &mut values)?;
+        between(layer, values);
+        Ok(())
+    };
+    forward(&mut k, &spec, &weights, &mut activations, &batch, &mut hook, &mut logits).unwrap();
+    logits
+}
+
+/// The largest distance from the golden logits of the `bert` fixture's first `count` cases.
+pub fn distance_from_bert(files: &ModelFiles, count: usize) -> f64 {
+    let golden = read_json(fixture("bert").join("golden.json"));
+    distance(&run(files, &pairs(&golden)[..count], |_, _| {}), &expected_logits(&golden)[..count])
+}
+
+fn distance(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    // A NaN must not get lost in a maximum.
+    let distances = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - e).abs());
+    distances.fold(0.0, |worst, d| if worst.is_nan() || d <= worst { worst } else { d })
+}
+
+fn check(family: &str) {
+    let dir = fixture(family);
+    let files = ModelFiles::from_dir(&dir).unwrap();
+    let golden = read_json(dir.join("golden.json"));
+    let pairs = pairs(&golden);
+    assert_eq!(pairs.len(), 26);
+
+    let logits = run(&files, &pairs, |_, _| {});
+    let worst = distance(&logits, &expected_logits(&golden));
+    assert!(worst <= TOLERANCE, "{family}: logits are off by {worst:e}");
+
+    // The last layer is computed for the first token only and shows in the logits alone.
+    let stored = read(dir.join("hidden_states.safetensors"));
+    let stored = safetensors::SafeTensors::deserialize(&stored).unwrap();
+    let mut layers = 0;
+    run(&files, &pairs[..1], |layer, values| {
+        let expected = stored.tensor(&format!("hidden.{layer}")).unwrap();
+        let expected = expected.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b).into());
+        let worst = distance(&values, &expected.collect::<Vec<f64>>());
+        assert!(worst <= TOLERANCE, "{family}: hidden.{layer} is off by {worst:e}");
+        layers += 1;
+    });
+    assert_eq!(layers, stored.len() - 1, "{family}: every layer but the last is compared");
+}
+
+#[test]
+fn bert_computes_what_transformers_computes() {
+    check("bert");
+}
+
+#[test]
+fn bert_with_three_labels_computes_what_transformers_computes() {
+    check("bert-3-labels");
+}
+
+#[test]
+fn bert_in_f16_computes_what_transformers_computes() {
+    check("bert-f16");
+}
+
+#[test]
+fn bert_in_bf16_computes_what_transformers_computes() {
+    check("bert-bf16");
+}
+
+#[test]
+fn golden_logits_notice_swapped_segments() {
+    // The commonest defect of other engines: if this passed, the golden cases would prove nothing.
+    let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
+    let golden = read_json(fixture("bert").join("golden.json"));
+    let mut first = pairs(&golden).swap_remove(0);
+    first.types.fill(0);
+    let worst = distance(&run(&files, &[first], |_, _| {}), &expected_logits(&golden)[..1]);
+    assert!(worst > 1e-2, "all segments 0 moved the logit by {worst:e} only");
+}

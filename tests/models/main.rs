@@ -1,0 +1,7 @@
+//! Model files, good and bad: what loads computes what transformers computes, and what does not load says why.
+
+mod checkpoint;
+mod config;
+mod craft;
+mod files;
+mod golden;
