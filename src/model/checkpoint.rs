@@ -1,4 +1,4 @@
-//! safetensors files -> [`Weights`]: the tensor names of each family, and every check on a file that may be hostile.
+//! safetensors files -> [`Weights`], with every check on a file that may be hostile.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Dtype, Kernels, Part, Tensor};
 use crate::model::files::{ModelFiles, WeightFile, io_error, open, parse_json};
 use crate::model::forward::{LastLayer, Layer, Rest, Weights};
+use crate::model::network::{Affine, EncoderLayer, Network};
 use crate::model::spec::Spec;
 
 /// Bytes of the field that holds the header's length.
@@ -63,7 +64,7 @@ struct Stored {
 
 /// A tensor that has passed the checks of shape and type.
 #[derive(Clone, Copy)]
-struct Matrix<'c> {
+pub(super) struct Matrix<'c> {
     name: &'c str,
     stored: &'c Stored,
     rows: usize,
@@ -71,38 +72,13 @@ struct Matrix<'c> {
     dtype: Dtype,
 }
 
-/// Weight and bias of a linear layer, or gain and bias of a norm.
-#[derive(Clone, Copy)]
-struct Affine<'c> {
-    weight: Matrix<'c>,
-    bias: Matrix<'c>,
-}
-
-/// All tensors of a network, located and checked but not read.
-struct Network<'c> {
-    word: Matrix<'c>,
-    position: Matrix<'c>,
-    kind: Matrix<'c>,
-    embed_norm: Affine<'c>,
-    layers: Vec<EncoderLayer<'c>>,
-    pooler: Affine<'c>,
-    classifier: Affine<'c>,
-}
-
-struct EncoderLayer<'c> {
-    query: Affine<'c>,
-    key: Affine<'c>,
-    value: Affine<'c>,
-    out: Affine<'c>,
-    attention_norm: Affine<'c>,
-    up: Affine<'c>,
-    down: Affine<'c>,
-    output_norm: Affine<'c>,
-}
-
 impl<'a> Checkpoint<'a> {
     /// Opens the weight files and checks their headers. No tensor is read.
     pub fn open(files: &'a ModelFiles) -> Result<Self> {
+        if files.weights.is_empty() {
+            let hint = "it has no weight files: give it the bytes of a model.safetensors";
+            return Err(Error::NotFound { name: files.name.clone(), hint: hint.into() });
+        }
         let mut checkpoint = Self { files: vec![], tensors: BTreeMap::new() };
         for (index, file) in files.weights.iter().enumerate() {
             let (source, length) = match file {
@@ -128,7 +104,7 @@ impl<'a> Checkpoint<'a> {
 
     /// Reads, checks and packs the tensors that `spec` asks for.
     pub fn load<K: Kernels>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
-        let network = self.find_network(spec)?;
+        let network = Network::locate(self, spec)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
         // Attention scores are divided by the square root of the head width: done once, in the query's weights.
         let scale = 1.0 / ((spec.hidden / spec.heads) as f64).sqrt();
@@ -165,7 +141,7 @@ impl<'a> Checkpoint<'a> {
     /// Bytes on disk of the tensors that `spec` asks for. Checks like [`load`](Self::load), reads nothing.
     pub fn bytes(&self, spec: &Spec) -> Result<u64> {
         let mut bytes = 0;
-        self.find_network(spec)?.each(|matrix| bytes += matrix.stored.bytes as u64);
+        Network::locate(self, spec)?.each(|matrix| bytes += matrix.stored.bytes as u64);
         Ok(bytes)
     }
 
@@ -173,7 +149,7 @@ impl<'a> Checkpoint<'a> {
     /// expected and not mentioned.
     pub fn warnings(&self, spec: &Spec) -> Result<Vec<String>> {
         let mut used = BTreeSet::new();
-        self.find_network(spec)?.each(|matrix| {
+        Network::locate(self, spec)?.each(|matrix| {
             used.insert(matrix.name);
         });
         let expected = |name: &str| {
@@ -192,65 +168,18 @@ impl<'a> Checkpoint<'a> {
         Ok(unknown.map(sentence).collect())
     }
 
-    /// Locates and checks every tensor of a BERT.
-    fn find_network(&self, spec: &Spec) -> Result<Network<'_>> {
-        let (h, f) = (spec.hidden, spec.intermediate);
-        let p = spec.prefix;
-        Ok(Network {
-            word: self.table_of(&format!("{p}embeddings.word_embeddings"), [spec.vocabulary, h], spec)?,
-            position: self.table_of(
-                &format!("{p}embeddings.position_embeddings"),
-                [spec.positions, h],
-                spec,
-            )?,
-            kind: self.table_of(&format!("{p}embeddings.token_type_embeddings"), [spec.segments, h], spec)?,
-            embed_norm: self.norm_of(&format!("{p}embeddings.LayerNorm"), spec)?,
-            layers: (0..spec.layers)
-                .map(|index| {
-                    let at = |name: &str| format!("{p}encoder.layer.{index}.{name}");
-                    Ok(EncoderLayer {
-                        query: self.linear_of(&at("attention.self.query"), [h, h], spec)?,
-                        key: self.linear_of(&at("attention.self.key"), [h, h], spec)?,
-                        value: self.linear_of(&at("attention.self.value"), [h, h], spec)?,
-                        out: self.linear_of(&at("attention.output.dense"), [h, h], spec)?,
-                        attention_norm: self.norm_of(&at("attention.output.LayerNorm"), spec)?,
-                        up: self.linear_of(&at("intermediate.dense"), [f, h], spec)?,
-                        down: self.linear_of(&at("output.dense"), [h, f], spec)?,
-                        output_norm: self.norm_of(&at("output.LayerNorm"), spec)?,
-                    })
-                })
-                .collect::<Result<_>>()?,
-            pooler: self.linear_of(&format!("{p}pooler.dense"), [h, h], spec)?,
-            classifier: self.linear_of("classifier", [spec.labels.len(), h], spec)?,
-        })
-    }
-
-    fn table_of(&self, name: &str, [rows, cols]: [usize; 2], spec: &Spec) -> Result<Matrix<'_>> {
-        self.find(&[format!("{name}.weight")], &[rows, cols], spec)
-    }
-
-    fn linear_of(&self, name: &str, [rows, cols]: [usize; 2], spec: &Spec) -> Result<Affine<'_>> {
-        let weight = self.find(&[format!("{name}.weight")], &[rows, cols], spec)?;
-        let bias = self.find(&[format!("{name}.bias")], &[rows], spec)?;
-        Ok(Affine { weight, bias })
-    }
-
-    /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
-    fn norm_of(&self, name: &str, spec: &Spec) -> Result<Affine<'_>> {
-        let shape = [spec.hidden];
-        let weight = self.find(&[format!("{name}.weight"), format!("{name}.gamma")], &shape, spec)?;
-        let bias = self.find(&[format!("{name}.bias"), format!("{name}.beta")], &shape, spec)?;
-        Ok(Affine { weight, bias })
-    }
-
     /// The first of `names` that is there, with or without the family's prefix.
-    fn find(&self, names: &[String], shape: &[usize], spec: &Spec) -> Result<Matrix<'_>> {
+    pub(super) fn find(&self, names: &[String], shape: &[usize], spec: &Spec) -> Result<Matrix<'_>> {
         let bare = |name| str::strip_prefix(name, spec.prefix);
         let spellings = names.iter().flat_map(|name| [Some(name.as_str()), bare(name)]).flatten();
         let found = spellings.filter_map(|name| self.tensors.get_key_value(name)).next();
         let Some((name, stored)) = found else {
-            let files: Vec<_> = self.files.iter().map(|file| file.name.as_str()).collect();
-            return Err(Error::MissingTensor { file: files.join(", "), tensor: names[0].clone() });
+            let first = &self.files[0].name;
+            let file = match self.files.len() {
+                1 => first.clone(),
+                count => format!("{first} and {} more", count - 1),
+            };
+            return Err(Error::MissingTensor { file, tensor: names[0].clone() });
         };
         let dtype = match stored.dtype {
             StoredType::F32 => Dtype::F32,
@@ -323,20 +252,6 @@ impl<'a> Checkpoint<'a> {
             down: self.linear(k, &[(layer.down, 1.0)])?,
             output_norm: self.norm(k, spec, layer.output_norm)?,
         })
-    }
-}
-
-impl<'c> Network<'c> {
-    fn each(&self, mut f: impl FnMut(Matrix<'c>)) {
-        [self.word, self.position, self.kind].into_iter().for_each(&mut f);
-        let layers = self
-            .layers
-            .iter()
-            .flat_map(|l| [l.query, l.key, l.value, l.out, l.attention_norm, l.up, l.down, l.output_norm]);
-        for affine in [self.embed_norm, self.pooler, self.classifier].into_iter().chain(layers) {
-            f(affine.weight);
-            f(affine.bias);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a model's files come from: a directory, a name, or memory.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
@@ -76,7 +77,7 @@ impl ModelFiles {
             Err(e) => return Err(io_error(path_or_name, &e)),
         }
         let mut folders = vec![PathBuf::from("models")];
-        folders.extend(hub_cache());
+        folders.extend(hub_cache(|name| std::env::var_os(name), std::env::home_dir()));
         find_in_folders(&folders, &path_or_name.to_string_lossy())
     }
 
@@ -186,12 +187,12 @@ impl ModelFiles {
     }
 }
 
-/// The Hugging Face cache on disk.
-fn hub_cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+/// Where huggingface_hub keeps its cache, given the environment's variables and the user's home directory.
+fn hub_cache(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("HF_HUB_CACHE")
         .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
+        .or_else(|| home.map(|home| home.join(".cache/huggingface/hub")))
 }
 
 fn find_in_folders(folders: &[PathBuf], name: &str) -> Result<ModelFiles> {
@@ -393,4 +394,23 @@ pub(super) fn parse_json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Resul
         }
         Error::Format { file: file.into(), message: shown }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hugging_face_cache_is_where_its_variables_say() {
+        let place = |variables: &[(&str, &str)], home: Option<&str>| {
+            let value =
+                |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
+            hub_cache(value, home.map(PathBuf::from))
+        };
+        let path = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(place(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")], Some("/home/me")), path("/hub"));
+        assert_eq!(place(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "")], Some("/home/me")), path("/hf/hub"));
+        assert_eq!(place(&[], Some("/home/me")), path("/home/me/.cache/huggingface/hub"));
+        assert_eq!(place(&[], None), None);
+    }
 }

@@ -4,4 +4,5 @@ pub mod checkpoint;
 pub mod config;
 pub mod files;
 pub mod forward;
+mod network;
 pub mod spec;

@@ -404,6 +404,18 @@ fn shards_load_from_disk_and_from_memory() {
     );
     assert!(distance_from_bert(&memory, 2) <= 1e-6);
 
+    let deeper = config(|c| drop(c.insert("num_hidden_layers".into(), json!(3))));
+    let expected = Error::MissingTensor {
+        file: "model-0.safetensors and 1 more".into(),
+        tensor: "bert.encoder.layer.2.attention.self.query.weight".into(),
+    };
+    assert_eq!(load_error(&ModelFiles { config: deeper, ..memory.clone() }), expected);
+    let expected = Error::NotFound {
+        name: "shards".into(),
+        hint: "it has no weight files: give it the bytes of a model.safetensors".into(),
+    };
+    assert_eq!(load_error(&ModelFiles { weights: vec![], ..memory.clone() }), expected);
+
     let twice = ModelFiles { weights: vec![memory.weights[0].clone(), memory.weights[0].clone()], ..memory };
     let expected =
         format("model-0.safetensors", "tensor `bert.embeddings.LayerNorm.bias` is in another shard too");

@@ -265,6 +265,8 @@ fn the_hugging_face_cache_is_read_through_its_links() {
     assert!(matches!(&files.weights[..], [WeightFile::Path(path)] if *path == new.join("model.safetensors")));
     assert!(load(&files).is_ok());
 
+    // A reference leads nowhere but to a snapshot.
+    copy_into(&hub.path().join("elsewhere"));
     std::fs::write(cached.join("refs/main"), "../../elsewhere").unwrap();
     assert!(matches!(ModelFiles::find_in(hub.path(), "org/name"), Err(Error::NotFound { .. })));
 
