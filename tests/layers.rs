@@ -1,0 +1,172 @@
+//! Keeps the layer diagram true: who may import whom, and which file is the only door of which dependency.
+//! Unit tests inside a module are free: comparing a backend with the reference is their work.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LEAVES: &[&str] = &["cancel", "error", "options", "ranking"];
+const BACKEND: &[&str] = &["error", "kernels", "options::Isa", "text::batch"];
+
+/// What each top-level module may import from this crate, besides itself. An empty name stands for everything.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("cancel", LEAVES),
+    ("error", LEAVES),
+    ("options", LEAVES),
+    ("ranking", LEAVES),
+    ("text", LEAVES),
+    ("kernels", &["error", "text::batch"]),
+    ("model", &["cancel", "error", "options", "ranking", "kernels", "text::batch"]),
+    ("reference", BACKEND),
+    ("cpu", BACKEND),
+    ("reranker", &[""]),
+    ("lib", &[""]),
+    // A program of its own, which sees the library as every user does: its `crate::` is not ours.
+    ("bin", &[""]),
+];
+
+/// Words of the code and the files they may stand in. `name::` is a crate; a dependency without a row belongs to bin/.
+const DOORS: &[(&str, &[&str])] = &[
+    ("tokenizers::", &["text/tokenizer.rs"]),
+    ("safetensors::", &["model/checkpoint.rs"]),
+    ("serde::", &["model/", "bin/"]),
+    ("serde_json::", &["model/", "bin/"]),
+    ("xxhash_rust::", &["model/files.rs"]),
+    ("core::arch", &["cpu/simd/"]),
+    ("std::arch", &["cpu/simd/"]),
+    ("unsafe ", &["cpu/simd/", "cpu/threads.rs"]),
+    ("extern \"C\"", &["capi/"]),
+    // The library prints nothing and reads no environment variable, but for the place of the hub's cache.
+    ("println!", &["bin/"]),
+    ("print!", &["bin/"]),
+    ("eprintln!", &["bin/"]),
+    ("eprint!", &["bin/"]),
+    ("dbg!", &[]),
+    ("env::var", &["model/files.rs", "bin/"]),
+];
+
+/// What `code`, the text of `src/{path}`, does against the tables; `dependencies` are the crates of Cargo.toml.
+fn violations(path: &str, code: &str, dependencies: &[String]) -> Vec<String> {
+    let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code: String =
+        code.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+    let module = path.split('/').next().unwrap().trim_end_matches(".rs");
+    let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
+        return vec![format!("src/{path}: the module `{module}` has no row in IMPORTS")];
+    };
+
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let mut imports = Vec::new();
+        expand("", &code[at + "crate::".len()..], &mut imports);
+        for import in imports {
+            let within =
+                |layer: &&str| layer.is_empty() || (import.clone() + "::").starts_with(&format!("{layer}::"));
+            if !within(&module) && !allowed.iter().any(|layer| within(layer)) {
+                found.push(format!("src/{path}: `{module}` may not import crate::{import}"));
+            }
+        }
+    }
+    // src/x.rs and src/x/mod.rs lie one level below the root, src/x/y.rs two.
+    let depth = path.trim_end_matches("/mod.rs").split('/').count();
+    if !allowed.contains(&"") && code.contains(&"super::".repeat(depth)) {
+        found.push(format!("src/{path}: reaches the crate root through super::; write crate::"));
+    }
+
+    let inner = |c: char| c.is_alphanumeric() || c == '_';
+    let mut crates: Vec<String> = dependencies.iter().map(|name| format!("{name}::")).collect();
+    crates.retain(|name| DOORS.iter().all(|(word, _)| word != name));
+    let bin_only = crates.iter().map(|name| (name.as_str(), &["bin/"][..]));
+    for (word, doors) in DOORS.iter().copied().chain(bin_only) {
+        let used = code.match_indices(word).any(|(at, _)| !code[..at].ends_with(inner));
+        if used && !doors.iter().any(|door| path.starts_with(door)) {
+            found.push(format!("src/{path}: `{}` belongs in {doors:?}", word.trim()));
+        }
+    }
+    found
+}
+
+/// The paths of a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`. Returns what follows the tree.
+fn expand<'a>(prefix: &str, tree: &'a str, paths: &mut Vec<String>) -> &'a str {
+    let tree = tree.trim_start();
+    if let Some(mut rest) = tree.strip_prefix('{') {
+        loop {
+            rest = rest.trim_start_matches([',', ' ', '\n']);
+            if rest.is_empty() || rest.starts_with('}') {
+                return rest.get(1..).unwrap_or_default();
+            }
+            rest = expand(prefix, rest, paths);
+        }
+    }
+    let end = tree.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '*')).unwrap_or(tree.len());
+    let (path, rest) = (format!("{prefix}{}", &tree[..end]), &tree[end..]);
+    if let Some(rest) = rest.strip_prefix("::") {
+        return expand(&format!("{path}::"), rest, paths);
+    }
+    paths.push(path);
+    // Skips ` as name`, and one character of anything unexpected, so that the loop above always moves on.
+    let next = rest.find([',', '}', ';']).unwrap_or(rest.len());
+    &rest[next..]
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_file_keeps_to_its_layer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let section = manifest.split("[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let names =
+        section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+    let dependencies: Vec<String> = names.map(|(name, _)| name.replace('-', "_")).collect();
+    assert!(dependencies.iter().any(|name| name == "tokenizers"), "Cargo.toml was not understood");
+
+    let mut files = Vec::new();
+    rust_files(&root.join("src"), &mut files);
+    let mut found = Vec::new();
+    for file in &files {
+        let path = file.strip_prefix(root.join("src")).unwrap().to_str().unwrap().replace('\\', "/");
+        found.extend(violations(&path, &fs::read_to_string(file).unwrap(), &dependencies));
+    }
+    assert!(files.len() > 10, "only {} files were read", files.len());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_kind_of_violation_is_found() {
+    let cases = [
+        ("kernels.rs", "use crate::model::spec::Spec;"),
+        ("kernels.rs", "use crate::{error::Error, text::{batch::PackedBatch, tokenizer}};"),
+        ("model/forward.rs", "fn f(b: &crate::cpu::Cpu) {}"),
+        ("model/config.rs", "use crate::{\n    error::Result as R,\n    reference::Reference,\n};"),
+        ("cpu/gemm.rs", "use crate::options::LoadOptions;"),
+        ("cpu/gemm.rs", "use super::super::reference::Reference;"),
+        ("cpu/mod.rs", "use super::model::spec::Spec;"),
+        ("cpu/mod.rs", "use crate::Reranker;"),
+        ("reference.rs", "fn f() { unsafe { core::hint::unreachable_unchecked() } }"),
+        ("cpu/gemm.rs", "use core::arch::x86_64::*;"),
+        ("text/batch.rs", "use tokenizers::Tokenizer;"),
+        ("model/config.rs", "fn f() { ::safetensors::tensor::Dtype::F32; }"),
+        ("reranker.rs", "pub extern \"C\" fn f() {}"),
+        ("reranker.rs", "fn f() { println!(); }"),
+        ("reranker.rs", "use some_crate::Thing;"),
+        ("surprise.rs", ""),
+    ];
+    let dependencies = ["some_crate".to_owned()];
+    for (path, code) in cases {
+        assert_eq!(
+            violations(path, code, &dependencies).len(),
+            1,
+            "src/{path}: {code}: {:?}",
+            violations(path, code, &dependencies)
+        );
+    }
+}
