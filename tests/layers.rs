@@ -61,7 +61,7 @@ fn violations(path: &str, code: &str, dependencies: &[String]) -> Vec<String> {
         for import in imports {
             let within =
                 |layer: &&str| layer.is_empty() || (import.clone() + "::").starts_with(&format!("{layer}::"));
-            if !within(&module) && !allowed.iter().any(|layer| within(layer)) {
+            if !within(&module) && !allowed.iter().any(within) {
                 found.push(format!("src/{path}: `{module}` may not import crate::{import}"));
             }
         }
