@@ -1,5 +1,7 @@
 //! Strings to integers. Knows nothing of tensors.
 
 pub mod batch;
+mod definition;
+mod prefix;
 pub mod tokenizer;
 pub mod truncation;

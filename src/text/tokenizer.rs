@@ -1,1 +1,388 @@
+//! (query, document) -> [`Pair`]. The only file that imports `tokenizers`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::Value;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::unigram::Unigram;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::{Precompiled, Sequence};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::{
+    Encoding, Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper,
+    OffsetReferential, OffsetType, PostProcessor, PostProcessorWrapper, PreTokenizer as _, Token,
+    TruncationDirection,
+};
+
+use super::batch::Pair;
+use super::definition::{self, Check, Definition, Model};
+use super::prefix::{self, Squeezed};
+use super::truncation;
+use crate::error::{Error, Result};
+use crate::options::Truncation;
+use crate::ranking::Cut;
+
+/// English has 4 to 5 bytes per token: the first prefix is nearly always enough, and little is read in vain.
+const BYTES_PER_TOKEN: usize = 6;
+/// What is read at most of a text that gives next to no tokens (control characters for megabytes): this, and
+/// `SPARSE_BYTES_PER_TOKEN` for each token that is asked for.
+const SPARSE_BYTES: usize = 1 << 20;
+const SPARSE_BYTES_PER_TOKEN: usize = 512;
+/// Tokens at the end of a prefix that ends inside a word and may come out otherwise in the whole text. WordPiece needs
+/// the longest word that it looks up; for Unigram and byte pairs, a choice that reaches further back is not known.
+const RAGGED_MARGIN: usize = 128;
+
+/// Turns texts into token ids, as the model's tokenizer.json says.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    file: String,
+    template: Vec<Piece>,
+    special_tokens: usize,
+    /// Tokens not to trust at the end of a prefix that ends at a space, and of any other prefix.
+    clean_margin: usize,
+    ragged_margin: usize,
+    /// Whether [`Squeezed`] keeps the tokens.
+    squeezes: bool,
+}
+
+/// The token ids of a query or of a document, without special tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Whether the text was read to its end; if not, there were enough tokens.
+    pub complete: bool,
+}
+
+/// One entry of the pair template, with its segment id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    Special(u32, u32),
+    Query(u32),
+    Document(u32),
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer.json; `file` names it in messages. `vocabulary` is the number of rows of the model's word
+    /// table, `segments` that of its segment table: every id that can come out has its row. With fewer than two
+    /// segments the model tells none apart, and all segment ids are 0.
+    ///
+    /// Errors: [`Error::Format`].
+    pub fn new(file: &str, json: &[u8], vocabulary: usize, segments: usize) -> Result<Self> {
+        let format = |message| Error::Format { file: file.to_owned(), message };
+        let definition = Definition::parse(json, vocabulary).map_err(format)?;
+        let build = || Self::build(file, definition, vocabulary, segments);
+        // Whatever the checks have missed.
+        catch_unwind(AssertUnwindSafe(build))
+            .unwrap_or_else(|_| Err("the tokenizers library refuses it".into()))
+            .map_err(format)
+    }
+
+    fn build(file: &str, definition: Definition<'_>, vocabulary: usize, segments: usize) -> Check<Self> {
+        let kind = |part: &Option<Value>| part.as_ref().and_then(|p| p["type"].as_str()).map(str::to_owned);
+        let bert = kind(&definition.normalizer).as_deref() == Some("BertNormalizer")
+            && kind(&definition.pre_tokenizer).as_deref() == Some("BertPreTokenizer");
+        let (word_piece, longest_word) = match &definition.model {
+            Model::WordPiece { max_word, .. } => (true, *max_word),
+            _ => (false, 0),
+        };
+        let added = &definition.added_tokens;
+        let unbroken = |text: &str| text.starts_with(prefix::breaks_runs);
+        let squeezes = bert && word_piece && added.iter().all(|t| unbroken(&t.content));
+        let longest = added.iter().map(|t| t.content.len()).max().unwrap_or(0);
+        // Added tokens with a space inside can be cut even there.
+        let spaced = added.iter().map(|t| t.content.trim_start()).filter(|t| t.contains(char::is_whitespace));
+        let clean_margin = spaced.map(str::len).max().unwrap_or(0);
+        let ragged_margin = RAGGED_MARGIN.max(longest_word) + longest;
+
+        let template = template(definition.post_processor, segments)?;
+        for piece in &template {
+            if let Piece::Special(id, _) = *piece {
+                definition::check_id(id.into(), vocabulary)?;
+            }
+        }
+        let tokenizer = Self {
+            inner: assemble(
+                definition.model,
+                definition.normalizer,
+                definition.pre_tokenizer,
+                definition.added_tokens,
+                vocabulary,
+            )?,
+            file: file.to_owned(),
+            special_tokens: template.len() - 2,
+            template,
+            clean_margin,
+            ragged_margin,
+            squeezes,
+        };
+        // Every kind of component meets a text before the first caller's does.
+        for text in ["", " ", "What is 1 + 1?", " e\u{301} \u{fb01}\u{3000}漢字 😀\u{200d}\u{1} "] {
+            tokenizer.read(text, usize::MAX, 0).map_err(|_| "it fails on a plain text")?;
+        }
+        Ok(tokenizer)
+    }
+
+    /// Reads `text` until there are at least `enough` tokens, or to its end. The ids are the first ones of the whole
+    /// text's; work is bounded by `enough`, not by the text: of a text with less than one token in 512 bytes, about
+    /// the first MiB is read.
+    ///
+    /// [`pair`](Self::pair) wants more than the window of both sides; and since Hugging Face's `longest_first` gives an
+    /// odd token to the side that is longer as a whole, it wants more of the document than the query has:
+    /// `max(window, query.ids.len()) + 1`.
+    ///
+    /// Errors: [`Error::Internal`].
+    pub fn encode(&self, text: &str, enough: usize) -> Result<Encoded> {
+        let bytes = enough.saturating_mul(BYTES_PER_TOKEN).max(256);
+        if let Some(encoded) = self.encode_prefix(text, true, bytes, enough)? {
+            return Ok(encoded);
+        }
+        let limit = SPARSE_BYTES.saturating_add(enough.saturating_mul(SPARSE_BYTES_PER_TOKEN));
+        let mut squeezed = Squeezed::new(text);
+        let mut bytes = bytes;
+        loop {
+            bytes = bytes.saturating_mul(2).min(limit);
+            let (text, whole) = if self.squeezes {
+                squeezed.extend(bytes);
+                (squeezed.text.as_str(), squeezed.ended())
+            } else {
+                (text, true)
+            };
+            if let Some(encoded) = self.encode_prefix(text, whole, bytes, enough)? {
+                return Ok(encoded);
+            }
+            if bytes == limit {
+                let end = prefix::end(text, bytes);
+                let ids = self.read(&text[..end.bytes], enough, 0)?.ids;
+                return Ok(Encoded { ids, complete: false });
+            }
+        }
+    }
+
+    /// The tokens of the first `bytes` bytes of `text`, or `None` if they are too few. `whole` says whether nothing
+    /// follows after `text`.
+    fn encode_prefix(&self, text: &str, whole: bool, bytes: usize, enough: usize) -> Result<Option<Encoded>> {
+        let end = prefix::end(text, bytes);
+        let whole = whole && end.bytes == text.len();
+        let margin = match (whole, end.clean && end.bytes < text.len()) {
+            (true, _) => 0,
+            (_, true) => self.clean_margin,
+            _ => self.ragged_margin,
+        };
+        let Words { ids, ended } = self.read(&text[..end.bytes], enough, margin)?;
+        let found = whole || ids.len() >= enough;
+        Ok(found.then_some(Encoded { ids, complete: whole && ended }))
+    }
+
+    /// The tokens of the words of `text` up to the one that makes them `enough` and `margin` more, without the last
+    /// `margin` tokens.
+    fn read(&self, text: &str, enough: usize, margin: usize) -> Result<Words> {
+        let run = || -> tokenizers::Result<Words> {
+            let tokenizer = &self.inner;
+            let mut words =
+                tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
+            if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut words)?;
+            }
+            let count = words.get_splits(OffsetReferential::Normalized, OffsetType::None).len();
+            let model = tokenizer.get_model();
+            words.tokenize_with_limit(
+                |word| model.tokenize(word.get()),
+                enough.saturating_add(margin),
+                TruncationDirection::Right,
+            )?;
+            let words = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+            let tokens = words.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten());
+            let mut ids: Vec<u32> = tokens.map(|token| token.id).collect();
+            ids.truncate(ids.len().saturating_sub(margin));
+            Ok(Words { ids, ended: words.len() == count })
+        };
+        // Without the panic's words or the error's: they may quote the text.
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(words)) => Ok(words),
+            _ => Err(Error::Internal { message: format!("the tokenizer of {} failed on a text", self.file) }),
+        }
+    }
+
+    /// Special tokens that the pair template adds.
+    pub fn special_tokens(&self) -> usize {
+        self.special_tokens
+    }
+
+    /// Cuts both sides to `window` tokens by `policy` and fills the template. `index` is that of the pair in the input.
+    /// [`Truncation::DocumentOnly`] cuts as `LongestFirst` where the query leaves no room for a document token.
+    ///
+    /// Errors: [`Error::TooLong`] by policy; [`Error::InvalidOption`] for windows smaller than the special tokens.
+    pub fn pair(
+        &self,
+        query: &Encoded,
+        document: &Encoded,
+        window: usize,
+        policy: Truncation,
+        index: usize,
+    ) -> Result<Pair> {
+        let Some(budget) = window.checked_sub(self.special_tokens) else {
+            let message =
+                format!("{window} is less than the {} special tokens of a pair", self.special_tokens);
+            return Err(Error::InvalidOption { option: "max_tokens", message });
+        };
+        let (q, d) = (query.ids.len(), document.ids.len());
+        let Some((keep_q, keep_d)) = truncation::keep(q, d, budget, policy) else {
+            let tokens = q + d + self.special_tokens;
+            return Err(Error::TooLong { index, tokens, max_tokens: window });
+        };
+        let length = keep_q + keep_d + self.special_tokens;
+        let mut pair = Pair {
+            ids: Vec::with_capacity(length),
+            types: Vec::with_capacity(length),
+            cut: Cut { query: q - keep_q, document: d - keep_d },
+        };
+        for piece in &self.template {
+            let (ids, kind) = match piece {
+                Piece::Special(id, kind) => (std::slice::from_ref(id), *kind),
+                Piece::Query(kind) => (&query.ids[..keep_q], *kind),
+                Piece::Document(kind) => (&document.ids[..keep_d], *kind),
+            };
+            pair.ids.extend_from_slice(ids);
+            pair.types.resize(pair.ids.len(), kind);
+        }
+        Ok(pair)
+    }
+}
+
+/// What one reading of a text gave.
+struct Words {
+    ids: Vec<u32>,
+    /// Whether every word was read.
+    ended: bool,
+}
+
+/// The crate's tokenizer without truncation, padding, post-processor and decoder.
+fn assemble(
+    model: Model<'_>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    added_tokens: Vec<definition::AddedToken>,
+    vocabulary: usize,
+) -> Check<tokenizers::Tokenizer> {
+    let mut tokenizer = tokenizers::Tokenizer::new(self::model(model)?);
+    if let Some(part) = normalizer {
+        tokenizer.with_normalizer(Some(self::normalizer(part)?)).map_err(|e| format!("normalizer: {e}"))?;
+    }
+    if let Some(part) = pre_tokenizer {
+        let part: PreTokenizerWrapper =
+            serde_json::from_value(part).map_err(|e| format!("pre_tokenizer: {e}"))?;
+        tokenizer.with_pre_tokenizer(Some(part));
+    }
+    for token in added_tokens.iter().filter(|t| t.normalized && !t.content.is_empty()) {
+        let mut text = NormalizedString::from(token.content.as_str());
+        if let Some(normalizer) = tokenizer.get_normalizer() {
+            normalizer.normalize(&mut text).map_err(|e| format!("normalizer: {e}"))?;
+        }
+        if text.is_empty() {
+            // It would match everywhere, even inside characters.
+            return Err("nothing is left of an added token after normalization".into());
+        }
+    }
+    let contents: Vec<String> = added_tokens.iter().map(|t| t.content.clone()).collect();
+    let added = added_tokens.into_iter().map(|t| {
+        tokenizers::AddedToken::from(t.content, t.special)
+            .single_word(t.single_word)
+            .lstrip(t.lstrip)
+            .rstrip(t.rstrip)
+            .normalized(t.normalized)
+    });
+    tokenizer.add_tokens(added).map_err(|e| format!("added_tokens: {e}"))?;
+    for id in contents.iter().filter_map(|content| tokenizer.token_to_id(content)) {
+        definition::check_id(id.into(), vocabulary)?;
+    }
+    Ok(tokenizer)
+}
+
+fn model(model: Model<'_>) -> Check<ModelWrapper> {
+    let message = |e: tokenizers::Error| format!("model: {e}");
+    match model {
+        Model::WordPiece { vocab, unk, prefix, max_word } => WordPiece::builder()
+            .vocab(Vocab::from_iter(vocab.0))
+            .unk_token(unk.into_owned())
+            .continuing_subword_prefix(prefix.into_owned())
+            .max_input_chars_per_word(max_word)
+            .build()
+            .map(Into::into)
+            .map_err(message),
+        Model::Bpe { vocab, merges, options } => {
+            let mut builder = BPE::builder()
+                .vocab_and_merges(Vocab::from_iter(vocab.0), merges)
+                .fuse_unk(options.fuse_unk)
+                .byte_fallback(options.byte_fallback)
+                .ignore_merges(options.ignore_merges)
+                // The crate's cache belongs to the thread and outlives the tokenizer.
+                .cache_capacity(0);
+            if let Some(unk) = options.unk {
+                builder = builder.unk_token(unk.into_owned());
+            }
+            if let Some(prefix) = options.prefix {
+                builder = builder.continuing_subword_prefix(prefix.into_owned());
+            }
+            if let Some(suffix) = options.suffix {
+                builder = builder.end_of_word_suffix(suffix.into_owned());
+            }
+            builder.build().map(Into::into).map_err(message)
+        }
+        Model::Unigram { vocab, unk, byte_fallback } => {
+            Unigram::from(vocab, Some(unk), byte_fallback).map(Into::into).map_err(message)
+        }
+    }
+}
+
+fn normalizer(mut part: Value) -> Check<NormalizerWrapper> {
+    match part["type"].as_str() {
+        Some("Sequence") => {
+            let Value::Array(parts) = part["normalizers"].take() else {
+                return Err("normalizers is not a list".into());
+            };
+            Ok(Sequence::new(parts.into_iter().map(normalizer).collect::<Check<_>>()?).into())
+        }
+        Some("Precompiled") => Precompiled::from(&definition::charsmap(&part)?)
+            .map(Into::into)
+            .map_err(|e| format!("normalizer: {e}")),
+        _ => serde_json::from_value(part).map_err(|e| format!("normalizer: {e}")),
+    }
+}
+
+/// The pair template, found by sending two marked tokens through the post-processor.
+fn template(post_processor: Option<Value>, segments: usize) -> Check<Vec<Piece>> {
+    const QUERY: u32 = u32::MAX;
+    const DOCUMENT: u32 = u32::MAX - 1;
+    let mut pieces = vec![Piece::Query(0), Piece::Document(1)];
+    if let Some(part) = post_processor {
+        let processor: PostProcessorWrapper =
+            serde_json::from_value(part).map_err(|e| format!("post_processor: {e}"))?;
+        let marked = |id| Encoding::from_tokens(vec![Token::new(id, "a".into(), (0, 1))], 0);
+        let pair = processor
+            .process(marked(QUERY), Some(marked(DOCUMENT)), true)
+            .map_err(|e| format!("post_processor: {e}"))?;
+        pieces.clear();
+        pieces.extend(pair.get_ids().iter().zip(pair.get_type_ids()).map(|(&id, &kind)| match id {
+            QUERY => Piece::Query(kind),
+            DOCUMENT => Piece::Document(kind),
+            special => Piece::Special(special, kind),
+        }));
+        let queries = pieces.iter().filter(|p| matches!(p, Piece::Query(_))).count();
+        let documents = pieces.iter().filter(|p| matches!(p, Piece::Document(_))).count();
+        if (queries, documents) != (1, 1) {
+            return Err("the template for pairs must have each text once".into());
+        }
+    }
+    for piece in &mut pieces {
+        let (Piece::Special(_, kind) | Piece::Query(kind) | Piece::Document(kind)) = piece;
+        if segments < 2 {
+            *kind = 0;
+        } else if *kind as usize >= segments {
+            return Err(format!(
+                "segment id {kind} is outside of the segment table, which has {segments} rows"
+            ));
+        }
+    }
+    Ok(pieces)
+}

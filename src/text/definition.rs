@@ -1,0 +1,420 @@
+//! tokenizer.json, parsed and checked before the `tokenizers` crate sees any of it: the crate indexes, allocates and
+//! unwraps on the file's word. What this module lets through, the crate loads and runs without a panic.
+//!
+//! Left out on purpose: `truncation` and `padding` (often stale; the caller decides) and `decoder` (never used).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The largest in use, XLM-RoBERTa's, has 17 MB.
+const MAX_BYTES: usize = 64 << 20;
+/// The longest in use are runs of spaces and dashes of about 128. Unigram walks up to a whole token at every position.
+const MAX_TOKEN: usize = 1024;
+/// Highest `max_input_chars_per_word`: WordPiece is cubic in the length of a word. Every known model has 100.
+pub const MAX_WORD: usize = 1000;
+/// How much longer normalization may make a text. The longest expansion in Unicode (NFKC of U+FDFA) is 11-fold, the
+/// character maps of sentencepiece double that, and rewriting spaces triples it.
+const MAX_EXPANSION: usize = 256;
+
+const NORMALIZERS: &[&str] = &[
+    "BertNormalizer",
+    "Lowercase",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Nmt",
+    "Precompiled",
+    "Replace",
+    "Sequence",
+    "Strip",
+    "StripAccents",
+];
+const PRE_TOKENIZERS: &[&str] = &[
+    "BertPreTokenizer",
+    "ByteLevel",
+    "Digits",
+    "Metaspace",
+    "Punctuation",
+    "Sequence",
+    "Split",
+    "Whitespace",
+    "WhitespaceSplit",
+];
+const POST_PROCESSORS: &[&str] =
+    &["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"];
+
+/// The error is a sentence about the file's content.
+pub type Check<T> = Result<T, String>;
+
+/// A checked tokenizer.json.
+pub struct Definition<'a> {
+    pub added_tokens: Vec<AddedToken>,
+    pub normalizer: Option<Value>,
+    pub pre_tokenizer: Option<Value>,
+    pub post_processor: Option<Value>,
+    pub model: Model<'a>,
+}
+
+/// A token matched in the text before normalization or before the model.
+#[derive(serde::Deserialize)]
+pub struct AddedToken {
+    pub content: String,
+    pub single_word: bool,
+    pub lstrip: bool,
+    pub rstrip: bool,
+    pub normalized: bool,
+    pub special: bool,
+}
+
+/// The part that turns words into ids.
+pub enum Model<'a> {
+    WordPiece { vocab: Ids, unk: Cow<'a, str>, prefix: Cow<'a, str>, max_word: usize },
+    Bpe { vocab: Ids, merges: Vec<(String, String)>, options: BpeOptions<'a> },
+    Unigram { vocab: Vec<(String, f64)>, unk: usize, byte_fallback: bool },
+}
+
+/// How a byte pair encoding treats the edges of words and what it does not know.
+pub struct BpeOptions<'a> {
+    pub unk: Option<Cow<'a, str>>,
+    pub prefix: Option<Cow<'a, str>>,
+    pub suffix: Option<Cow<'a, str>>,
+    pub fuse_unk: bool,
+    pub byte_fallback: bool,
+    pub ignore_merges: bool,
+}
+
+#[derive(serde::Deserialize)]
+struct File<'a> {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    #[serde(borrow)]
+    model: ModelFile<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct ModelFile<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    vocab: &'a RawValue,
+    merges: Option<Vec<Merge>>,
+    #[serde(borrow)]
+    unk_token: Option<Cow<'a, str>>,
+    unk_id: Option<usize>,
+    #[serde(borrow)]
+    continuing_subword_prefix: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    end_of_word_suffix: Option<Cow<'a, str>>,
+    max_input_chars_per_word: Option<usize>,
+    dropout: Option<f64>,
+    fuse_unk: Option<bool>,
+    byte_fallback: Option<bool>,
+    ignore_merges: Option<bool>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Merge {
+    Pair(String, String),
+    Line(String),
+}
+
+impl<'a> Definition<'a> {
+    /// `vocabulary` is the number of rows of the word table, which every id must have.
+    pub fn parse(json: &'a [u8], vocabulary: usize) -> Check<Self> {
+        if json.len() > MAX_BYTES {
+            return Err(format!(
+                "{} bytes are more than the {MAX_BYTES} that a tokenizer may have",
+                json.len()
+            ));
+        }
+        // Nesting beyond 128 levels is an error of the parser.
+        let File { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
+            serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        if let Some(part) = &normalizer {
+            check_normalizer(part)?;
+        }
+        if let Some(part) = &pre_tokenizer {
+            walk(part, "pre_tokenizer", "pretokenizers", PRE_TOKENIZERS, &mut |_, _| Ok(()))?;
+        }
+        if let Some(part) = &post_processor {
+            check_post_processor(part)?;
+        }
+        check_lengths(added_tokens.iter().map(|t| t.content.as_str()))?;
+        let model = model.check(vocabulary)?;
+        Ok(Self { added_tokens, normalizer, pre_tokenizer, post_processor, model })
+    }
+}
+
+impl<'a> ModelFile<'a> {
+    fn check(self, vocabulary: usize) -> Check<Model<'a>> {
+        // Old files have no type: each kind has a field of its own.
+        let kind = match &self.kind {
+            Some(kind) => kind.as_ref(),
+            None if self.merges.is_some() => "BPE",
+            None if self.max_input_chars_per_word.is_some() => "WordPiece",
+            None if self.unk_id.is_some() => "Unigram",
+            None => "",
+        };
+        match kind {
+            "WordPiece" => {
+                let vocab = ids(self.vocab, vocabulary)?;
+                let unk = self.unk_token.unwrap_or("[UNK]".into());
+                check_present(&vocab, &unk)?;
+                let max_word = self.max_input_chars_per_word.unwrap_or(100);
+                if max_word > MAX_WORD {
+                    return Err(format!(
+                        "max_input_chars_per_word is {max_word}, at most {MAX_WORD} is supported"
+                    ));
+                }
+                Ok(Model::WordPiece {
+                    vocab,
+                    unk,
+                    prefix: self.continuing_subword_prefix.unwrap_or("##".into()),
+                    max_word,
+                })
+            }
+            "BPE" => {
+                let vocab = ids(self.vocab, vocabulary)?;
+                if let Some(unk) = &self.unk_token {
+                    check_present(&vocab, unk)?;
+                }
+                if self.dropout.is_some_and(|p| p != 0.0) {
+                    return Err("dropout would make scores random: set it to null".into());
+                }
+                let merges = merges(self.merges.unwrap_or_default())?;
+                check_merges(&vocab, &merges, self.continuing_subword_prefix.as_deref().unwrap_or(""))?;
+                Ok(Model::Bpe {
+                    vocab,
+                    merges,
+                    options: BpeOptions {
+                        unk: self.unk_token,
+                        prefix: self.continuing_subword_prefix,
+                        suffix: self.end_of_word_suffix,
+                        fuse_unk: self.fuse_unk.unwrap_or(false),
+                        byte_fallback: self.byte_fallback.unwrap_or(false),
+                        ignore_merges: self.ignore_merges.unwrap_or(false),
+                    },
+                })
+            }
+            "Unigram" => {
+                let vocab: Vec<(String, f64)> =
+                    serde_json::from_str(self.vocab.get()).map_err(|e| format!("model.vocab: {e}"))?;
+                check_lengths(vocab.iter().map(|(token, _)| token.as_str()))?;
+                if let Some(last) = vocab.len().checked_sub(1) {
+                    check_id(last as u64, vocabulary)?;
+                }
+                let unk = self.unk_id.filter(|&id| id < vocab.len());
+                let unk = unk.ok_or("model.unk_id names no token of the vocabulary")?;
+                Ok(Model::Unigram { vocab, unk, byte_fallback: self.byte_fallback.unwrap_or(false) })
+            }
+            other => Err(format!("model type `{other:.40}` is not one of WordPiece, BPE, Unigram")),
+        }
+    }
+}
+
+/// The entries of a JSON object from token to id, without a table of their own.
+pub struct Ids(pub Vec<(String, u32)>);
+
+impl<'de> Deserialize<'de> for Ids {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Ids;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object from tokens to ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ids, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ids(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+fn ids(json: &RawValue, vocabulary: usize) -> Check<Ids> {
+    let vocab: Ids = serde_json::from_str(json.get()).map_err(|e| format!("model.vocab: {e}"))?;
+    check_lengths(vocab.0.iter().map(|(token, _)| token.as_str()))?;
+    for &(_, id) in &vocab.0 {
+        check_id(id.into(), vocabulary)?;
+    }
+    Ok(vocab)
+}
+
+/// An id must have a row in a word table of `vocabulary` rows.
+pub fn check_id(id: u64, vocabulary: usize) -> Check<()> {
+    if id < vocabulary as u64 {
+        return Ok(());
+    }
+    Err(format!(
+        "token id {id} is outside of the word table, which has {vocabulary} rows: these are files of two models"
+    ))
+}
+
+fn check_lengths<'a>(mut tokens: impl Iterator<Item = &'a str>) -> Check<()> {
+    match tokens.find(|token| token.len() > MAX_TOKEN) {
+        Some(token) => Err(format!("a token has {} bytes, at most {MAX_TOKEN} are supported", token.len())),
+        None => Ok(()),
+    }
+}
+
+fn check_present(vocab: &Ids, unk: &str) -> Check<()> {
+    if vocab.0.iter().any(|(token, _)| token == unk) {
+        return Ok(());
+    }
+    Err(format!("the vocabulary lacks its own unknown token `{unk:.40}`"))
+}
+
+fn merges(merges: Vec<Merge>) -> Check<Vec<(String, String)>> {
+    let split = |(i, merge)| match merge {
+        Merge::Pair(a, b) => Ok((a, b)),
+        Merge::Line(line) => match line.split_once(' ') {
+            Some((a, b)) if !b.contains(' ') => Ok((a.to_owned(), b.to_owned())),
+            _ => Err(format!("model.merges[{i}] is not two tokens with a space between")),
+        },
+    };
+    let version = |merge: &Merge| matches!(merge, Merge::Line(line) if line.starts_with("#version"));
+    merges.into_iter().filter(|m| !version(m)).enumerate().map(split).collect()
+}
+
+/// The crate glues the two tokens together, less the second one's prefix, in a buffer as long as the longest token.
+fn check_merges(vocab: &Ids, merges: &[(String, String)], prefix: &str) -> Check<()> {
+    let longest = vocab.0.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
+    for (i, (a, b)) in merges.iter().enumerate() {
+        match b.strip_prefix(prefix) {
+            Some(b) if a.len() + b.len() <= longest => {}
+            _ => return Err(format!("model.merges[{i}] gives no token of the vocabulary")),
+        }
+    }
+    Ok(())
+}
+
+/// Visits a component and, if it is a sequence, those inside.
+fn walk<'a>(
+    part: &'a Value,
+    what: &str,
+    children: &str,
+    allowed: &[&str],
+    visit: &mut impl FnMut(&str, &'a Value) -> Check<()>,
+) -> Check<()> {
+    let kind = part["type"].as_str().ok_or_else(|| format!("{what} has no type"))?;
+    if !allowed.contains(&kind) {
+        return Err(format!("{what} `{kind:.40}` is not one of {}", allowed.join(", ")));
+    }
+    if kind != "Sequence" {
+        return visit(kind, part);
+    }
+    let inside =
+        part[children].as_array().ok_or_else(|| format!("the sequence of {what} has no {children}"))?;
+    inside.iter().try_for_each(|part| walk(part, what, children, allowed, visit))
+}
+
+fn check_normalizer(part: &Value) -> Check<()> {
+    let mut expansion = 1usize;
+    walk(part, "normalizer", "normalizers", NORMALIZERS, &mut |kind, part| {
+        let factor = match kind {
+            "Replace" => {
+                let content = part["content"].as_str().map_or(0, str::len);
+                match part["pattern"]["String"].as_str() {
+                    // An empty pattern matches between all characters.
+                    Some(pattern) if !pattern.is_empty() => content.div_ceil(pattern.len()),
+                    _ => content.saturating_add(1),
+                }
+            }
+            "Precompiled" => check_charsmap(&charsmap(part)?)?,
+            _ => 1,
+        };
+        expansion = expansion.saturating_mul(factor.max(1));
+        Ok(())
+    })?;
+    if expansion > MAX_EXPANSION {
+        return Err(format!(
+            "the normalizer can make a text {expansion} times as long, at most {MAX_EXPANSION} is supported"
+        ));
+    }
+    Ok(())
+}
+
+/// The bytes of a `Precompiled` normalizer.
+pub fn charsmap(part: &Value) -> Check<Vec<u8>> {
+    let text = part["precompiled_charsmap"].as_str().ok_or("precompiled_charsmap is not a string")?;
+    base64::decode(text).map_err(|e| format!("precompiled_charsmap: {e}"))
+}
+
+/// sentencepiece's character map: the byte length of a double-array trie (u32), the trie (u32 units), then UTF-8
+/// replacements that end with NUL each. Follows every path of the trie, so that none can lead outside. Returns the
+/// bytes of the longest replacement.
+fn check_charsmap(bytes: &[u8]) -> Check<usize> {
+    const BROKEN: &str = "precompiled_charsmap is broken";
+    let (header, rest) = bytes.split_first_chunk().ok_or(BROKEN)?;
+    let (trie, replacements) =
+        rest.split_at_checked(u32::from_le_bytes(*header) as usize / 4 * 4).ok_or(BROKEN)?;
+    let trie: Vec<usize> = trie.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit) as usize).collect();
+    let replacements = std::str::from_utf8(replacements).map_err(|_| BROKEN)?;
+    // A unit's fields: bits 0-7 and 31 the label, bit 8 whether a value follows, bit 9 the scale of bits 10-31, the
+    // distance to its children (exclusive or).
+    let children = |at: usize| at ^ (trie[at] >> 10 << ((trie[at] & 1 << 9) >> 6));
+    if trie.is_empty() {
+        return Err(BROKEN.into());
+    }
+    let mut seen = vec![false; trie.len()];
+    let mut open = vec![0];
+    while let Some(at) = open.pop() {
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
+        let base = children(at);
+        // Children differ from the base in their lowest byte only.
+        if base | 0xff >= trie.len() {
+            return Err(BROKEN.into());
+        }
+        if at != 0 && trie[at] >> 8 & 1 == 1 && !replacements.is_char_boundary(trie[base] & 0x7fff_ffff) {
+            return Err(BROKEN.into());
+        }
+        open.extend((1..=0xff).filter(|c| trie[base ^ c] & 0x8000_00ff == *c).map(|c| base ^ c));
+    }
+    Ok(replacements.split('\0').map(str::len).max().unwrap_or(0))
+}
+
+/// Special tokens of a template must be defined, and only one processor may add any: the crate's second one would take
+/// the pieces of the first for further texts.
+fn check_post_processor(part: &Value) -> Check<()> {
+    let mut adding = 0;
+    walk(part, "post_processor", "processors", POST_PROCESSORS, &mut |kind, part| {
+        adding += usize::from(kind != "ByteLevel");
+        if kind != "TemplateProcessing" {
+            return Ok(());
+        }
+        let counts: HashMap<&str, usize> = part["special_tokens"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, token)| Some((name.as_str(), token["ids"].as_array()?.len())))
+            .collect();
+        let pieces = part["pair"].as_array().ok_or("the template for pairs is missing")?;
+        let mut names = pieces.iter().filter_map(|piece| piece["SpecialToken"]["id"].as_str());
+        match names.find(|name| !counts.contains_key(name)) {
+            Some(name) => Err(format!("the template for pairs has a special token `{name:.40}` without ids")),
+            None => Ok(()),
+        }
+    })?;
+    if adding > 1 {
+        return Err("more than one post-processor adds special tokens".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,482 @@
+//! The text layer against Hugging Face's tokenizer: golden files, the crate called whole, and files made to break it.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossrank::text::batch::Pair;
+use crossrank::text::tokenizer::{Encoded, Tokenizer};
+use crossrank::{Error, Truncation};
+use serde_json::{Value, json};
+use tokenizers::{
+    PostProcessor as _, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn load(folder: &Path) -> Tokenizer {
+    let config = read_json(&folder.join("config.json"));
+    let size = |name: &str| config[name].as_u64().unwrap_or(0) as usize;
+    let json = fs::read(folder.join("tokenizer.json")).unwrap();
+    Tokenizer::new("tokenizer.json", &json, size("vocab_size"), size("type_vocab_size")).unwrap()
+}
+
+fn pair(tokenizer: &Tokenizer, query: &str, document: &str, window: usize, policy: Truncation) -> Pair {
+    let query = tokenizer.encode(query, 16 * window).unwrap();
+    let document = tokenizer.encode(document, window.max(query.ids.len()) + 1).unwrap();
+    tokenizer.pair(&query, &document, window, policy, 0).unwrap()
+}
+
+fn check_golden(folder: &str) {
+    let folder = root().join(folder);
+    let tokenizer = load(&folder);
+    let golden = read_json(&folder.join("golden.json"));
+    let window = golden["max_length"].as_u64().unwrap() as usize;
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() >= 10);
+    for (i, case) in cases.iter().enumerate() {
+        let text = |name: &str| case[name].as_str().unwrap();
+        let pair = pair(&tokenizer, text("query"), text("document"), window, Truncation::LongestFirst);
+        assert_eq!(json!(pair.ids), case["input_ids"], "case {i}");
+        assert_eq!(json!(pair.types), case["token_type_ids"], "case {i}");
+    }
+}
+
+#[test]
+fn golden_ids_of_the_bundled_model_come_out() {
+    check_golden("models/crossrank-mini");
+}
+
+#[test]
+fn golden_ids_come_out_in_spite_of_stale_truncation_and_padding() {
+    let file = read_json(&root().join("tests/fixtures/bert/tokenizer.json"));
+    assert!(file["truncation"].is_object() && file["padding"].is_object());
+    check_golden("tests/fixtures/bert");
+}
+
+#[test]
+fn golden_ids_of_the_other_fixtures_come_out() {
+    check_golden("tests/fixtures/bert-3-labels");
+    check_golden("tests/fixtures/bert-f16");
+    check_golden("tests/fixtures/bert-bf16");
+}
+
+/// The crate as Hugging Face calls it, on the whole texts.
+struct Whole(tokenizers::Tokenizer);
+
+impl Whole {
+    fn new(json: &[u8]) -> Self {
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).unwrap();
+        tokenizer.with_padding(None).with_truncation(None).unwrap();
+        Self(tokenizer)
+    }
+
+    fn pair(&self, query: &str, document: &str, window: usize) -> (Vec<u32>, Vec<u32>) {
+        // Not by the crate's own truncation: that looks at no more than the window of each side, while the golden files
+        // give the odd token to the side that is longer as a whole.
+        let side = |text, kind| {
+            let mut encoding = self.0.encode_char_offsets(text, false).unwrap();
+            encoding.set_type_ids(vec![kind; encoding.len()]);
+            encoding
+        };
+        let special = self.0.get_post_processor().map_or(0, |p| p.added_tokens(true));
+        let (strategy, direction) = (TruncationStrategy::LongestFirst, TruncationDirection::Right);
+        let params = TruncationParams { direction, max_length: window - special, strategy, stride: 0 };
+        let (query, document) = truncate_encodings(side(query, 0), Some(side(document, 1)), &params).unwrap();
+        let encoding = self.0.post_process(query, document, true).unwrap();
+        (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec())
+    }
+}
+
+/// A small generator of texts (xorshift), so that failures repeat.
+struct Texts(u64);
+
+impl Texts {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+
+    fn text(&mut self, pieces: usize) -> String {
+        const PIECES: &[&str] = &[
+            " ",
+            " ",
+            " ",
+            " ",
+            " ",
+            "  ",
+            "\n",
+            "\t",
+            "\u{a0}",
+            "\u{3000}",
+            "\u{85}",
+            "\0",
+            "the",
+            "Berlin",
+            "reranker",
+            "of",
+            "a",
+            "ing",
+            "un",
+            "3.14",
+            "2024",
+            "-",
+            ".",
+            ",",
+            "!",
+            "'s",
+            "[",
+            "]",
+            "#",
+            "##",
+            "[SEP]",
+            "[CLS]",
+            "[MASK]",
+            "[UNK]",
+            "[SE",
+            "P]",
+            "é",
+            "e\u{301}",
+            "Ä",
+            "ß",
+            "İ",
+            "ﬁ",
+            "漢",
+            "字",
+            "日本",
+            "かが",
+            "한국어",
+            "привет",
+            "สวัสดี",
+            "नमस्ते",
+            "مرحبا",
+            "😀",
+            "👩\u{200d}👩\u{200d}👧",
+            "\u{fe0f}",
+            "\u{301}",
+            "🤣",
+            "∑",
+            "x²",
+            "\u{fffd}",
+        ];
+        (0..pieces)
+            .flat_map(|_| {
+                let piece = PIECES[self.below(PIECES.len())];
+                let times = if self.below(40) == 0 { 1 + self.below(300) } else { 1 };
+                std::iter::repeat_n(piece, times)
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn any_text_gives_the_ids_of_whole_tokenization_in_any_window() {
+    for folder in ["models/crossrank-mini", "tests/fixtures/bert"] {
+        let folder = root().join(folder);
+        let tokenizer = load(&folder);
+        let whole = Whole::new(&fs::read(folder.join("tokenizer.json")).unwrap());
+        let mut texts = Texts(42);
+        for case in 0..60 {
+            let (q, d) = (texts.below(40), texts.below(400));
+            let (query, document) = (texts.text(q), texts.text(d));
+            let window = 3 + texts.below(120);
+            let pair = pair(&tokenizer, &query, &document, window, Truncation::LongestFirst);
+            let expected = whole.pair(&query, &document, window);
+            assert_eq!((pair.ids, pair.types), expected, "case {case}, window {window}");
+        }
+    }
+}
+
+/// Units of which a text has few tokens for its length.
+const UNITS: &[&str] = &[
+    "x",
+    " ",
+    "\n",
+    " \t",
+    "é",
+    "e\u{301}",
+    "Ж",
+    "漢",
+    "か",
+    "한",
+    "😀",
+    "👩\u{200d}👧",
+    "!",
+    "word ",
+    "[SEP]",
+    "a\u{a0}",
+];
+
+#[test]
+fn monotonous_texts_give_the_ids_of_whole_tokenization() {
+    let folder = root().join("models/crossrank-mini");
+    let tokenizer = load(&folder);
+    let whole = Whole::new(&fs::read(folder.join("tokenizer.json")).unwrap());
+    for times in [99, 100, 101, 500, 1000, 1001, 1002, 5000] {
+        for unit in UNITS {
+            let text = format!("{} and the end.", unit.repeat(times));
+            let pair = pair(&tokenizer, "query", &text, 24, Truncation::LongestFirst);
+            assert_eq!((pair.ids, pair.types), whole.pair("query", &text, 24), "{times} times {unit:?}");
+        }
+    }
+}
+
+#[test]
+fn ten_megabytes_take_no_longer_than_the_window() {
+    let tokenizer = load(&root().join("models/crossrank-mini"));
+    for unit in UNITS.iter().chain(&["\u{1}"]) {
+        let text = format!("{} and the end.", unit.repeat((10 << 20) / unit.len()));
+        let start = Instant::now();
+        let encoded = tokenizer.encode(&text, 512).unwrap();
+        // Only of control characters, which leave no tokens, is the end given up.
+        assert!(encoded.complete || encoded.ids.len() >= 512 || *unit == "\u{1}", "{unit:?}");
+        // Whole tokenization takes a minute and a gigabyte in a debug build.
+        assert!(start.elapsed() < Duration::from_secs(10), "{unit:?}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_text_with_enough_tokens_is_not_read_to_its_end() {
+    let tokenizer = load(&root().join("models/crossrank-mini"));
+    assert_eq!(
+        tokenizer.encode("one two three", 3),
+        Ok(Encoded { ids: vec![2028, 2048, 2093], complete: true })
+    );
+    assert_eq!(tokenizer.encode("one two three", 2), Ok(Encoded { ids: vec![2028, 2048], complete: false }));
+    let encoded = tokenizer.encode(&"one two three ".repeat(1000), 100).unwrap();
+    assert_eq!((encoded.ids.len(), encoded.complete), (100, false));
+    assert_eq!(tokenizer.encode("", 10), Ok(Encoded { ids: vec![], complete: true }));
+}
+
+fn encoded(tokens: std::ops::Range<u32>) -> Encoded {
+    Encoded { ids: tokens.collect(), complete: true }
+}
+
+#[test]
+fn every_policy_keeps_the_final_separator_and_reports_the_cut() {
+    let tokenizer = load(&root().join("models/crossrank-mini"));
+    assert_eq!(tokenizer.special_tokens(), 3);
+    let (query, document) = (encoded(1000..1004), encoded(2000..2010));
+    let pair = |window, policy| tokenizer.pair(&query, &document, window, policy, 7);
+
+    let cut = pair(9, Truncation::LongestFirst).unwrap();
+    assert_eq!(cut.ids, [101, 1000, 1001, 1002, 102, 2000, 2001, 2002, 102]);
+    assert_eq!(cut.types, [0, 0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!((cut.cut.query, cut.cut.document), (1, 7));
+    let cut = pair(8, Truncation::DocumentOnly).unwrap();
+    assert_eq!(cut.ids, [101, 1000, 1001, 1002, 1003, 102, 2000, 102]);
+    let cut = pair(7, Truncation::DocumentOnly).unwrap();
+    assert_eq!(cut.ids, [101, 1000, 1001, 102, 2000, 2001, 102]);
+    assert_eq!(pair(16, Truncation::Error), Err(Error::TooLong { index: 7, tokens: 17, max_tokens: 16 }));
+    assert_eq!(pair(17, Truncation::Error).unwrap().ids.len(), 17);
+}
+
+#[test]
+fn a_window_below_the_special_tokens_is_an_invalid_option() {
+    let tokenizer = load(&root().join("models/crossrank-mini"));
+    for policy in [Truncation::LongestFirst, Truncation::DocumentOnly, Truncation::Error] {
+        for window in 0..3 {
+            let error = tokenizer.pair(&encoded(0..1), &encoded(0..1), window, policy, 0).unwrap_err();
+            assert!(matches!(error, Error::InvalidOption { option: "max_tokens", .. }), "{error}");
+        }
+    }
+    let empty = tokenizer.pair(&encoded(0..9), &encoded(0..9), 3, Truncation::LongestFirst, 0).unwrap();
+    assert_eq!(empty.ids, [101, 102, 102]);
+}
+
+/// A valid file with parts replaced, by JSON pointer.
+fn file(changes: &[(&str, Value)]) -> Vec<u8> {
+    let mut file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "a": 1, "b": 2, "##b": 3, "[CLS]": 4, "[SEP]": 5}},
+    });
+    for (pointer, value) in changes {
+        *file.pointer_mut(pointer).unwrap() = value.clone();
+    }
+    file.to_string().into_bytes()
+}
+
+fn template(pair: Value, special: Value) -> Value {
+    json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}], "pair": pair, "special_tokens": special})
+}
+
+#[test]
+fn the_template_comes_from_any_kind_of_post_processor() {
+    let bert = json!({"type": "BertProcessing", "sep": ["[SEP]", 5], "cls": ["[CLS]", 4]});
+    let roberta = json!({"type": "RobertaProcessing", "sep": ["[SEP]", 5], "cls": ["[CLS]", 4],
+        "trim_offsets": true, "add_prefix_space": true});
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let reversed = template(
+        json!([{"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "x", "type_id": 1}},
+            {"Sequence": {"id": "A", "type_id": 0}}]),
+        json!({"x": {"id": "x", "ids": [4, 5], "tokens": ["[CLS]", "[SEP]"]}}),
+    );
+    let sequence = json!({"type": "Sequence", "processors": [byte_level, bert]});
+    for (post_processor, ids, types) in [
+        (Value::Null, vec![1, 2], vec![0, 1]),
+        (byte_level.clone(), vec![1, 2], vec![0, 1]),
+        (bert, vec![4, 1, 5, 2, 5], vec![0, 0, 0, 1, 1]),
+        (sequence, vec![4, 1, 5, 2, 5], vec![0, 0, 0, 1, 1]),
+        (roberta, vec![4, 1, 5, 5, 2, 5], vec![0; 6]),
+        (reversed, vec![2, 4, 5, 1], vec![1, 1, 1, 0]),
+    ] {
+        let json = file(&[("/post_processor", post_processor.clone())]);
+        let tokenizer = Tokenizer::new("tokenizer.json", &json, 6, 2).unwrap();
+        let found = pair(&tokenizer, "a", "b", 10, Truncation::LongestFirst);
+        assert_eq!((&found.ids, &found.types), (&ids, &types), "{post_processor}");
+        assert_eq!(Whole::new(&json).pair("a", "b", 10), (ids, types), "{post_processor}");
+        let single = Tokenizer::new("tokenizer.json", &json, 6, 1).unwrap();
+        assert!(pair(&single, "a", "b", 10, Truncation::LongestFirst).types.iter().all(|&t| t == 0));
+    }
+}
+
+fn message(json: &[u8]) -> String {
+    match Tokenizer::new("model/tokenizer.json", json, 6, 2) {
+        Err(Error::Format { file, message }) if file == "model/tokenizer.json" => message,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+thread_local! {
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Each of these makes the bare crate panic (or ask for 8 GB), at load or on the first text.
+#[test]
+fn crafted_files_are_format_errors_and_never_reach_the_panic_hook() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.set(PANICS.get() + 1);
+        hook(info);
+    }));
+    let charsmap =
+        |base64: &str| ("/normalizer", json!({"type": "Precompiled", "precompiled_charsmap": base64}));
+    let added = |content: &str| {
+        json!([{"id": 6, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": true, "special": false}])
+    };
+    let bpe = |prefix: &str, vocab: Value| json!({"type": "BPE", "continuing_subword_prefix": prefix, "vocab": vocab, "merges": [["a", "b"]]});
+    let texts =
+        [json!({"Sequence": {"id": "A", "type_id": 0}}), json!({"Sequence": {"id": "B", "type_id": 0}})];
+    let undefined = json!([{"SpecialToken": {"id": "x", "type_id": 0}}, texts[0], texts[1]]);
+    let one = template(undefined.clone(), json!({"x": {"id": "x", "ids": [4], "tokens": ["x"]}}));
+    for (changes, expected) in [
+        (vec![charsmap("!")], "precompiled_charsmap"),
+        (vec![charsmap("")], "charsmap is broken"),
+        // The header promises 4 GB.
+        (vec![charsmap("/////w==")], "charsmap is broken"),
+        // An empty trie, and one whose only unit points far away.
+        (vec![charsmap("AAAAAA==")], "charsmap is broken"),
+        (vec![charsmap("BAAAAAD8/38=")], "charsmap is broken"),
+        (
+            vec![("/pre_tokenizer", json!({"type": "FixedLength", "length": 0}))],
+            "`FixedLength` is not one of",
+        ),
+        (vec![("/model", bpe("", json!({"a": 0, "b": 1})))], "merges[0]"),
+        (vec![("/model", bpe("##", json!({"a": 0, "b": 1, "ab": 2})))], "merges[0]"),
+        (vec![("/post_processor", template(undefined, json!({})))], "`x` without ids"),
+        (vec![("/post_processor", json!({"type": "Sequence", "processors": [one, one]}))], "more than one"),
+        (
+            vec![
+                ("/normalizer", json!({"type": "Strip", "strip_left": true, "strip_right": true})),
+                ("/added_tokens", added(" ")),
+            ],
+            "nothing is left of an added token",
+        ),
+        (
+            vec![(
+                "/normalizer",
+                json!({"type": "Sequence", "normalizers": [
+                {"type": "Prepend", "prepend": "é"}, {"type": "StripAccents"}]}),
+            )],
+            "`Prepend` is not one of",
+        ),
+    ] {
+        let found = message(&file(&changes));
+        assert!(found.contains(expected), "{changes:?}: {found}");
+    }
+    assert_eq!(PANICS.get(), 0);
+}
+
+#[test]
+fn files_that_cannot_serve_the_model_are_format_errors_that_say_why() {
+    let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(20)});
+    let added = json!([{"id": 9, "content": "new", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": false}]);
+    let texts = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 2}}]);
+    let twice = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+    for (pointer, value, expected) in [
+        ("/model/vocab", json!({"[UNK]": 6}), "token id 6 is outside"),
+        ("/model/vocab", json!({"a": 0}), "unknown token `[UNK]`"),
+        ("/model/vocab", json!({"[UNK]": 0, "a".repeat(1025): 1}), "1025 bytes"),
+        ("/model/vocab", json!({"[UNK]": -1}), "model.vocab"),
+        ("/model/max_input_chars_per_word", json!(1_000_000_000), "max_input_chars_per_word"),
+        ("/model/type", json!("WordLevel"), "`WordLevel` is not one of"),
+        ("/model", json!({"type": "Unigram", "unk_id": null, "vocab": [["a", 0.0]]}), "unk_id"),
+        ("/model", json!({"type": "Unigram", "unk_id": 1, "vocab": [["a", 0.0]]}), "unk_id"),
+        ("/model", json!({"type": "BPE", "dropout": 0.1, "vocab": {}, "merges": []}), "dropout"),
+        ("/model", json!({"type": "BPE", "vocab": {}, "merges": ["a b c"]}), "merges[0]"),
+        ("/model", json!(1), "invalid type"),
+        ("/added_tokens", added, "token id 6 is outside"),
+        (
+            "/post_processor",
+            json!({"type": "BertProcessing", "sep": ["x", 9], "cls": ["x", 4]}),
+            "token id 9",
+        ),
+        ("/post_processor", template(texts, json!({})), "segment id 2"),
+        ("/post_processor", template(twice, json!({})), "each text once"),
+        ("/post_processor", template(json!([]), json!({})), "each text once"),
+        ("/normalizer", json!({"type": "Sequence", "normalizers": [replace, replace]}), "400 times"),
+        ("/normalizer", json!({"type": "Sequence"}), "has no normalizers"),
+        ("/normalizer", json!(1), "has no type"),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": false}),
+            "pre_tokenizer",
+        ),
+    ] {
+        let found = message(&file(&[(pointer, value.clone())]));
+        assert!(found.contains(expected), "{pointer} {value}: {found}");
+    }
+    let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    for text in [
+        "",
+        "{",
+        "null",
+        "\u{feff}{}",
+        r#"{"model":1,"model":1}"#,
+        &deep,
+        &format!(r#"{{"normalizer":{deep}}}"#),
+    ] {
+        message(text.as_bytes());
+    }
+    assert!(message(&vec![b' '; (64 << 20) + 1]).contains("bytes are more than"));
+}
+
+#[test]
+fn every_prefix_of_a_file_is_a_format_error() {
+    let json = file(&[]);
+    assert!(Tokenizer::new("tokenizer.json", &json, 6, 2).is_ok());
+    for end in 0..json.len() {
+        message(&json[..end]);
+    }
+}
+
+#[test]
+fn a_tokenizer_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Tokenizer>();
+}
