@@ -42,7 +42,8 @@ pub enum Truncation {
     LongestFirst,
     /// Keep the whole query and cut the document.
     DocumentOnly,
-    /// Refuse the pair with [`Error::TooLong`](crate::Error::TooLong).
+    /// Refuse the call with [`Error::TooLong`](crate::Error::TooLong), which names the first such pair, before anything
+    /// is computed.
     Error,
 }
 

@@ -1,11 +1,24 @@
 //! The public API: load a model, score pairs, rerank documents. The only file that knows every layer.
 
-use std::path::Path;
+mod engine;
+mod run;
 
-use crate::error::Result;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cpu::isa;
+use crate::cpu::threads::Pool;
+use crate::error::{Error, Result};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::config;
 use crate::model::files::ModelFiles;
-use crate::options::{Backend, Isa, LoadOptions, RerankOptions};
-use crate::ranking::{Ranking, Scored, Scores};
+use crate::model::spec::Spec;
+use crate::options::{Backend, Isa, LoadOptions, RerankOptions, Truncation};
+use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage, order};
+use crate::text::tokenizer::Tokenizer;
+use engine::Engine;
+use run::{Work, run};
 
 /// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
 pub trait Document {
@@ -44,7 +57,13 @@ impl Document for Item {
 }
 
 /// A loaded cross-encoder. Immutable: share it between threads by reference or in an `Arc`; calls run side by side.
-pub struct Reranker {}
+pub struct Reranker {
+    info: ModelInfo,
+    spec: Spec,
+    tokenizer: Tokenizer,
+    engine: Box<dyn Engine>,
+    pool: Arc<Pool>,
+}
 
 /// Facts about a loaded model.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +93,8 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// Hash of every file the model was made of.
     pub hash: u64,
+    /// What is odd about the model's files without being an error, for people.
+    pub warnings: Vec<String>,
     /// The backend that computes: never [`Backend::Auto`].
     pub backend: Backend,
     /// The instruction set that computes; `None` for the reference backend.
@@ -128,8 +149,65 @@ impl Builder {
 
     /// Loads from files in memory.
     pub fn load_files(self, files: ModelFiles) -> Result<Reranker> {
-        let _ = (files, self.options);
-        unimplemented!()
+        let start = Instant::now();
+        let spec = config::read(&files)?;
+        let checkpoint = Checkpoint::open(&files)?;
+        let (backend, isa) = match self.options.backend {
+            Backend::Reference => (Backend::Reference, None),
+            Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
+        };
+        let threads = self.threads()?;
+        let max_tokens = self.options.max_tokens.unwrap_or(usize::MAX).min(spec.max_tokens);
+        let weight_bytes = weight_bytes(&spec, checkpoint.bytes(&spec)?, backend);
+        if let Some(limit) = self.options.memory_limit {
+            let work = 4 * threads as u64 * engine::work_floats(&spec, max_tokens);
+            let needed = weight_bytes.saturating_add(work);
+            if needed > limit {
+                return Err(Error::MemoryLimit { needed, limit });
+            }
+        }
+        let tokenizer = Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments)?;
+        if max_tokens < tokenizer.special_tokens() {
+            let least = tokenizer.special_tokens();
+            let message = format!("{max_tokens} leaves no room for the {least} special tokens of every pair");
+            return Err(Error::InvalidOption { option: "max_tokens", message });
+        }
+        let engine = match isa {
+            None => engine::reference(&spec, &checkpoint)?,
+            Some(isa) => engine::cpu(&spec, &checkpoint, isa)?,
+        };
+        let pool = Arc::new(Pool::new(threads));
+        let info = ModelInfo {
+            name: files.name.clone(),
+            architecture: spec.architecture.clone(),
+            layers: spec.layers,
+            hidden: spec.hidden,
+            heads: spec.heads,
+            intermediate: spec.intermediate,
+            vocabulary: spec.vocabulary,
+            labels: spec.labels.clone(),
+            activation: spec.score.name(),
+            max_tokens,
+            weight_bytes,
+            hash: files.hash()?,
+            warnings: checkpoint.warnings(&spec)?,
+            backend,
+            isa,
+            threads: pool.threads(),
+            load_ms: start.elapsed().as_secs_f64() * 1e3,
+        };
+        Ok(Reranker { info, spec, tokenizer, engine, pool })
+    }
+
+    fn threads(&self) -> Result<usize> {
+        match self.options.threads {
+            Some(0) => {
+                let message = "0 threads cannot compute: give 1 or more".to_owned();
+                Err(Error::InvalidOption { option: "threads", message })
+            }
+            Some(count) => Ok(count),
+            None => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
+        }
     }
 
     /// Loads the model embedded in the library.
@@ -158,28 +236,43 @@ impl Reranker {
 
     /// Facts about the model.
     pub fn info(&self) -> &ModelInfo {
-        unimplemented!()
+        &self.info
     }
 
     /// Ranks documents by relevance to a query. Needs a model with one label.
+    ///
+    /// An empty list of documents gives an empty ranking.
     pub fn rerank<D: Document>(
         &self,
         query: &str,
         documents: &[D],
         options: &RerankOptions,
     ) -> Result<Ranking> {
-        let _ = (query, documents, options);
-        unimplemented!()
+        let mut rankings = self.rerank_many(&[(query, documents)], options)?;
+        rankings.pop().ok_or_else(|| Error::Internal { message: "no ranking for a set".into() })
     }
 
-    /// Several (query, documents) sets in one packed run: one ranking per set, in order.
+    /// Several (query, documents) sets in one packed run: one ranking per set, in order. Needs a model with one label.
     pub fn rerank_many<D: Document>(
         &self,
         sets: &[(&str, &[D])],
         options: &RerankOptions,
     ) -> Result<Vec<Ranking>> {
-        let _ = (sets, options);
-        unimplemented!()
+        let labels = self.info.labels.len();
+        if labels != 1 {
+            return Err(Error::SeveralLabels { labels });
+        }
+        let queries: Vec<&str> = sets.iter().map(|(query, _)| *query).collect();
+        let work: Vec<Work<'_>> = sets
+            .iter()
+            .enumerate()
+            .flat_map(|(query, (_, documents))| {
+                documents.iter().map(move |d| Work { query, document: d.text() })
+            })
+            .collect();
+        let (scored, usage) = run(self, &queries, &work, options, Truncation::DocumentOnly)?;
+        let mut scored = scored.into_iter();
+        Ok(sets.iter().map(|(_, documents)| rank(documents, &mut scored, &usage, options)).collect())
     }
 
     /// Scores (query, document) pairs: one entry per pair, in input order, with every label.
@@ -193,7 +286,57 @@ impl Reranker {
         pairs: &[(Q, D)],
         options: &RerankOptions,
     ) -> Result<Scores> {
-        let _ = (pairs, options);
-        unimplemented!()
+        let queries: Vec<&str> = pairs.iter().map(|(query, _)| query.as_ref()).collect();
+        let work: Vec<Work<'_>> = pairs
+            .iter()
+            .enumerate()
+            .map(|(query, (_, document))| Work { query, document: document.as_ref() })
+            .collect();
+        let (results, usage) = run(self, &queries, &work, options, Truncation::LongestFirst)?;
+        Ok(Scores { results, usage })
     }
+}
+
+/// Takes one set's results off `scored` and orders them.
+fn rank<D: Document>(
+    documents: &[D],
+    scored: &mut impl Iterator<Item = Scored>,
+    usage: &Usage,
+    options: &RerankOptions,
+) -> Ranking {
+    let mut results: Vec<Ranked> = documents
+        .iter()
+        .zip(scored)
+        .enumerate()
+        .map(|(index, (document, scored))| Ranked {
+            index,
+            id: document.id().map(str::to_owned),
+            logit: scored.logits[0],
+            score: scored.scores[0],
+            tokens: scored.tokens,
+            cut: scored.cut,
+            status: match scored.status {
+                Status::Failed(Error::NonFinite { .. }) => Status::Failed(Error::NonFinite { index }),
+                status => status,
+            },
+        })
+        .collect();
+    order(&mut results);
+    // What has no score is kept: it comes last, so that nothing is lost without a trace.
+    results.retain(|r| r.status != Status::Scored || options.threshold.is_none_or(|least| r.score >= least));
+    results.truncate(options.top_k.unwrap_or(usize::MAX));
+    Ranking { results, usage: usage.clone() }
+}
+
+/// Bytes of the weights in memory: tables as they are stored, everything else widened to the backend's numbers.
+fn weight_bytes(spec: &Spec, stored: u64, backend: Backend) -> u64 {
+    let (hidden, rows) = (spec.hidden as u128, (spec.vocabulary + spec.positions + spec.segments) as u128);
+    let per_layer = hidden * (4 * hidden + 2 * spec.intermediate as u128 + 9) + spec.intermediate as u128;
+    let linear = per_layer * spec.layers as u128 + hidden * (hidden + 3 + spec.labels.len() as u128);
+    let table = hidden * rows;
+    let bytes = match backend {
+        Backend::Reference => 8 * (linear + table),
+        Backend::Auto | Backend::Cpu => 4 * linear + u128::from(stored) * table / (table + linear),
+    };
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -5,4 +5,5 @@ pub mod config;
 pub mod files;
 pub mod forward;
 mod network;
+pub mod score;
 pub mod spec;

@@ -1,0 +1,91 @@
+//! Logits to scores, in f64 and with our own exponential: the same bits on every platform.
+
+use super::spec::ScoreActivation;
+
+impl ScoreActivation {
+    /// The name in results and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Softmax => "softmax",
+        }
+    }
+
+    /// The scores of one pair. NaN stays NaN.
+    pub fn apply(self, logits: &[f32]) -> Vec<f64> {
+        let wide = logits.iter().map(|&x| f64::from(x));
+        match self {
+            Self::Identity => wide.collect(),
+            Self::Sigmoid => wide.map(sigmoid).collect(),
+            // tanh(x) = 2 sigmoid(2x) - 1.
+            Self::Tanh => wide.map(|x| 2.0 * sigmoid(2.0 * x) - 1.0).collect(),
+            Self::Softmax => {
+                let top = wide.clone().fold(f64::NEG_INFINITY, f64::max);
+                let powers: Vec<f64> = wide.map(|x| exp(x - top)).collect();
+                let total: f64 = powers.iter().sum();
+                powers.into_iter().map(|p| p / total).collect()
+            }
+        }
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    // The exponential of a negative number never overflows.
+    let power = exp(-x.abs());
+    if x < 0.0 { power / (1.0 + power) } else { 1.0 / (1.0 + power) }
+}
+
+/// exp(x) for x <= 0: x = n ln 2 + r, exp(r) by its Taylor series to r^13 (|r| <= 0.35: the next term is below 1e-17),
+/// times 2^n. Below -700 the result, less than 1e-304, is zero.
+fn exp(x: f64) -> f64 {
+    if x < -700.0 {
+        return 0.0;
+    }
+    if x.is_nan() {
+        return x;
+    }
+    // ln 2 in two parts; n times the first, which has 32 bits, is exact.
+    const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
+    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    let n = (x * std::f64::consts::LOG2_E).round_ties_even();
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let series = (1..=13).rev().fold(1.0, |sum, k| 1.0 + r * sum / f64::from(k));
+    series * f64::from_bits(((n as i64 + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_equal_the_closed_forms() {
+        for i in -400..=400 {
+            let x = i as f32 / 13.0;
+            let wide = f64::from(x);
+            let [sigmoid] = ScoreActivation::Sigmoid.apply(&[x])[..] else { panic!() };
+            assert!((sigmoid - 1.0 / (1.0 + (-wide).exp())).abs() < 1e-15, "sigmoid({x}) = {sigmoid}");
+            let [tanh] = ScoreActivation::Tanh.apply(&[x])[..] else { panic!() };
+            assert!((tanh - wide.tanh()).abs() < 1e-15, "tanh({x}) = {tanh}");
+            assert_eq!(ScoreActivation::Identity.apply(&[x]), [wide]);
+        }
+        // The published score of a model card whose logit is 8.607138.
+        assert!((ScoreActivation::Sigmoid.apply(&[8.607138])[0] - 0.9998173).abs() < 1e-7);
+    }
+
+    #[test]
+    fn softmax_sums_to_one_and_never_overflows() {
+        let scores = ScoreActivation::Softmax.apply(&[1e38, 0.0, -1e38]);
+        assert_eq!(scores, [1.0, 0.0, 0.0]);
+        let scores = ScoreActivation::Softmax.apply(&[1.0, 2.0, 3.0]);
+        assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-15);
+        assert!((scores[2] - 0.665_240_955_774_821_9).abs() < 1e-15);
+    }
+
+    #[test]
+    fn nan_and_infinities_go_where_they_belong() {
+        assert!(ScoreActivation::Sigmoid.apply(&[f32::NAN])[0].is_nan());
+        assert_eq!(ScoreActivation::Sigmoid.apply(&[f32::INFINITY, f32::NEG_INFINITY]), [1.0, 0.0]);
+    }
+}

@@ -1,0 +1,116 @@
+//! A loaded model on one backend, and the runs that are idle.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cpu::Cpu;
+use crate::cpu::simd::{self, Simd};
+use crate::cpu::threads::Pool;
+use crate::error::Result;
+use crate::kernels::Kernels;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::forward::{Activations, Weights, forward};
+use crate::model::spec::Spec;
+use crate::options::Isa;
+use crate::reference::Reference;
+use crate::text::batch::PackedBatch;
+
+/// Computes logits, from any number of threads at once.
+pub trait Engine: Send + Sync {
+    /// Logits [S, labels] of one batch, row after row. `stop` is asked between the layers; its error ends the run.
+    /// With a team, the products of this one batch are shared out over its threads.
+    fn logits(
+        &self,
+        batch: &PackedBatch,
+        team: Option<&Arc<Pool>>,
+        stop: &dyn Fn() -> Result<()>,
+        out: &mut [f32],
+    ) -> Result<()>;
+}
+
+/// One backend's weights, and the runs that nobody uses at the moment.
+struct Loaded<K: Kernels> {
+    spec: Spec,
+    weights: Weights<K>,
+    make: Box<dyn Fn(Option<&Arc<Pool>>) -> K + Send + Sync>,
+    alone: Mutex<Vec<Run<K>>>,
+    in_team: Mutex<Vec<Run<K>>>,
+}
+
+/// A backend with its work space, and the activations: everything a run writes to.
+struct Run<K: Kernels> {
+    kernels: K,
+    activations: Activations<K>,
+}
+
+impl<K: Kernels + Send> Engine for Loaded<K> {
+    fn logits(
+        &self,
+        batch: &PackedBatch,
+        team: Option<&Arc<Pool>>,
+        stop: &dyn Fn() -> Result<()>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let idle = if team.is_some() { &self.in_team } else { &self.alone };
+        let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = lock().pop();
+        let mut run = taken.unwrap_or_else(|| {
+            let kernels = (self.make)(team);
+            let activations = Activations::new(&kernels);
+            Run { kernels, activations }
+        });
+        let Run { kernels, activations } = &mut run;
+        let between = &mut |_: &mut K, _, _: &K::Buf| stop();
+        let result = forward(kernels, &self.spec, &self.weights, activations, batch, between, out);
+        lock().push(run);
+        result
+    }
+}
+
+fn load<K>(
+    spec: &Spec,
+    checkpoint: &Checkpoint<'_>,
+    make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
+) -> Result<Box<dyn Engine>>
+where
+    K: Kernels<Linear: 'static, Table: 'static, Norm: 'static, KeyValue: 'static, Buf: 'static>
+        + Send
+        + 'static,
+{
+    let weights = checkpoint.load(&make(None), spec)?;
+    let (alone, in_team) = (Mutex::default(), Mutex::default());
+    Ok(Box::new(Loaded { spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
+}
+
+/// Loads a checkpoint into the reference backend.
+pub fn reference(spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
+    load(spec, checkpoint, |_| Reference)
+}
+
+/// Loads a checkpoint into the CPU backend. `isa` is one that runs here.
+pub fn cpu(spec: &Spec, checkpoint: &Checkpoint<'_>, isa: Isa) -> Result<Box<dyn Engine>> {
+    fn with<S: Simd>(simd: S, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
+        load(spec, checkpoint, move |team| {
+            let mut cpu = Cpu::new(simd);
+            cpu.set_team(team.cloned());
+            cpu
+        })
+    }
+    #[cfg(target_arch = "x86_64")]
+    match (isa, simd::Avx512::detect(), simd::Avx2::detect()) {
+        (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint),
+        (Isa::Avx2, _, Some(simd)) => return with(simd, spec, checkpoint),
+        _ => {}
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let (Isa::Neon, Some(simd)) = (isa, simd::Neon::detect()) {
+        return with(simd, spec, checkpoint);
+    }
+    let _ = isa;
+    with(simd::Scalar, spec, checkpoint)
+}
+
+/// Floats of work space that one run needs for a batch of that many tokens: see [`Activations`] and the CPU's scratch.
+pub fn work_floats(spec: &Spec, tokens: usize) -> u64 {
+    let per_token = 6 * spec.hidden + spec.intermediate + crate::cpu::gemm::scratch(1);
+    per_token as u64 * tokens as u64
+}

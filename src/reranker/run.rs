@@ -1,0 +1,210 @@
+//! One call: text to pairs, pairs to groups, groups to scores.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::Reranker;
+use crate::error::{Error, Result};
+use crate::options::{Progress, RerankOptions, Truncation};
+use crate::ranking::{Scored, Status, Usage};
+use crate::text::batch::{PackedBatch, Pair, group};
+
+/// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
+/// streamed in serves all of its rows.
+const GROUP_TOKENS: usize = 256;
+
+/// Fewest tokens that are worth a group of their own where threads would otherwise idle: below, one group whose products
+/// are shared out over the threads is faster.
+const LEAST_GROUP_TOKENS: usize = 96;
+
+/// One (query, document) pair of a call.
+pub struct Work<'a> {
+    /// Index into the call's queries.
+    pub query: usize,
+    /// The document's text.
+    pub document: &'a str,
+}
+
+/// Runs a whole call; the results are in the order of `work`.
+pub fn run(
+    model: &Reranker,
+    queries: &[&str],
+    work: &[Work<'_>],
+    options: &RerankOptions,
+    default: Truncation,
+) -> Result<(Vec<Scored>, Usage)> {
+    let start = Instant::now();
+    let call = Call { model, options, start };
+    call.check()?;
+    let pairs = call.pairs(queries, work, options.truncation.unwrap_or(default))?;
+    let tokenize_ms = milliseconds(start);
+    let computing = Instant::now();
+    let (results, groups) = call.score(&pairs)?;
+    let cut = |pair: &Option<Pair>| pair.as_ref().map_or(0, |p| p.cut.query + p.cut.document);
+    let usage = Usage {
+        tokens: results.iter().filter(|r| r.status != Status::NotScored).map(|r| r.tokens).sum(),
+        tokens_cut: pairs.iter().map(cut).sum(),
+        groups,
+        tokenize_ms,
+        compute_ms: milliseconds(computing),
+        total_ms: milliseconds(start),
+        backend: model.info.backend,
+        isa: model.info.isa,
+    };
+    Ok((results, usage))
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+struct Call<'a> {
+    model: &'a Reranker,
+    options: &'a RerankOptions,
+    start: Instant,
+}
+
+/// What becomes of a group.
+enum Outcome {
+    /// Logits [pairs, labels].
+    Logits(Vec<f32>),
+    /// The deadline passed.
+    Late,
+    /// The call fails.
+    Failed(Error),
+}
+
+impl Call<'_> {
+    fn check(&self) -> Result<()> {
+        match &self.options.cancel {
+            Some(token) if token.is_cancelled() => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
+    }
+
+    fn late(&self) -> bool {
+        self.options.deadline.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Tokenizes every query once and every document, in parallel. `None` where the deadline came first.
+    fn pairs(&self, queries: &[&str], work: &[Work<'_>], policy: Truncation) -> Result<Vec<Option<Pair>>> {
+        let (model, tokenizer) = (self.model, &self.model.tokenizer);
+        let window = self.options.max_tokens.unwrap_or(usize::MAX).min(model.info.max_tokens);
+        let queries = self.parallel(queries.len(), |i| tokenizer.encode(queries[i], usize::MAX).map(Some))?;
+        self.parallel(work.len(), |i| {
+            // Always there: `parallel` stops handing out work only when the deadline has passed.
+            let Some(query) = &queries[work[i].query] else { return Ok(None) };
+            let enough = window.max(query.ids.len()) + 1;
+            let document = tokenizer.encode(work[i].document, enough)?;
+            tokenizer.pair(query, &document, window, policy, i).map(Some)
+        })
+    }
+
+    /// `f` of every index on the pool; `None` from the deadline on; the error of the lowest index.
+    fn parallel<T: Send>(
+        &self,
+        count: usize,
+        f: impl Fn(usize) -> Result<Option<T>> + Sync,
+    ) -> Result<Vec<Option<T>>> {
+        let slots: Vec<Mutex<Result<Option<T>>>> = (0..count).map(|_| Mutex::new(Ok(None))).collect();
+        let task = |i: usize| {
+            let value = self.check().and_then(|()| if self.late() { Ok(None) } else { f(i) });
+            *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = value;
+        };
+        self.model.pool.run(count, &task, || ())?;
+        self.check()?;
+        slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// Scores every pair that has been tokenized; also says how many groups that took.
+    fn score(&self, pairs: &[Option<Pair>]) -> Result<(Vec<Scored>, usize)> {
+        let model = self.model;
+        let labels = model.info.labels.len();
+        let threads = model.pool.threads();
+        let mut results: Vec<Scored> =
+            pairs.iter().enumerate().map(|(index, pair)| not_scored(index, pair.as_ref(), labels)).collect();
+        let (present, lengths): (Vec<usize>, Vec<usize>) =
+            pairs.iter().enumerate().filter_map(|(i, p)| p.as_ref().map(|p| (i, p.ids.len()))).unzip();
+        let total: usize = lengths.iter().sum();
+        let budget = total.div_ceil(threads).clamp(LEAST_GROUP_TOKENS, GROUP_TOKENS);
+        let groups = group(&lengths, budget);
+
+        let outcomes: Vec<Mutex<Option<Outcome>>> = groups.iter().map(|_| Mutex::new(None)).collect();
+        let finished = AtomicUsize::new(0);
+        // With fewer groups than threads each group takes all threads in turn.
+        let shared = groups.len() < threads;
+        let compute = |g: usize| {
+            let members = groups[g].iter().filter_map(|&i| pairs[present[i]].as_ref());
+            let batch = PackedBatch::new(members, model.spec.first_position);
+            let mut logits = vec![0.0; batch.sequences() * labels];
+            let stop = || if self.late() { Err(Error::Cancelled) } else { self.check() };
+            let team = shared.then_some(&model.pool);
+            let outcome = match stop().and_then(|()| model.engine.logits(&batch, team, &stop, &mut logits)) {
+                Ok(()) => Outcome::Logits(logits),
+                Err(Error::Cancelled) if self.check().is_ok() => Outcome::Late,
+                Err(error) => Outcome::Failed(error),
+            };
+            *outcomes[g].lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            finished.fetch_add(1, Ordering::Release);
+        };
+        let mut failure = None;
+        let (mut seen, mut done) = (0, 0);
+        let mut collect = || {
+            if finished.load(Ordering::Acquire) == seen {
+                return;
+            }
+            let mut fresh = Vec::new();
+            for (members, outcome) in groups.iter().zip(&outcomes) {
+                match outcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    None => continue,
+                    Some(Outcome::Failed(error)) => failure = failure.take().or(Some(error)),
+                    Some(Outcome::Late) => {}
+                    Some(Outcome::Logits(logits)) => {
+                        for (&i, logits) in members.iter().zip(logits.chunks_exact(labels)) {
+                            self.fill(&mut results[present[i]], logits);
+                            fresh.push(present[i]);
+                        }
+                    }
+                }
+                seen += 1;
+                done += members.len();
+            }
+            if let (Some(progress), None) = (&self.options.on_progress, &failure) {
+                let finished: Vec<Scored> = fresh.into_iter().map(|i| results[i].clone()).collect();
+                progress(&Progress { done, total: pairs.len(), finished: &finished });
+            }
+        };
+        if shared {
+            model.pool.run(1, &|_| (0..groups.len()).for_each(&compute), &mut collect)?;
+        } else {
+            model.pool.run(groups.len(), &compute, &mut collect)?;
+        }
+        self.check()?;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok((results, groups.len())),
+        }
+    }
+
+    fn fill(&self, result: &mut Scored, logits: &[f32]) {
+        if logits.iter().all(|x| x.is_finite()) {
+            result.logits.copy_from_slice(logits);
+            result.scores = self.model.spec.score.apply(logits);
+            result.status = Status::Scored;
+        } else {
+            result.status = Status::Failed(Error::NonFinite { index: result.index });
+        }
+    }
+}
+
+fn not_scored(index: usize, pair: Option<&Pair>, labels: usize) -> Scored {
+    Scored {
+        index,
+        logits: vec![f32::NAN; labels],
+        scores: vec![f64::NAN; labels],
+        tokens: pair.map_or(0, |p| p.ids.len()),
+        cut: pair.map_or_else(Default::default, |p| p.cut),
+        status: Status::NotScored,
+    }
+}
