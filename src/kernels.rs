@@ -136,9 +136,9 @@ pub enum Then<'a, Buf> {
 /// One linear layer, or one of several that are stacked into a single matrix along their output features.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
-    /// [out, in].
+    /// `[out, in]`.
     pub weight: Tensor<'a>,
-    /// [1, out].
+    /// `[1, out]`.
     pub bias: Tensor<'a>,
     /// Multiplies weight and bias, in f64 before rounding to f32. 1 unless a factor is folded in.
     pub scale: f64,
@@ -161,16 +161,16 @@ pub trait Kernels {
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Self::Linear>;
     /// Keeps a table of which rows are gathered by id.
     fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table>;
-    /// Keeps a layer norm: gain [1,H], bias [1,H].
+    /// Keeps a layer norm: gain `[1,H]`, bias `[1,H]`.
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm>;
     /// Prepares key and value projections for [`attention_first`](Self::attention_first).
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self::KeyValue>;
 
-    /// A buffer of [0,0]; it grows in [`shape`](Self::shape).
+    /// A buffer of `[0,0]`; it grows in [`shape`](Self::shape).
     fn make_buf(&self) -> Self::Buf;
     /// Gives a buffer a shape; its contents become unspecified. Allocates only beyond the largest shape so far.
     fn shape(&mut self, buf: &mut Self::Buf, rows: usize, cols: usize) -> Result<()>;
-    /// A buffer holding `values` [rows, cols].
+    /// A buffer holding `values` `[rows, cols]`.
     fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Self::Buf>;
     /// Waits for everything so far and copies a buffer into `out`, row after row. The only synchronisation.
     fn read(&mut self, buf: &Self::Buf, out: &mut [f32]) -> Result<()>;
@@ -178,7 +178,7 @@ pub trait Kernels {
     /// Called once before the words below: reserves work space for a batch of this layout.
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()>;
 
-    /// out [T,H] = norm(sum of the rows of `word` by id, `position` by position id, and `kind` by segment id).
+    /// out `[T,H]` = norm(sum of the rows of `word` by id, `position` by position id, and `kind` by segment id).
     /// Every id is in range: the caller has checked.
     fn embed(
         &mut self,
@@ -190,20 +190,20 @@ pub trait Kernels {
         out: &mut Self::Buf,
     );
 
-    /// out [rows, out] = then(x [rows, in] w^T + bias).
+    /// out `[rows, out]` = then(x `[rows, in]` w^T + bias).
     fn linear(&mut self, x: &Self::Buf, w: &Self::Linear, then: Then<'_, Self::Buf>, out: &mut Self::Buf);
 
-    /// out [rows, H] = (x - mean) / sqrt(variance + epsilon) * gain + bias, row by row.
+    /// out `[rows, H]` = (x - mean) / sqrt(variance + epsilon) * gain + bias, row by row.
     fn norm(&mut self, x: &Self::Buf, norm: &Self::Norm, out: &mut Self::Buf);
 
-    /// out [T,H]: per sequence and head, softmax(q k^T) v. `qkv` is [T,3H]: queries already multiplied by 1/sqrt(D),
-    /// keys, values; each [N,D].
+    /// out `[T,H]`: per sequence and head, softmax(q k^T) v. `qkv` is `[T,3H]`: queries already multiplied by 1/sqrt(D),
+    /// keys, values; each `[N,D]`.
     fn attention(&mut self, batch: &PackedBatch, qkv: &Self::Buf, heads: usize, out: &mut Self::Buf);
 
-    /// out [S,H] = the first row of each sequence of x [T,H].
+    /// out `[S,H]` = the first row of each sequence of x `[T,H]`.
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);
 
-    /// out [S,H]: attention of one query per sequence over that sequence's rows of x [T,H]. `q` [S,H] holds the queries,
+    /// out `[S,H]`: attention of one query per sequence over that sequence's rows of x `[T,H]`. `q` `[S,H]` holds the queries,
     /// already multiplied by 1/sqrt(D); keys and values are the projections of `x` by `kv`.
     fn attention_first(
         &mut self,

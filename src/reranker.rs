@@ -156,7 +156,7 @@ impl Builder {
             Backend::Reference => (Backend::Reference, None),
             Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
         };
-        let threads = self.threads()?;
+        let threads = self.thread_count()?;
         let max_tokens = self.options.max_tokens.unwrap_or(usize::MAX).min(spec.max_tokens);
         let weight_bytes = weight_bytes(&spec, checkpoint.bytes(&spec)?, backend);
         if let Some(limit) = self.options.memory_limit {
@@ -199,7 +199,7 @@ impl Builder {
         Ok(Reranker { info, spec, tokenizer, engine, pool })
     }
 
-    fn threads(&self) -> Result<usize> {
+    fn thread_count(&self) -> Result<usize> {
         match self.options.threads {
             Some(0) => {
                 let message = "0 threads cannot compute: give 1 or more".to_owned();

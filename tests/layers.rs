@@ -28,8 +28,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("tokenizers::", &["text/tokenizer.rs"]),
     ("safetensors::", &["model/checkpoint.rs"]),
-    ("serde::", &["model/", "bin/"]),
-    ("serde_json::", &["model/", "bin/"]),
+    ("serde::", &["model/", "text/", "bin/"]),
+    ("serde_json::", &["model/", "text/", "bin/"]),
+    ("base64::", &["text/definition.rs"]),
     ("xxhash_rust::", &["model/files.rs"]),
     ("core::arch", &["cpu/simd/"]),
     ("std::arch", &["cpu/simd/"]),

@@ -1,4 +1,4 @@
-//! Fused attention: softmax(q k^T) v without ever holding a [len, len] matrix.
+//! Fused attention: softmax(q k^T) v without ever holding a `[len, len]` matrix.
 //!
 //! Scores are computed transposed, a block of queries at a time: `scores[key][query]`. So the softmax runs down the keys
 //! with one query per lane and needs no sum across lanes, and the block of weights is at once the left operand of the
@@ -20,7 +20,7 @@ pub struct Attention<'a> {
     pub width: usize,
     /// Heads to compute.
     pub heads: Range<usize>,
-    /// [len, heads.len() * D].
+    /// `[len, heads.len() * D]`.
     pub out: MatMut<'a>,
     /// Work space of [`scratch`] floats.
     pub scratch: &'a mut [f32],

@@ -29,11 +29,11 @@ impl Table {
     }
 }
 
-/// out [T,H] = norm(word + position + kind), summed in that order.
+/// out `[T,H]` = norm(word + position + kind), summed in that order.
 pub struct Embed<'a> {
     /// The ids.
     pub batch: &'a PackedBatch,
-    /// [V,H], gathered by token id.
+    /// `[V,H]`, gathered by token id.
     pub word: &'a Table,
     /// Gathered by position id.
     pub position: &'a Table,
@@ -41,7 +41,7 @@ pub struct Embed<'a> {
     pub kind: &'a Table,
     /// The norm.
     pub norm: &'a Norm,
-    /// [T,H].
+    /// `[T,H]`.
     pub out: &'a mut [f32],
     /// Work space of H floats.
     pub scratch: &'a mut [f32],

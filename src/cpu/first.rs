@@ -21,7 +21,7 @@ pub struct KeyValue<S> {
 }
 
 impl<S: Simd> KeyValue<S> {
-    /// Cuts [H,H] projections into heads. The key's bias is not needed.
+    /// Cuts `[H,H]` projections into heads. The key's bias is not needed.
     pub fn new(key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self> {
         let width = key.weight.rows / heads;
         let mut made = Self { keys: Vec::new(), values: Vec::new() };
@@ -43,13 +43,13 @@ impl<S: Simd> KeyValue<S> {
 
 /// z = sum p x for every head of one sequence, where p = softmax(x u).
 pub struct Mix<'a> {
-    /// Rows of the sequence [len, H].
+    /// Rows of the sequence `[len, H]`.
     pub x: &'a [f32],
-    /// The heads' queries projected back, [N,H].
+    /// The heads' queries projected back, `[N,H]`.
     pub back: &'a [f32],
     /// H.
     pub hidden: usize,
-    /// [N,H].
+    /// `[N,H]`.
     pub out: &'a mut [f32],
     /// Work space of [`scratch`] floats.
     pub scratch: &'a mut [f32],

@@ -14,13 +14,13 @@ pub enum Epilogue<'a> {
     Bias,
     /// Adds the bias, then an activation.
     Activate(Activation),
-    /// Adds the bias and a residual [rows, outputs].
+    /// Adds the bias and a residual `[rows, outputs]`.
     Add(&'a [f32]),
 }
 
 /// Some panels of a linear layer.
 pub struct Linear<'a, S> {
-    /// The input [rows, inputs], `x_stride` floats from row to row.
+    /// The input `[rows, inputs]`, `x_stride` floats from row to row.
     pub x: &'a [f32],
     /// At least the layer's inputs.
     pub x_stride: usize,

@@ -35,7 +35,7 @@ pub struct Cpu<S> {
     team: Option<Arc<Pool>>,
     /// Work space of each thread of the team.
     scratch: Vec<Mutex<Vec<f32>>>,
-    /// Queries projected back and mixed rows of `attention_first`, each [S,N,H].
+    /// Queries projected back and mixed rows of `attention_first`, each `[S,N,H]`.
     back: Buf,
     mixed: Buf,
 }
@@ -112,10 +112,10 @@ impl<S: Simd> Cpu<S> {
         };
         let cut = |share: usize| pieces * share / shares;
         let mut parts: [Mutex<Option<MatMut<'_>>>; MOST_SHARES] = Default::default();
-        for share in 0..shares {
+        for (share, part) in parts.iter_mut().enumerate().take(shares) {
             let columns = ((cut(share + 1) - cut(share)) * width).min(out.cols());
             let (left, right) = out.split_columns(columns);
-            *parts[share].get_mut().unwrap_or_else(|e| e.into_inner()) = Some(left);
+            *part = Mutex::new(Some(left));
             out = right;
         }
         let task = |share: usize| {
@@ -130,7 +130,7 @@ impl<S: Simd> Cpu<S> {
         }
     }
 
-    /// out [rows, outputs] = then(x w^T + bias) where x has its own stride.
+    /// out `[rows, outputs]` = then(x w^T + bias) where x has its own stride.
     fn product(&self, x: &[f32], x_stride: usize, w: &Packed<S>, then: Epilogue<'_>, out: MatMut<'_>) {
         self.share(w.panels(), Packed::<S>::WIDTH, out, |panels, out, scratch| {
             self.simd.run(Linear { x, x_stride, w, then, panels, out, scratch });

@@ -15,11 +15,11 @@ pub struct Norm {
 
 /// out = (x - mean) / sqrt(variance + epsilon) * gain + bias for whole rows.
 pub struct NormRows<'a> {
-    /// [rows, H].
+    /// `[rows, H]`.
     pub x: &'a [f32],
     /// The norm.
     pub norm: &'a Norm,
-    /// [rows, H].
+    /// `[rows, H]`.
     pub out: &'a mut [f32],
 }
 

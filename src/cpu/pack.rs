@@ -6,7 +6,7 @@ use super::simd::{LANES, Simd};
 use crate::error::{Error, Result};
 use crate::kernels::{Part, Tensor};
 
-/// A linear layer: its weight [out, in] cut into panels of `NV * LANES` output features, each panel stored step by step
+/// A linear layer: its weight `[out, in]` cut into panels of `NV * LANES` output features, each panel stored step by step
 /// of k, `[panel][in][NV * LANES]`, the last panel filled up with zeros; and its bias, as long as the panels.
 pub struct Packed<S> {
     panels: Vec<f32>,

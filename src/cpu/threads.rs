@@ -179,24 +179,22 @@ impl Shared {
 
     /// The next index of the oldest job; spins, then sleeps. `None` when the pool closes.
     fn next(&self) -> Option<(JobPtr, usize)> {
+        let start = Instant::now();
+        while self.open.load(Ordering::Acquire) == 0 && start.elapsed() < SPIN {
+            std::hint::spin_loop();
+        }
+        let mut queue = self.lock();
         loop {
-            let start = Instant::now();
-            while self.open.load(Ordering::Acquire) == 0 && start.elapsed() < SPIN {
-                std::hint::spin_loop();
+            if let Some(pointer) = queue.jobs.front().copied() {
+                let index = self.take_locked(&mut queue, pointer);
+                return index.map(|index| (pointer, index));
             }
-            let mut queue = self.lock();
-            loop {
-                if let Some(pointer) = queue.jobs.front().copied() {
-                    let index = self.take_locked(&mut queue, pointer);
-                    return index.map(|index| (pointer, index));
-                }
-                if queue.closed {
-                    return None;
-                }
-                queue.sleeping += 1;
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                queue.sleeping -= 1;
+            if queue.closed {
+                return None;
             }
+            queue.sleeping += 1;
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.sleeping -= 1;
         }
     }
 

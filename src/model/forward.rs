@@ -7,7 +7,7 @@ use crate::text::batch::PackedBatch;
 
 /// The weights of a model as backend `K` holds them.
 pub struct Weights<K: Kernels + ?Sized> {
-    /// Word table [V,H].
+    /// Word table `[V,H]`.
     pub word: K::Table,
     /// Position table.
     pub position: K::Table,
@@ -90,7 +90,7 @@ impl<K: Kernels> Activations<K> {
 /// An error ends the run: this is how cancellation gets in.
 pub type Between<'a, K> = &'a mut dyn FnMut(&mut K, usize, &<K as Kernels>::Buf) -> Result<()>;
 
-/// Reads a batch and writes its logits [S, labels], row after row, into `logits`.
+/// Reads a batch and writes its logits `[S, labels]`, row after row, into `logits`.
 pub fn forward<K: Kernels>(
     k: &mut K,
     spec: &Spec,

@@ -16,7 +16,7 @@ use crate::text::batch::PackedBatch;
 
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
-    /// Logits [S, labels] of one batch, row after row. `stop` is asked between the layers; its error ends the run.
+    /// Logits `[S, labels]` of one batch, row after row. `stop` is asked between the layers; its error ends the run.
     /// With a team, the products of this one batch are shared out over its threads.
     fn logits(
         &self,
@@ -31,10 +31,13 @@ pub trait Engine: Send + Sync {
 struct Loaded<K: Kernels> {
     spec: Spec,
     weights: Weights<K>,
-    make: Box<dyn Fn(Option<&Arc<Pool>>) -> K + Send + Sync>,
+    make: Make<K>,
     alone: Mutex<Vec<Run<K>>>,
     in_team: Mutex<Vec<Run<K>>>,
 }
+
+/// Makes a backend that computes alone or in a team.
+type Make<K> = Box<dyn Fn(Option<&Arc<Pool>>) -> K + Send + Sync>;
 
 /// A backend with its work space, and the activations: everything a run writes to.
 struct Run<K: Kernels> {

@@ -35,7 +35,7 @@ pub fn run(
     default: Truncation,
 ) -> Result<(Vec<Scored>, Usage)> {
     let start = Instant::now();
-    let call = Call { model, options, start };
+    let call = Call { model, options };
     call.check()?;
     let pairs = call.pairs(queries, work, options.truncation.unwrap_or(default))?;
     let tokenize_ms = milliseconds(start);
@@ -62,12 +62,11 @@ fn milliseconds(since: Instant) -> f64 {
 struct Call<'a> {
     model: &'a Reranker,
     options: &'a RerankOptions,
-    start: Instant,
 }
 
 /// What becomes of a group.
 enum Outcome {
-    /// Logits [pairs, labels].
+    /// Logits `[pairs, labels]`.
     Logits(Vec<f32>),
     /// The deadline passed.
     Late,

@@ -1,0 +1,166 @@
+//! Scores against values computed elsewhere: float64 golden values, and those of public model cards.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{assert_runs, backends, golden, load};
+use crossrank::{RerankOptions, Reranker, Scored, Status};
+
+/// The promise: no logit is further from float64 than this.
+const BOUND: f64 = 1e-5;
+
+/// Greatest distance of a model's logits from its golden values, on every backend.
+fn check(folder: &str) {
+    let golden = golden(folder);
+    let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
+    for (name, builder) in backends() {
+        let model = load(folder, builder);
+        assert_runs(&name, &model);
+        let options = RerankOptions::new().max_tokens(golden.max_length);
+        let scores = model.score_with(&pairs, &options).unwrap();
+        assert_eq!(scores.results.len(), golden.cases.len());
+        let mut worst: f64 = 0.0;
+        for (case, scored) in golden.cases.iter().zip(&scores.results) {
+            assert_eq!(scored.status, Status::Scored);
+            assert_eq!(scored.tokens, case.input_ids.len(), "{folder} pair {}", scored.index);
+            assert_eq!(scored.logits.len(), case.logits.len());
+            for (ours, golden) in scored.logits.iter().zip(&case.logits) {
+                worst = worst.max((f64::from(*ours) - golden).abs());
+            }
+        }
+        println!("{folder} on {name}: within {worst:.1e} of float64");
+        assert!(worst <= BOUND, "{folder} on {name}: {worst:e}");
+    }
+}
+
+#[test]
+fn bert_equals_hugging_face() {
+    check("tests/fixtures/bert");
+}
+
+#[test]
+fn three_labels_equal_hugging_face() {
+    check("tests/fixtures/bert-3-labels");
+}
+
+#[test]
+fn f16_weights_equal_hugging_face() {
+    check("tests/fixtures/bert-f16");
+}
+
+#[test]
+fn bf16_weights_equal_hugging_face() {
+    check("tests/fixtures/bert-bf16");
+}
+
+#[test]
+fn the_bundled_model_equals_hugging_face() {
+    check("models/crossrank-mini");
+}
+
+/// A row of the acceptance table: model, query, documents with logits or scores, and how closely they were published.
+struct Acceptance {
+    model: &'static str,
+    query: &'static str,
+    rows: &'static [(&'static str, f64)],
+    bound: f64,
+    value: fn(&Scored) -> f64,
+}
+
+fn logit(scored: &Scored) -> f64 {
+    scored.logits[0].into()
+}
+
+fn score(scored: &Scored) -> f64 {
+    scored.scores[0]
+}
+
+const MINI_L6: &str = "cross-encoder/ms-marco-MiniLM-L6-v2";
+const MINI_L12: &str = "cross-encoder/ms-marco-MiniLM-L12-v2";
+const TINY_L2: &str = "cross-encoder/ms-marco-TinyBERT-L2-v2";
+const BERLIN: &str = "How many people live in Berlin?";
+const FRANCE: &str = "What is the capital of France?";
+const PLANET: &str = "Which planet is known as the Red Planet?";
+const PARIS: &str = "Paris is the capital of France.";
+const BONN: &str = "Berlin is the capital of Germany.";
+const POPULATION: &str =
+    "Berlin had a population of 3,520,031 registered inhabitants in an area of 891.82 square kilometers.";
+const VENUS: &str = "Venus is often called Earth's twin because of its similar size and proximity.";
+const MARS: &str = "Mars, known for its reddish appearance, is often referred to as the Red Planet.";
+const JUPITER: &str = "Jupiter, the largest planet in our solar system, has a prominent red spot.";
+const SATURN: &str = "Saturn, famous for its rings, is sometimes mistaken for the Red Planet.";
+
+/// From the model cards and test suites of sentence-transformers and of the models.
+const ACCEPTANCE: &[Acceptance] = &[
+    Acceptance {
+        model: MINI_L6,
+        query: BERLIN,
+        rows: &[
+            (POPULATION, 8.607138),
+            ("Berlin is well known for its museums.", -4.3200774),
+            ("The capital of France is Paris.", -11.101217),
+            ("Elephants are the largest land animals.", -11.18758),
+            ("Berlin is the capital and largest city of Germany by both area and population.", 0.636921),
+        ],
+        bound: 1e-4,
+        value: logit,
+    },
+    Acceptance {
+        model: MINI_L6,
+        query: FRANCE,
+        rows: &[(PARIS, 8.500708), (BONN, -2.541011)],
+        bound: 1e-3,
+        value: logit,
+    },
+    Acceptance {
+        model: MINI_L12,
+        query: FRANCE,
+        rows: &[(PARIS, 9.330912), (BONN, -2.0380247)],
+        bound: 1e-3,
+        value: logit,
+    },
+    Acceptance {
+        model: TINY_L2,
+        query: PLANET,
+        rows: &[(VENUS, -10.87719), (MARS, 6.95237), (JUPITER, 5.87375), (SATURN, 5.6997)],
+        bound: 0.01,
+        value: score,
+    },
+    Acceptance {
+        model: MINI_L6,
+        query: PLANET,
+        rows: &[(VENUS, -6.52474), (MARS, 9.69094), (JUPITER, 6.92376), (SATURN, 6.66822)],
+        bound: 0.01,
+        value: score,
+    },
+    Acceptance {
+        model: MINI_L12,
+        query: PLANET,
+        rows: &[(VENUS, -7.18467), (MARS, 9.50125), (JUPITER, 5.7218), (SATURN, 6.84708)],
+        bound: 0.01,
+        value: score,
+    },
+];
+
+/// Needs real weights: point `CROSSRANK_MODELS` at a folder with them, `<folder>/<organisation>/<name>/model.safetensors`.
+#[test]
+fn published_values_are_reproduced_where_the_models_are() {
+    let Some(folder) = std::env::var_os("CROSSRANK_MODELS").map(PathBuf::from) else {
+        println!("SKIP: CROSSRANK_MODELS is not set; {} published rows not checked", ACCEPTANCE.len());
+        return;
+    };
+    for row in ACCEPTANCE {
+        let path = folder.join(row.model);
+        if !path.is_dir() {
+            println!("SKIP: no {}", path.display());
+            continue;
+        }
+        let model = Reranker::load(path).unwrap();
+        let pairs: Vec<_> = row.rows.iter().map(|(document, _)| (row.query, *document)).collect();
+        for (scored, (_, published)) in model.score(&pairs).unwrap().iter().zip(row.rows) {
+            let ours = (row.value)(scored);
+            assert!((ours - published).abs() <= row.bound, "{}: {ours} instead of {published}", row.model);
+        }
+    }
+}
