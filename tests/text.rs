@@ -29,7 +29,7 @@ fn load(folder: &Path) -> Tokenizer {
 }
 
 fn pair(tokenizer: &Tokenizer, query: &str, document: &str, window: usize, policy: Truncation) -> Pair {
-    let query = tokenizer.encode(query, 16 * window).unwrap();
+    let query = tokenizer.encode(query, usize::MAX).unwrap();
     let document = tokenizer.encode(document, window.max(query.ids.len()) + 1).unwrap();
     tokenizer.pair(&query, &document, window, policy, 0).unwrap()
 }

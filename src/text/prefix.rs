@@ -115,8 +115,14 @@ fn classify(c: char) -> Class {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// For the tokenizer's tests: characters that make a word longer, and those that at least do not end it.
+    pub fn letters_and_marks() -> (Vec<char>, Vec<char>) {
+        let of = |class| ('\0'..=char::MAX).filter(|&c| classify(c) == class).collect();
+        (of(Class::Letter), of(Class::Mark))
+    }
 
     #[test]
     fn a_prefix_ends_before_the_last_space_that_follows_a_word() {

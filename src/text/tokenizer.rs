@@ -386,3 +386,39 @@ fn template(post_processor: Option<Value>, segments: usize) -> Check<Vec<Piece>>
     }
     Ok(pieces)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::PreTokenizedString;
+    use tokenizers::normalizers::BertNormalizer;
+    use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+
+    use super::*;
+
+    /// Words and their lengths as BERT's tokenizer sees them, with accents stripped and kept.
+    fn words(text: &str) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        for strip_accents in [true, false] {
+            let mut words = PreTokenizedString::from(text);
+            let normalizer = BertNormalizer::new(true, true, Some(strip_accents), true);
+            words.normalize(|word| normalizer.normalize(word)).unwrap();
+            BertPreTokenizer.pre_tokenize(&mut words).unwrap();
+            let words = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+            lengths.extend(words.iter().map(|(word, ..)| word.chars().count()));
+        }
+        lengths
+    }
+
+    #[test]
+    fn shortened_runs_are_one_word_whose_length_counts() {
+        let (letters, marks) = prefix::tests::letters_and_marks();
+        assert!(letters.len() > 10_000 && marks.len() > 100);
+        for letter in letters {
+            let lengths = words(&letter.to_string());
+            assert!(lengths.len() == 2 && lengths.iter().all(|&n| n > 0), "{letter:?}: {lengths:?}");
+        }
+        for mark in marks {
+            assert_eq!(words(&format!("a{mark}a")).len(), 2, "{mark:?}");
+        }
+    }
+}
