@@ -22,4 +22,6 @@ pub use error::{Error, Result};
 pub use model::files::{ModelFiles, WeightFile};
 pub use options::{Backend, Isa, LoadOptions, Progress, ProgressFn, RerankOptions, Truncation};
 pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
+pub use reranker::cached::CachedReranker;
+pub use reranker::model::RerankerModel;
 pub use reranker::{Builder, Document, Item, ModelInfo, Reranker};

@@ -1,7 +1,7 @@
 //! What a call returns, and the order of results.
 
 use crate::error::Error;
-use crate::options::{Backend, Isa};
+use crate::options::{Backend, Isa, RerankOptions};
 
 /// What became of one pair.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,13 @@ pub struct Ranked {
     pub status: Status,
 }
 
+impl Ranked {
+    /// A scored document without an id, for rerankers of your own.
+    pub fn new(index: usize, logit: f32, score: f64) -> Self {
+        Self { index, id: None, logit, score, tokens: 0, cut: Cut::default(), status: Status::Scored }
+    }
+}
+
 /// Documents ordered by relevance: best first by logit, ties by input order, then the failed and the unscored.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -91,7 +98,7 @@ pub struct Scores {
 }
 
 /// What one call cost and what ran.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
     /// Tokens the model read, special tokens included.
@@ -106,14 +113,26 @@ pub struct Usage {
     pub compute_ms: f64,
     /// Milliseconds of the whole call.
     pub total_ms: f64,
-    /// The backend that ran: never [`Backend::Auto`].
+    /// The backend that ran: [`Backend::Auto`] only where no backend of ours did.
     pub backend: Backend,
     /// The instruction set that ran; `None` for the reference backend.
     pub isa: Option<Isa>,
 }
 
+impl Ranking {
+    /// Orders results and applies `threshold` and `top_k`. What has no score is kept: it comes last, so that nothing is
+    /// lost without a trace.
+    pub fn select(mut results: Vec<Ranked>, usage: Usage, options: &RerankOptions) -> Self {
+        order(&mut results);
+        results
+            .retain(|r| r.status != Status::Scored || options.threshold.is_none_or(|least| r.score >= least));
+        results.truncate(options.top_k.unwrap_or(usize::MAX));
+        Self { results, usage }
+    }
+}
+
 /// Best first by logit, ties by index; what has no logit (NaN) comes last, in input order.
-pub(crate) fn order(results: &mut [Ranked]) {
+fn order(results: &mut [Ranked]) {
     results.sort_by(|a, b| {
         let scored = |r: &Ranked| r.status == Status::Scored;
         scored(b).cmp(&scored(a)).then_with(|| b.logit.total_cmp(&a.logit)).then(a.index.cmp(&b.index))

@@ -1,6 +1,8 @@
 //! The public API: load a model, score pairs, rerank documents. The only file that knows every layer.
 
+pub mod cached;
 mod engine;
+pub mod model;
 mod run;
 
 use std::path::Path;
@@ -15,7 +17,7 @@ use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::spec::Spec;
 use crate::options::{Backend, Isa, LoadOptions, RerankOptions, Truncation};
-use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage, order};
+use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
 use run::{Work, run};
@@ -304,7 +306,7 @@ fn rank<D: Document>(
     usage: &Usage,
     options: &RerankOptions,
 ) -> Ranking {
-    let mut results: Vec<Ranked> = documents
+    let results = documents
         .iter()
         .zip(scored)
         .enumerate()
@@ -321,11 +323,7 @@ fn rank<D: Document>(
             },
         })
         .collect();
-    order(&mut results);
-    // What has no score is kept: it comes last, so that nothing is lost without a trace.
-    results.retain(|r| r.status != Status::Scored || options.threshold.is_none_or(|least| r.score >= least));
-    results.truncate(options.top_k.unwrap_or(usize::MAX));
-    Ranking { results, usage: usage.clone() }
+    Ranking::select(results, usage.clone(), options)
 }
 
 /// Bytes of the weights in memory: tables as they are stored, everything else widened to the backend's numbers.

@@ -31,7 +31,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("serde::", &["model/", "text/", "bin/"]),
     ("serde_json::", &["model/", "text/", "bin/"]),
     ("base64::", &["text/definition.rs"]),
-    ("xxhash_rust::", &["model/files.rs"]),
+    ("xxhash_rust::", &["model/files.rs", "reranker/model.rs"]),
     ("core::arch", &["cpu/simd/"]),
     ("std::arch", &["cpu/simd/"]),
     ("unsafe ", &["cpu/simd/", "cpu/threads.rs"]),

@@ -1,0 +1,293 @@
+//! Remembers scores.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::mem::take;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::model::RerankerModel;
+use crate::error::{Error, Result};
+use crate::options::{Progress, ProgressFn, RerankOptions};
+use crate::ranking::{Ranked, Ranking, Scored, Status};
+
+/// Wraps a reranker with a bounded cache of scores, keyed by model hash, options, query and document. That is sound
+/// because a pair's score depends on nothing else, whatever else is in the batch.
+///
+/// The usage of a ranking counts only what was computed for it; what came from the cache costs nothing.
+pub struct CachedReranker<R> {
+    inner: R,
+    /// Two keyed hashes make one 128-bit key: nobody can construct texts that collide, and no text is kept.
+    hashers: [RandomState; 2],
+    entries: Mutex<Entries>,
+}
+
+type Key = [u64; 2];
+
+/// Two generations: what is used moves to the young one; when that is full, it becomes the old one and the old one is
+/// dropped. So what was used lately stays, and `capacity` entries are never exceeded.
+struct Entries {
+    young: HashMap<Key, Ranked>,
+    old: HashMap<Key, Ranked>,
+    capacity: usize,
+}
+
+impl Entries {
+    fn get(&mut self, key: Key) -> Option<Ranked> {
+        if let Some(found) = self.young.get(&key) {
+            return Some(found.clone());
+        }
+        let found = self.old.remove(&key)?;
+        self.insert(key, found.clone());
+        Some(found)
+    }
+
+    fn insert(&mut self, key: Key, value: Ranked) {
+        let half = self.capacity / 2;
+        if half == 0 {
+            return;
+        }
+        if self.young.len() >= half {
+            self.old = take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+}
+
+impl<R: RerankerModel> CachedReranker<R> {
+    /// Remembers the scores of at most `capacity` pairs, about 200 bytes each; fewer than 2 remember nothing.
+    pub fn new(inner: R, capacity: usize) -> Self {
+        let entries = Entries { young: HashMap::new(), old: HashMap::new(), capacity };
+        Self { inner, hashers: [RandomState::new(), RandomState::new()], entries: Mutex::new(entries) }
+    }
+
+    /// The reranker inside.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    /// Scores remembered at the moment.
+    pub fn len(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.young.len() + entries.old.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        (entries.young, entries.old) = Default::default();
+    }
+
+    fn key(&self, query: &str, document: &str, options: &RerankOptions) -> Key {
+        let parts = (self.inner.model_hash(), options.truncation, options.max_tokens, query, document);
+        [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
+    }
+}
+
+impl<R: RerankerModel> RerankerModel for CachedReranker<R> {
+    fn model_id(&self) -> &str {
+        self.inner.model_id()
+    }
+
+    fn provider(&self) -> &str {
+        self.inner.provider()
+    }
+
+    fn model_hash(&self) -> u64 {
+        self.inner.model_hash()
+    }
+
+    fn rerank(&self, query: &str, documents: &[&str], options: &RerankOptions) -> Result<Ranking> {
+        let keys: Vec<Key> = documents.iter().map(|document| self.key(query, document, options)).collect();
+        let mut results = Vec::with_capacity(documents.len());
+        let mut missing = Vec::new();
+        {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            for (index, key) in keys.iter().enumerate() {
+                match entries.get(*key) {
+                    Some(found) => results.push(Ranked { index, ..found }),
+                    None => missing.push(index),
+                }
+            }
+        }
+        // Always asked, even for nothing: its usage says what would have run, and its checks see every call.
+        let texts: Vec<&str> = missing.iter().map(|&index| documents[index]).collect();
+        let missing = Arc::new(missing);
+        let mut inner_options = options.clone();
+        (inner_options.top_k, inner_options.threshold) = (None, None);
+        inner_options.on_progress =
+            options.on_progress.clone().map(|f| shifted(f, results.clone(), missing.clone()));
+        let ranking =
+            self.inner.rerank(query, &texts, &inner_options).map_err(|error| relocate(error, &missing))?;
+
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut ranked in ranking.results {
+            ranked.index = missing[ranked.index];
+            match ranked.status {
+                Status::Scored => entries.insert(keys[ranked.index], ranked.clone()),
+                Status::Failed(error) => ranked.status = Status::Failed(relocate(error, &missing)),
+                Status::NotScored => {}
+            }
+            results.push(ranked);
+        }
+        Ok(Ranking::select(results, ranking.usage, options))
+    }
+}
+
+/// Gives the error of a call for the missing documents its index among all documents.
+fn relocate(error: Error, missing: &[usize]) -> Error {
+    match error {
+        Error::TooLong { index, tokens, max_tokens } => {
+            Error::TooLong { index: missing[index], tokens, max_tokens }
+        }
+        Error::NonFinite { index } => Error::NonFinite { index: missing[index] },
+        error => error,
+    }
+}
+
+/// Progress over all documents from the progress over the missing ones; what was found comes with the first report.
+fn shifted(progress: ProgressFn, found: Vec<Ranked>, missing: Arc<Vec<usize>>) -> ProgressFn {
+    let total = found.len() + missing.len();
+    let count = found.len();
+    let found: Vec<Scored> = found
+        .into_iter()
+        .map(|r| Scored {
+            index: r.index,
+            logits: vec![r.logit],
+            scores: vec![r.score],
+            tokens: r.tokens,
+            cut: r.cut,
+            status: r.status,
+        })
+        .collect();
+    let found = Mutex::new(found);
+    Arc::new(move |inner: &Progress<'_>| {
+        let mut finished = take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+        finished.extend(inner.finished.iter().map(|s| Scored { index: missing[s.index], ..s.clone() }));
+        progress(&Progress { done: inner.done + count, total, finished: &finished });
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Backend;
+    use crate::ranking::{Cut, Usage};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Scores a document by its length, and counts.
+    #[derive(Default)]
+    struct Lengths {
+        scored: AtomicUsize,
+    }
+
+    impl RerankerModel for Lengths {
+        fn model_id(&self) -> &str {
+            "lengths"
+        }
+
+        fn provider(&self) -> &str {
+            "test"
+        }
+
+        fn rerank(&self, _: &str, documents: &[&str], options: &RerankOptions) -> Result<Ranking> {
+            self.scored.fetch_add(documents.len(), Ordering::Relaxed);
+            let result = |(index, document): (usize, &&str)| Ranked {
+                index,
+                id: None,
+                logit: document.len() as f32,
+                score: document.len() as f64,
+                tokens: 1,
+                cut: Cut::default(),
+                status: if document.is_empty() {
+                    Status::Failed(Error::NonFinite { index })
+                } else {
+                    Status::Scored
+                },
+            };
+            let usage = Usage {
+                tokens: documents.len(),
+                tokens_cut: 0,
+                groups: 1,
+                tokenize_ms: 0.0,
+                compute_ms: 0.0,
+                total_ms: 0.0,
+                backend: Backend::Cpu,
+                isa: None,
+            };
+            Ok(Ranking::select(documents.iter().enumerate().map(result).collect(), usage, options))
+        }
+    }
+
+    fn indexes(ranking: &Ranking) -> Vec<usize> {
+        ranking.results.iter().map(|r| r.index).collect()
+    }
+
+    #[test]
+    fn only_what_is_missing_is_computed_and_the_ranking_is_the_same() {
+        let cached = CachedReranker::new(Lengths::default(), 100);
+        let options = RerankOptions::new();
+        let first = cached.rerank("q", &["aaa", "a", "aa"], &options).unwrap();
+        assert_eq!(indexes(&first), [0, 2, 1]);
+        let second = cached.rerank("q", &["a", "aaaa", "aa", "aaa"], &options).unwrap();
+        assert_eq!(indexes(&second), [1, 3, 2, 0]);
+        assert_eq!(second.usage.tokens, 1);
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 4);
+        // Another query, another window: other keys.
+        cached.rerank("p", &["a"], &options).unwrap();
+        cached.rerank("q", &["a"], &RerankOptions::new().max_tokens(9)).unwrap();
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 6);
+        // top_k and threshold choose among scores and are no part of the key.
+        let top =
+            cached.rerank("q", &["a", "aaa", "aa"], &RerankOptions::new().top_k(2).threshold(2.5)).unwrap();
+        assert_eq!(indexes(&top), [1]);
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 6);
+    }
+
+    #[test]
+    fn a_failed_pair_names_its_own_index_and_is_not_remembered() {
+        let cached = CachedReranker::new(Lengths::default(), 100);
+        cached.rerank("q", &["a"], &RerankOptions::new()).unwrap();
+        for _ in 0..2 {
+            let ranking = cached.rerank("q", &["a", ""], &RerankOptions::new()).unwrap();
+            assert_eq!(ranking.results[1].status, Status::Failed(Error::NonFinite { index: 1 }));
+        }
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_capacity_and_keeps_what_is_used() {
+        let cached = CachedReranker::new(Lengths::default(), 8);
+        let options = RerankOptions::new();
+        for i in 0..100 {
+            cached.rerank("q", &["kept", &format!("{i:050}")], &options).unwrap();
+            assert!(cached.len() <= 8);
+        }
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 101);
+        cached.clear();
+        assert!(cached.is_empty());
+        let nothing = CachedReranker::new(Lengths::default(), 0);
+        nothing.rerank("q", &["a"], &options).unwrap();
+        assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn progress_counts_over_all_documents() {
+        let cached = CachedReranker::new(crate::Reranker::load("tests/fixtures/bert").unwrap(), 100);
+        cached.rerank("disk", &["one", "two"], &RerankOptions::new()).unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        let options = RerankOptions::new().on_progress(move |p| {
+            assert_eq!(p.total, 4);
+            log.lock().unwrap().extend(p.finished.iter().map(|s| s.index));
+        });
+        cached.rerank("disk", &["three", "two", "four", "one"], &options).unwrap();
+        let mut seen = seen.lock().unwrap().clone();
+        seen.sort();
+        assert_eq!(seen, [0, 1, 2, 3]);
+    }
+}
