@@ -175,8 +175,7 @@ fn shifted(progress: ProgressFn, found: Vec<Ranked>, missing: Arc<Vec<usize>>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Backend;
-    use crate::ranking::{Cut, Usage};
+    use crate::ranking::Usage;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Scores a document by its length, and counts.
@@ -196,29 +195,12 @@ mod tests {
 
         fn rerank(&self, _: &str, documents: &[&str], options: &RerankOptions) -> Result<Ranking> {
             self.scored.fetch_add(documents.len(), Ordering::Relaxed);
-            let result = |(index, document): (usize, &&str)| Ranked {
-                index,
-                id: None,
-                logit: document.len() as f32,
-                score: document.len() as f64,
-                tokens: 1,
-                cut: Cut::default(),
-                status: if document.is_empty() {
-                    Status::Failed(Error::NonFinite { index })
-                } else {
-                    Status::Scored
-                },
+            let result = |(index, document): (usize, &&str)| {
+                let ranked = Ranked::new(index, document.len() as f32, document.len() as f64);
+                let failed = Status::Failed(Error::NonFinite { index });
+                if document.is_empty() { Ranked { status: failed, ..ranked } } else { ranked }
             };
-            let usage = Usage {
-                tokens: documents.len(),
-                tokens_cut: 0,
-                groups: 1,
-                tokenize_ms: 0.0,
-                compute_ms: 0.0,
-                total_ms: 0.0,
-                backend: Backend::Cpu,
-                isa: None,
-            };
+            let usage = Usage { tokens: documents.len(), ..Usage::default() };
             Ok(Ranking::select(documents.iter().enumerate().map(result).collect(), usage, options))
         }
     }
