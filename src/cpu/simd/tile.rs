@@ -72,6 +72,7 @@ pub fn multiply<S: Simd, A: Layout>(
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
 fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
     simd: S,
     depth: usize,
@@ -101,13 +102,13 @@ fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
         // SAFETY: the asserts above cover every a[r, k] and NV whole vectors of every step of b.
         unsafe {
             let mut columns = [simd.splat(0.0); NV];
-            for (v, column) in columns.iter_mut().enumerate() {
-                *column = simd.load(&*b.add(v * LANES).cast());
+            for v in 0..NV {
+                columns[v] = simd.load(&*b.add(v * LANES).cast());
             }
-            for (r, sums) in sums.iter_mut().enumerate() {
+            for r in 0..R {
                 let x = simd.splat(*a.add(r * A::ROW));
-                for (sum, column) in sums.iter_mut().zip(&columns) {
-                    *sum = simd.fma(x, *column, *sum);
+                for v in 0..NV {
+                    sums[r][v] = simd.fma(x, columns[v], sums[r][v]);
                 }
             }
             // One past the last step is never read; wrapping_add only computes the address.
