@@ -1,4 +1,9 @@
-#![doc = include_str!("../README.md")]
+// The README's example needs the bundled model.
+#![cfg_attr(feature = "bundled-model", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "bundled-model"),
+    doc = "Rerank documents by relevance to a query with a cross-encoder."
+)]
 
 // The hidden modules are public for tests, benches and the curious; no stability is promised there.
 mod cancel;

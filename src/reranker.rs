@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cpu::isa;
-use crate::cpu::threads::Pool;
+use crate::cpu::threads::{Pool, physical_cores};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config;
@@ -126,7 +126,7 @@ impl Builder {
         self
     }
 
-    /// Worker threads, at least 1. Default: one per core this process may use.
+    /// Worker threads, at least 1. Default: one per physical core this process may use.
     pub fn threads(mut self, count: usize) -> Self {
         self.options.threads = Some(count);
         self
@@ -208,7 +208,7 @@ impl Builder {
                 Err(Error::InvalidOption { option: "threads", message })
             }
             Some(count) => Ok(count),
-            None => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
+            None => Ok(physical_cores()),
         }
     }
 

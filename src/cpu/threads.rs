@@ -241,6 +241,18 @@ impl Job<'_> {
     }
 }
 
+/// Physical cores that this process may use: two threads on one core share its multipliers and gain nothing.
+pub fn physical_cores() -> usize {
+    let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let siblings = |cpu: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        std::fs::read_to_string(path).ok()
+    };
+    // Only Linux tells; elsewhere every usable thread counts.
+    let cores: std::collections::BTreeSet<String> = (0..).map_while(siblings).collect();
+    if cores.is_empty() { usable } else { usable.min(cores.len()) }
+}
+
 /// The text of a panic.
 fn describe(payload: &(dyn Any + Send)) -> String {
     let text = payload
