@@ -77,7 +77,7 @@ impl ModelFiles {
             Err(e) => return Err(io_error(path_or_name, &e)),
         }
         let mut folders = vec![PathBuf::from("models")];
-        folders.extend(hub_cache(|name| std::env::var_os(name), std::env::home_dir()));
+        folders.extend(hub_folder());
         find_in_folders(&folders, &path_or_name.to_string_lossy())
     }
 
@@ -187,6 +187,16 @@ impl ModelFiles {
     }
 }
 
+/// The Hugging Face cache on disk; `None` where nothing says whose.
+pub fn hub_folder() -> Option<PathBuf> {
+    hub_cache(|name| std::env::var_os(name), std::env::home_dir())
+}
+
+/// The repository with the same weights as safetensors, for a name that has none or has changed.
+pub fn alias(name: &str) -> Option<&'static str> {
+    ALIASES.iter().find(|(from, _)| *from == name).map(|(_, to)| *to)
+}
+
 /// Where huggingface_hub keeps its cache, given the environment's variables and the user's home directory.
 fn hub_cache(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -204,7 +214,7 @@ fn find_in_folders(folders: &[PathBuf], name: &str) -> Result<ModelFiles> {
         let hint = "there is no such directory, and it is not a name of the form `organization/model`";
         return Err(Error::NotFound { name: name.into(), hint: hint.into() });
     }
-    let alias = ALIASES.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
+    let alias = alias(name);
     let mut looked = Vec::new();
     // A directory that is there but does not hold a whole model explains more than "not found".
     let mut incomplete = None;
