@@ -1,1 +1,71 @@
-fn main() {}
+//! The `crossrank` command line. Results go to standard output; warnings, errors and progress to standard error.
+//!
+//! Exit codes: 0 success, 1 failure, 2 wrong usage or options, 130 interrupted with Ctrl-C.
+
+mod bench;
+mod failure;
+mod info;
+mod input;
+mod interrupt;
+mod load;
+mod progress;
+mod pull;
+mod rerank;
+mod score;
+mod table;
+mod verify;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+
+/// Rank documents by relevance to a query with a cross-encoder, on this machine.
+#[derive(Parser)]
+#[command(name = "crossrank", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Rerank(rerank::Args),
+    Score(score::Args),
+    Info(info::Args),
+    Verify(verify::Args),
+    Pull(pull::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                // A closed standard error is no reason to panic.
+                let _ = writeln!(io::stderr(), "{message}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), Failure> {
+    let interrupt = Interrupt::install()?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    match command {
+        Command::Rerank(args) => rerank::run(args, &interrupt, &mut out),
+        Command::Score(args) => score::run(args, &interrupt, &mut out),
+        Command::Info(args) => info::run(args, &mut out),
+        Command::Verify(args) => verify::run(args, &interrupt, &mut out),
+        Command::Pull(args) => pull::run(args, &mut out),
+        Command::Bench(args) => bench::run(args, &interrupt, &mut out),
+    }?;
+    out.flush()?;
+    Ok(())
+}

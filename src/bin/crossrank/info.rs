@@ -1,0 +1,77 @@
+//! `crossrank info`: what a model is and what this machine runs it with.
+
+use std::fs;
+use std::io::Write;
+
+use crossrank::{Isa, WeightFile};
+
+use crate::failure::Failure;
+use crate::load::{self, ModelArgs};
+
+/// Show a model's sizes and files, and the instruction sets of this machine
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let files = args.model.files()?;
+    let mut sizes = vec![
+        ("config.json".to_owned(), files.config.len() as u64),
+        ("tokenizer.json".to_owned(), files.tokenizer.len() as u64),
+    ];
+    if let Some(bytes) = &files.tokenizer_config {
+        sizes.push(("tokenizer_config.json".to_owned(), bytes.len() as u64));
+    }
+    for weights in &files.weights {
+        sizes.push(match weights {
+            WeightFile::Path(path) => {
+                let bytes = fs::metadata(path).map_err(|error| {
+                    Failure::new(format_args!("cannot read `{}`: {error}", path.display()))
+                })?;
+                (path.display().to_string(), bytes.len())
+            }
+            WeightFile::Bytes(name, bytes) => (name.clone(), bytes.len() as u64),
+        });
+    }
+
+    let reranker = args.model.load_files(files)?;
+    let info = reranker.info();
+    let isa = info.isa.map_or("none", Isa::name);
+    let rows = [
+        ("model", info.name.clone()),
+        ("architecture", info.architecture.clone()),
+        ("layers", info.layers.to_string()),
+        ("hidden", info.hidden.to_string()),
+        ("heads", info.heads.to_string()),
+        ("intermediate", info.intermediate.to_string()),
+        ("vocabulary", info.vocabulary.to_string()),
+        ("labels", info.labels.join(", ")),
+        ("activation", info.activation.to_owned()),
+        ("max tokens", info.max_tokens.to_string()),
+        ("weights in memory", format!("{} bytes", info.weight_bytes)),
+        ("hash", format!("{:016x}", info.hash)),
+        ("backend", load::backend_name(info.backend).to_owned()),
+        ("instruction set", isa.to_owned()),
+        ("this machine has", machine()),
+        ("threads", info.threads.to_string()),
+        ("loaded in", format!("{:.1} ms", info.load_ms)),
+    ];
+    for (name, value) in rows {
+        writeln!(out, "{name:<18} {value}")?;
+    }
+    for (name, bytes) in sizes {
+        writeln!(out, "{:<18} {name}, {bytes} bytes", "file")?;
+    }
+    for warning in &info.warnings {
+        writeln!(out, "{:<18} {warning}", "note")?;
+    }
+    Ok(())
+}
+
+/// The instruction sets that `--isa` accepts here.
+fn machine() -> String {
+    let names: Vec<_> = crossrank::cpu::isa::available().into_iter().map(Isa::name).collect();
+    names.join(", ")
+}

@@ -1,0 +1,140 @@
+//! The flags of every command that loads a model.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use crossrank::{Backend, Builder, Isa, ModelFiles, RerankOptions, Reranker, Truncation};
+
+use crate::failure::Failure;
+
+/// Which model, and how it runs.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// Directory of a model, or its name in the models folder or the Hugging Face cache [default: the bundled model]
+    #[arg(short, long, value_name = "DIR|NAME")]
+    pub model: Option<PathBuf>,
+
+    /// Which implementation computes
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendArg,
+
+    /// The highest instruction set the CPU backend may use
+    #[arg(long, value_enum, default_value_t)]
+    isa: IsaArg,
+
+    /// Worker threads [default: one per core this process may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Window in tokens, special tokens included [default: the model's own]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<NonZeroUsize>,
+}
+
+/// What to do with pairs that are longer than the window.
+#[derive(Args)]
+pub struct TruncationArgs {
+    /// What to do with pairs longer than the window [default: longest-first; rerank: document-only where the query fits]
+    #[arg(long, value_enum, value_name = "POLICY")]
+    truncation: Option<TruncationArg>,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum BackendArg {
+    #[default]
+    Auto,
+    Cpu,
+    Reference,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum IsaArg {
+    #[default]
+    Auto,
+    Scalar,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TruncationArg {
+    LongestFirst,
+    DocumentOnly,
+    Error,
+}
+
+impl ModelArgs {
+    /// The files of the model, before anything is made of them.
+    pub fn files(&self) -> Result<ModelFiles, Failure> {
+        Ok(match &self.model {
+            Some(model) => ModelFiles::find(model)?,
+            None => ModelFiles::bundled(),
+        })
+    }
+
+    /// Loads the model.
+    pub fn load(&self) -> Result<Reranker, Failure> {
+        self.load_files(self.files()?)
+    }
+
+    /// Loads a model from its [`files`](Self::files).
+    pub fn load_files(&self, files: ModelFiles) -> Result<Reranker, Failure> {
+        Ok(self.builder().load_files(files)?)
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = Reranker::builder().backend(match self.backend {
+            BackendArg::Auto => Backend::Auto,
+            BackendArg::Cpu => Backend::Cpu,
+            BackendArg::Reference => Backend::Reference,
+        });
+        let isa = match self.isa {
+            IsaArg::Auto => None,
+            IsaArg::Scalar => Some(Isa::Scalar),
+            #[cfg(target_arch = "aarch64")]
+            IsaArg::Neon => Some(Isa::Neon),
+            #[cfg(target_arch = "x86_64")]
+            IsaArg::Avx2 => Some(Isa::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            IsaArg::Avx512 => Some(Isa::Avx512),
+        };
+        if let Some(isa) = isa {
+            builder = builder.isa(isa);
+        }
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads.get());
+        }
+        if let Some(tokens) = self.max_tokens {
+            builder = builder.max_tokens(tokens.get());
+        }
+        builder
+    }
+}
+
+impl TruncationArgs {
+    /// Default options but for the truncation policy.
+    pub fn options(&self) -> RerankOptions {
+        let options = RerankOptions::new();
+        match self.truncation {
+            None => options,
+            Some(TruncationArg::LongestFirst) => options.truncation(Truncation::LongestFirst),
+            Some(TruncationArg::DocumentOnly) => options.truncation(Truncation::DocumentOnly),
+            Some(TruncationArg::Error) => options.truncation(Truncation::Error),
+        }
+    }
+}
+
+/// The name by which flags and output call a backend.
+pub fn backend_name(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Auto => "auto",
+        Backend::Cpu => "cpu",
+        Backend::Reference => "reference",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,186 @@
+//! `crossrank rerank`: one query, many documents, best first.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use crossrank::{Ranked, Ranking, Status};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::input::{self, Passage};
+use crate::interrupt::Interrupt;
+use crate::load::{ModelArgs, TruncationArgs};
+use crate::{progress, table};
+
+/// Rank the documents of a file by relevance to a query
+#[derive(clap::Args)]
+pub struct Args {
+    /// The query
+    #[arg(short, long, value_name = "TEXT")]
+    query: String,
+
+    /// Documents, one per line: plain text, or JSON with `text` and optional `id`. `-` reads standard input; blank lines
+    /// are skipped
+    #[arg(value_name = "FILE|-")]
+    documents: PathBuf,
+
+    /// Show only the best K documents
+    #[arg(short = 'k', long, value_name = "K")]
+    top_k: Option<usize>,
+
+    /// Show only documents with at least this score
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    threshold: Option<f64>,
+
+    /// `json` is one object in the shape of Cohere's and Jina's; `jsonl` is one line per result
+    #[arg(short, long, value_enum, default_value_t)]
+    format: Format,
+
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    truncation: TruncationArgs,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Format {
+    #[default]
+    Table,
+    Json,
+    Jsonl,
+}
+
+#[derive(Serialize)]
+struct Response<'a> {
+    model: &'a str,
+    results: Vec<Entry<'a>>,
+    usage: ResponseUsage,
+}
+
+#[derive(Serialize)]
+struct ResponseUsage {
+    total_tokens: usize,
+    tokens_cut: usize,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a Value>,
+    /// Null where the pair failed.
+    relevance_score: Option<f64>,
+    logit: Option<f32>,
+    document: EntryDocument<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EntryDocument<'a> {
+    text: &'a str,
+}
+
+pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
+    let documents = input::read_documents(&args.documents)?;
+    let reranker = args.model.load()?;
+    let mut options = args.truncation.options();
+    options.top_k = args.top_k;
+    options.threshold = args.threshold;
+    let (options, bar) = progress::attach(options);
+    let ranking = interrupt.guard(|token| reranker.rerank(&args.query, &documents, &options.cancel(token)));
+    bar.finish_and_clear();
+    let ranking = ranking?;
+
+    match args.format {
+        Format::Table => write_table(&ranking, &documents, out)?,
+        Format::Json => {
+            let response = Response {
+                model: &reranker.info().name,
+                results: ranking.results.iter().map(|ranked| entry(ranked, &documents)).collect(),
+                usage: ResponseUsage {
+                    total_tokens: ranking.usage.tokens,
+                    tokens_cut: ranking.usage.tokens_cut,
+                },
+            };
+            write_json(&response, out)?;
+        }
+        Format::Jsonl => {
+            for ranked in &ranking.results {
+                write_json(&entry(ranked, &documents), out)?;
+            }
+        }
+    }
+    out.flush()?;
+
+    let failed = ranking.results.iter().filter(|ranked| ranked.status != Status::Scored).count();
+    if failed > 0 {
+        return Err(Failure::new(format_args!(
+            "{failed} of {} documents could not be scored",
+            documents.len()
+        )));
+    }
+    Ok(())
+}
+
+/// One value as a line of JSON.
+pub fn write_json(value: &impl Serialize, out: &mut impl Write) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
+    let passage = &documents[ranked.index];
+    let scored = ranked.status == Status::Scored;
+    Entry {
+        index: ranked.index,
+        id: passage.id.as_ref(),
+        relevance_score: scored.then_some(ranked.score),
+        logit: scored.then_some(ranked.logit),
+        document: EntryDocument { text: &passage.text },
+        error: error_text(&ranked.status),
+    }
+}
+
+/// Why a pair has no score.
+pub fn error_text(status: &Status) -> Option<String> {
+    match status {
+        Status::Scored => None,
+        Status::Failed(error) => Some(error.to_string()),
+        _ => Some("not scored in time".to_owned()),
+    }
+}
+
+fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -> Result<(), Failure> {
+    /// The widest id that is shown whole.
+    const ID: usize = 24;
+    let name = |ranked: &Ranked| match &documents[ranked.index].id {
+        Some(Value::String(id)) => table::shorten(id, ID),
+        Some(id) => table::shorten(&id.to_string(), ID),
+        None => ranked.index.to_string(),
+    };
+    let heading = if documents.iter().any(|passage| passage.id.is_some()) { "id" } else { "index" };
+    let names: Vec<String> = ranking.results.iter().map(name).collect();
+    let id_width = names.iter().map(|name| table::columns(name)).max().unwrap_or(0).max(heading.len());
+    let rank_width = ranking.results.len().to_string().len().max(4);
+
+    let fixed = format!("{:>rank_width$}  {:>7}  {:>8}  ", "rank", "score", "logit");
+    writeln!(out, "{fixed}{}  text", table::pad(heading, id_width))?;
+    let text_width = table::width().saturating_sub(fixed.len() + id_width + 2).max(20);
+    for (position, (ranked, name)) in ranking.results.iter().zip(&names).enumerate() {
+        let text = match error_text(&ranked.status) {
+            Some(error) => table::shorten(&format!("error: {error}"), text_width),
+            None => table::shorten(&documents[ranked.index].text, text_width),
+        };
+        let (rank, name) = (position + 1, table::pad(name, id_width));
+        let numbers = match ranked.status {
+            Status::Scored => format!("{:>7.4}  {:>8.3}", ranked.score, ranked.logit),
+            _ => format!("{:>7}  {:>8}", "-", "-"),
+        };
+        writeln!(out, "{rank:>rank_width$}  {numbers}  {name}  {text}")?;
+    }
+    Ok(())
+}
