@@ -125,14 +125,10 @@ impl Call<'_> {
             pairs.iter().enumerate().map(|(index, pair)| not_scored(index, pair.as_ref(), labels)).collect();
         let (present, lengths): (Vec<usize>, Vec<usize>) =
             pairs.iter().enumerate().filter_map(|(i, p)| p.as_ref().map(|p| (i, p.ids.len()))).unzip();
-        let total: usize = lengths.iter().sum();
-        let budget = total.div_ceil(threads).clamp(LEAST_GROUP_TOKENS, GROUP_TOKENS);
-        let groups = group(&lengths, budget);
+        let (groups, shared) = plan(&lengths, threads);
 
         let outcomes: Vec<Mutex<Option<Outcome>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let finished = AtomicUsize::new(0);
-        // With fewer groups than threads each group takes all threads in turn.
-        let shared = groups.len() < threads;
         let compute = |g: usize| {
             let members = groups[g].iter().filter_map(|&i| pairs[present[i]].as_ref());
             let batch = PackedBatch::new(members, model.spec.first_position);
@@ -197,6 +193,16 @@ impl Call<'_> {
     }
 }
 
+/// The groups of pairs of these lengths, and whether each of them takes all threads in turn: that is so where there are
+/// fewer groups than threads. Otherwise every thread gets the same number of groups of about the same size.
+fn plan(lengths: &[usize], threads: usize) -> (Vec<Vec<usize>>, bool) {
+    let total: usize = lengths.iter().sum();
+    let rounds = total.div_ceil(GROUP_TOKENS * threads).max(1);
+    let even = total.div_ceil(rounds * threads).clamp(LEAST_GROUP_TOKENS, GROUP_TOKENS);
+    let groups = group(lengths, even);
+    if groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
+}
+
 fn not_scored(index: usize, pair: Option<&Pair>, labels: usize) -> Scored {
     Scored {
         index,
@@ -205,5 +211,23 @@ fn not_scored(index: usize, pair: Option<&Pair>, labels: usize) -> Scored {
         tokens: pair.map_or(0, |p| p.ids.len()),
         cut: pair.map_or_else(Default::default, |p| p.cut),
         status: Status::NotScored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plan;
+
+    #[test]
+    fn threads_get_equal_shares_or_share_each_group() {
+        // One pair: everybody works on it.
+        assert_eq!(plan(&[73], 2), (vec![vec![0]], true));
+        // Too little for eight groups: whole groups, shared.
+        let (groups, shared) = plan(&[30; 10], 8);
+        assert_eq!((groups.len(), shared), (2, true));
+        // 600 tokens would be three groups of 200 on two threads: two and two are done sooner than two and one.
+        let (groups, shared) = plan(&[50; 12], 2);
+        assert_eq!((groups.iter().map(Vec::len).collect::<Vec<_>>(), shared), (vec![3; 4], false));
+        assert_eq!(plan(&[], 4), (vec![], true));
     }
 }
