@@ -412,6 +412,85 @@ fn crafted_files_are_format_errors_and_never_reach_the_panic_hook() {
 }
 
 #[test]
+fn every_kind_of_model_gives_the_ids_of_whole_tokenization() {
+    let metaspace =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let bpe = json!({"unk_token": "[UNK]", "continuing_subword_prefix": "+", "end_of_word_suffix": "-",
+        "fuse_unk": true, "byte_fallback": true, "vocab": {"[UNK]": 0, "Ġ": 1, "+a": 2, "+a-": 3, "+n": 4, "+n-": 5,
+        "Ġa": 6, "+t": 7, "+h": 8, "+th": 9, "+e-": 10, "+the-": 11}, "merges": ["Ġ +a", "+t +h", "+th +e-"]});
+    let mut byte_bpe = bpe.clone();
+    byte_bpe["vocab"]["<0x2B>"] = json!(12);
+    byte_bpe["vocab"]["<0x78>"] = json!(13);
+    byte_bpe["merges"] = json!([["Ġ", "+a"], ["+t", "+h"]]);
+    byte_bpe["ignore_merges"] = json!(true);
+    let unigram = json!({"type": "Unigram", "unk_id": 0, "byte_fallback": true, "vocab": [["[UNK]", 0.0], ["▁", -2.0],
+        ["▁the", -3.0], ["a", -1.5], ["n", -2.5], ["an", -3.5], ["<0xE6>", -9.0], ["<0xBC>", -9.0], ["<0xA2>", -9.0]]});
+    let word_piece = json!({"max_input_chars_per_word": 12, "unk_token": "[UNK]", "continuing_subword_prefix": "",
+        "vocab": {"[UNK]": 0, "a": 1, "n": 2, "the": 3}});
+    for (model, pre_tokenizer) in [
+        (bpe, &byte_level),
+        (byte_bpe, &byte_level),
+        (unigram, &metaspace),
+        (word_piece, &json!({"type": "WhitespaceSplit"})),
+    ] {
+        let json = file(&[("/model", model.clone()), ("/pre_tokenizer", pre_tokenizer.clone())]);
+        let tokenizer = Tokenizer::new("tokenizer.json", &json, 14, 2).unwrap();
+        let whole = Whole::new(&json);
+        let mut texts = Texts(7);
+        for case in 0..20 {
+            let document = format!("漢 nx² {}", texts.text(case * 20));
+            let pair = pair(&tokenizer, "the an", &document, 16, Truncation::LongestFirst);
+            assert_eq!((pair.ids, pair.types), whole.pair("the an", &document, 16), "case {case}: {model}");
+        }
+    }
+}
+
+#[test]
+fn an_added_token_with_spaces_is_never_cut() {
+    let content = ["a"; 16].join(" ");
+    let added = json!([{"id": 6, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": false}]);
+    let json = file(&[("/added_tokens", added)]);
+    let tokenizer = Tokenizer::new("tokenizer.json", &json, 7, 2).unwrap();
+    let text = [content.as_str(); 100].join(" ");
+    for enough in 1..60 {
+        let encoded = tokenizer.encode(&text, enough).unwrap();
+        assert!(
+            encoded.ids.len() >= enough && encoded.ids.iter().all(|&id| id == 6),
+            "{enough}: {encoded:?}"
+        );
+    }
+}
+
+/// A character map of 512 units in which `a` leads to the replacement at `index`.
+fn charsmap(index: u32) -> Value {
+    let mut units = [0u32; 512];
+    // The root's children are around 256, `a` (label 0x61, with a value) has its own around 0x1f0.
+    units[0] = 256 << 10;
+    units[256 ^ 0x61] = (0x161 ^ 0x1f0) << 10 | 1 << 8 | 0x61;
+    units[0x1f0] = 1 << 31 | index;
+    let mut bytes = 2048u32.to_le_bytes().to_vec();
+    bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+    bytes.extend("b\0é\0".bytes());
+    json!({"type": "Precompiled", "precompiled_charsmap": base64::encode(bytes)})
+}
+
+#[test]
+fn character_maps_replace_and_are_refused_where_they_point_outside() {
+    let tokenizer = Tokenizer::new("tokenizer.json", &file(&[("/normalizer", charsmap(0))]), 6, 2).unwrap();
+    assert_eq!(tokenizer.encode("a b", 10).unwrap().ids, [2, 2]);
+    for inside in [1, 2, 4, 5] {
+        assert!(Tokenizer::new("tokenizer.json", &file(&[("/normalizer", charsmap(inside))]), 6, 2).is_ok());
+    }
+    // In the middle of `é`, and past the end.
+    for index in [3, 6, 1 << 30] {
+        assert!(message(&file(&[("/normalizer", charsmap(index))])).contains("charsmap is broken"));
+    }
+}
+
+#[test]
 fn files_that_cannot_serve_the_model_are_format_errors_that_say_why() {
     let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(20)});
     let added = json!([{"id": 9, "content": "new", "single_word": false, "lstrip": false, "rstrip": false,
