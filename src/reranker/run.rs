@@ -18,6 +18,10 @@ const GROUP_TOKENS: usize = 256;
 /// are shared out over the threads is faster.
 const LEAST_GROUP_TOKENS: usize = 96;
 
+/// Windows of a query that are read. A query is compared with its documents by length to decide which side of an odd
+/// window keeps one token more; a longer one counts as this long, so that no text makes a call unbounded.
+const QUERY_WINDOWS: usize = 16;
+
 /// One (query, document) pair of a call.
 pub struct Work<'a> {
     /// Index into the call's queries.
@@ -90,7 +94,8 @@ impl Call<'_> {
     fn pairs(&self, queries: &[&str], work: &[Work<'_>], policy: Truncation) -> Result<Vec<Option<Pair>>> {
         let (model, tokenizer) = (self.model, &self.model.tokenizer);
         let window = self.options.max_tokens.unwrap_or(usize::MAX).min(model.info.max_tokens);
-        let queries = self.parallel(queries.len(), |i| tokenizer.encode(queries[i], usize::MAX).map(Some))?;
+        let most = window.saturating_mul(QUERY_WINDOWS);
+        let queries = self.parallel(queries.len(), |i| tokenizer.encode(queries[i], most).map(Some))?;
         self.parallel(work.len(), |i| {
             // Always there: `parallel` stops handing out work only when the deadline has passed.
             let Some(query) = &queries[work[i].query] else { return Ok(None) };
