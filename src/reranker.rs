@@ -151,9 +151,13 @@ impl Builder {
 
     /// Loads from files in memory.
     pub fn load_files(self, files: ModelFiles) -> Result<Reranker> {
+        self.build(&files).map_err(|error| files.locate(error))
+    }
+
+    fn build(self, files: &ModelFiles) -> Result<Reranker> {
         let start = Instant::now();
-        let spec = config::read(&files)?;
-        let checkpoint = Checkpoint::open(&files)?;
+        let spec = config::read(files)?;
+        let checkpoint = Checkpoint::open(files)?;
         let (backend, isa) = match self.options.backend {
             Backend::Reference => (Backend::Reference, None),
             Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),

@@ -151,6 +151,18 @@ impl ModelFiles {
         }
     }
 
+    /// Gives an error about one of these files the folder it lies in, where it lies in one.
+    pub(crate) fn locate(&self, error: Error) -> Error {
+        match (error, self.weights.first()) {
+            (Error::Format { file, message }, Some(WeightFile::Path(weights)))
+                if !file.contains(['/', '\\']) =>
+            {
+                Error::Format { file: weights.with_file_name(file).display().to_string(), message }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// XXH3 (64 bits) of every file's length and bytes, in order: equal for equal models wherever they lie. Weight
     /// files on disk are read through once.
     pub fn hash(&self) -> Result<u64> {

@@ -344,3 +344,14 @@ fn the_bundled_model_is_the_one_in_the_repository() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/crossrank-mini");
     assert_eq!(ModelFiles::bundled().hash().unwrap(), ModelFiles::from_dir(&dir).unwrap().hash().unwrap());
 }
+
+#[test]
+fn an_error_about_a_file_on_disk_names_its_folder() {
+    let dir = directory();
+    std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
+    let path = dir.path().join("tokenizer.json").display().to_string();
+    match crossrank::Reranker::load(dir.path()).err() {
+        Some(crossrank::Error::Format { file, .. }) => assert_eq!(file, path),
+        other => panic!("{other:?}"),
+    }
+}
