@@ -86,7 +86,8 @@ pub struct RerankOptions {
     pub cancel: Option<CancelToken>,
     /// When to stop: pairs not scored by then come back as [`Status::NotScored`](crate::Status::NotScored). Default: never.
     pub deadline: Option<Instant>,
-    /// Called on the calling thread as each group of pairs ends. Default: none.
+    /// Called on the calling thread as each group of pairs ends, in the default floating-point mode. It may call the
+    /// model again; if it panics, the call returns [`Error::Internal`](crate::Error::Internal). Default: none.
     pub on_progress: Option<ProgressFn>,
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cpu::isa;
+use crate::cpu::simd::in_default_float_mode;
 use crate::cpu::threads::{Pool, physical_cores};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
@@ -151,7 +152,8 @@ impl Builder {
 
     /// Loads from files in memory.
     pub fn load_files(self, files: ModelFiles) -> Result<Reranker> {
-        self.build(&files).map_err(|error| files.locate(error))
+        // Weights are widened and scaled on this thread.
+        in_default_float_mode(|| self.build(&files)).map_err(|error| files.locate(error))
     }
 
     fn build(self, files: &ModelFiles) -> Result<Reranker> {
@@ -276,9 +278,12 @@ impl Reranker {
                 documents.iter().map(move |d| Work { query, document: d.text() })
             })
             .collect();
-        let (scored, usage) = run(self, &queries, &work, options, Truncation::DocumentOnly)?;
-        let mut scored = scored.into_iter();
-        Ok(sets.iter().map(|(_, documents)| rank(documents, &mut scored, &usage, options)).collect())
+        // Scores are made of logits, and compared with the threshold, on this thread.
+        in_default_float_mode(|| {
+            let (scored, usage) = run(self, &queries, &work, options, Truncation::DocumentOnly)?;
+            let mut scored = scored.into_iter();
+            Ok(sets.iter().map(|(_, documents)| rank(documents, &mut scored, &usage, options)).collect())
+        })
     }
 
     /// Scores (query, document) pairs: one entry per pair, in input order, with every label.
@@ -298,7 +303,8 @@ impl Reranker {
             .enumerate()
             .map(|(query, (_, document))| Work { query, document: document.as_ref() })
             .collect();
-        let (results, usage) = run(self, &queries, &work, options, Truncation::LongestFirst)?;
+        let (results, usage) =
+            in_default_float_mode(|| run(self, &queries, &work, options, Truncation::LongestFirst))?;
         Ok(Scores { results, usage })
     }
 }

@@ -1,8 +1,11 @@
 //! What several test files share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use std::borrow::Cow;
+use std::process::{Command, Output};
+
 use crossrank::cpu::isa;
-use crossrank::{Backend, Builder, Reranker};
+use crossrank::{Backend, Builder, ModelFiles, Reranker, WeightFile};
 
 /// One case of a golden.json.
 #[derive(serde::Deserialize)]
@@ -47,4 +50,79 @@ pub fn assert_runs(name: &str, model: &Reranker) {
         None => "reference".to_owned(),
     };
     assert_eq!(ran, name);
+}
+
+/// Deterministic numbers: Knuth's MMIX generator.
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// The bits of a pair's logits.
+pub fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+/// A file of a model folder below the crate's root.
+pub fn read(folder: &str, file: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/{folder}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The files of a model folder in memory, to be changed before they are loaded.
+pub fn files(folder: &str) -> ModelFiles {
+    let weights = Cow::Owned(read(folder, "model.safetensors"));
+    let mut files = ModelFiles::from_bytes(
+        folder,
+        read(folder, "config.json"),
+        read(folder, "tokenizer.json"),
+        [weights],
+    );
+    files.tokenizer_config = Some(read(folder, "tokenizer_config.json"));
+    files
+}
+
+/// The `bert` fixture, whose own scores are its logits, with a sigmoid after them.
+pub fn with_sigmoid() -> ModelFiles {
+    let mut files = files("tests/fixtures/bert");
+    let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
+    config["sbert_ce_default_activation_function"] = "torch.nn.modules.activation.Sigmoid".into();
+    files.config = serde_json::to_vec(&config).unwrap();
+    files
+}
+
+/// The `bert` fixture with NaN in the word table's row of `token`: every pair with that token fails, and no other.
+pub fn with_nan(token: u32) -> ModelFiles {
+    let mut files = files("tests/fixtures/bert");
+    let [WeightFile::Bytes(_, bytes)] = &mut files.weights[..] else { panic!("one weight file") };
+    let bytes = bytes.to_mut();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let table = &header["bert.embeddings.word_embeddings.weight"];
+    let start = data + table["data_offsets"][0].as_u64().unwrap() as usize;
+    let row = 4 * table["shape"][1].as_u64().unwrap() as usize;
+    let at = start + row * token as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    files
+}
+
+/// Runs the test `name` in a process of its own, where it has threads, clocks and output for itself, and returns what
+/// that process printed; `None` in that process, which is to do the work. A failure there is a failure here.
+pub fn in_child(name: &str) -> Option<Output> {
+    const CHILD: &str = "CROSSRANK_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        return None;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, name)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    Some(output)
 }

@@ -1,21 +1,72 @@
-//! The floating-point mode of the worker threads.
+//! The floating-point mode of the threads that compute.
+
+/// All exceptions masked, everything else zero: the reset value of MXCSR, and the mode that compiled Rust assumes.
+#[cfg(target_arch = "x86_64")]
+const DEFAULT: u32 = 0x1f80;
+/// The reset value of FPCR.
+#[cfg(target_arch = "aarch64")]
+const DEFAULT: u64 = 0;
 
 /// Sets this thread's floating-point mode to the IEEE default: round to nearest, subnormals kept, exceptions masked.
 /// New threads inherit the mode of their creator on some systems, and a host may have changed its own.
 pub fn set_default_float_mode() {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // All exceptions masked, everything else zero: the reset value of MXCSR.
-        let default: u32 = 0x1f80;
-        // SAFETY: loads a valid MXCSR value from readable memory; only this thread's SSE state changes, and the
-        // compiler assumes exactly this default mode.
-        unsafe {
-            core::arch::asm!("ldmxcsr [{}]", in(reg) &default, options(readonly, nostack, preserves_flags))
-        };
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    set(DEFAULT);
+}
+
+/// Runs `f` on this thread in the default mode and then puts back what the host had, its exception flags included where
+/// they are in the same register (x86-64).
+// Not inlined: float arithmetic of the caller must not move to the other side of a change of mode.
+#[inline(never)]
+pub fn in_default_float_mode<T>(f: impl FnOnce() -> T) -> T {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    let _restored = {
+        let restored = Restored(get());
+        set(DEFAULT);
+        restored
+    };
+    f()
+}
+
+/// Sets the mode it holds when it is dropped, in a panic too.
+#[cfg(target_arch = "x86_64")]
+struct Restored(u32);
+#[cfg(target_arch = "aarch64")]
+struct Restored(u64);
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Drop for Restored {
+    fn drop(&mut self) {
+        set(self.0);
     }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: zero is the reset value of FPCR; only this thread's state changes, and the compiler assumes this mode.
-    unsafe {
-        core::arch::asm!("msr fpcr, {0:x}", in(reg) 0_u64, options(nomem, nostack, preserves_flags));
-    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn get() -> u32 {
+    let mut mode = 0;
+    // SAFETY: stores MXCSR to a local variable.
+    unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mode, options(nostack, preserves_flags)) };
+    mode
+}
+
+// The assembly is not marked as leaving memory alone, so that no result is stored on the other side of it.
+#[cfg(target_arch = "x86_64")]
+fn set(mode: u32) {
+    // SAFETY: loads a valid MXCSR value, the default or what `get` found, from a local variable; only this thread's SSE
+    // state changes.
+    unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags)) };
+}
+
+#[cfg(target_arch = "aarch64")]
+fn get() -> u64 {
+    let mode;
+    // SAFETY: reads FPCR.
+    unsafe { core::arch::asm!("mrs {}, fpcr", out(reg) mode, options(nostack, preserves_flags)) };
+    mode
+}
+
+#[cfg(target_arch = "aarch64")]
+fn set(mode: u64) {
+    // SAFETY: writes a valid FPCR value, the default or what `get` found; only this thread's state changes.
+    unsafe { core::arch::asm!("msr fpcr, {}", in(reg) mode, options(nostack, preserves_flags)) };
 }

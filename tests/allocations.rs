@@ -1,0 +1,100 @@
+//! A warm run of the model allocates nothing, on any thread. In a file of its own: it replaces the allocator.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::golden;
+use crossrank::cpu::simd::{self, Simd};
+use crossrank::cpu::threads::Pool;
+use crossrank::cpu::{Cpu, isa};
+use crossrank::kernels::Kernels;
+use crossrank::model::forward::{Activations, forward};
+use crossrank::model::{checkpoint, config};
+use crossrank::text::batch::{PackedBatch, Pair};
+use crossrank::{Isa, ModelFiles};
+
+/// The system's allocator, counting what all threads ask of it.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands every request to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Runs batches of several layouts until they are warm, then counts what one more round allocates.
+fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usize {
+    let mut cpu = Cpu::new(simd);
+    cpu.set_team(team.cloned());
+    let spec = config::read(files).unwrap();
+    let weights = checkpoint::load(&cpu, &spec, files).unwrap();
+    let cases = golden("tests/fixtures/bert").cases;
+    let pairs: Vec<Pair> = cases
+        .into_iter()
+        .map(|case| Pair { types: vec![0; case.input_ids.len()], ids: case.input_ids, ..Pair::default() })
+        .collect();
+    // Long and short ones mixed, one alone, and two: shorter layouts must reuse what longer ones have left.
+    let batches: Vec<PackedBatch> = [&pairs[18..], &pairs[..1], &pairs[24..]]
+        .into_iter()
+        .map(|pairs| PackedBatch::new(pairs, spec.first_position))
+        .collect();
+    let mut logits = vec![f32::NAN; pairs.len()];
+    let mut activations = Activations::new(&cpu);
+    let mut round = || {
+        for batch in &batches {
+            let logits = &mut logits[..batch.sequences()];
+            let between = &mut |_: &mut Cpu<S>, _, _: &<Cpu<S> as Kernels>::Buf| Ok(());
+            forward(&mut cpu, &spec, &weights, &mut activations, batch, between, logits).unwrap();
+        }
+    };
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    round();
+    assert_ne!(ALLOCATIONS.load(Ordering::Relaxed), before, "the first round fills the buffers");
+    round();
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    round();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+// One test: what another one allocates at the same time would be counted too.
+#[test]
+fn a_warm_run_allocates_nothing() {
+    let files = common::files("tests/fixtures/bert");
+    let team = Arc::new(Pool::new(3));
+    for isa in isa::available() {
+        for team in [None, Some(&team)] {
+            let count = match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => count(simd::Avx2::detect().unwrap(), &files, team),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => count(simd::Avx512::detect().unwrap(), &files, team),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => count(simd::Neon::detect().unwrap(), &files, team),
+                _ => count(simd::Scalar, &files, team),
+            };
+            assert_eq!(count, 0, "{} in a team: {}", isa.name(), team.is_some());
+        }
+    }
+}

@@ -1,0 +1,566 @@
+//! Every option of a call and every bad input to one, through the public API.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{bits, files, golden, load, with_nan, with_sigmoid};
+use crossrank::{
+    Backend, Builder, CancelToken, Document, Error, Isa, Item, RerankOptions, Reranker, Scored, Status,
+    Truncation,
+};
+
+const BERT: &str = "tests/fixtures/bert";
+/// Special tokens of a BERT pair: [CLS] query [SEP] document [SEP].
+const SPECIAL: usize = 3;
+
+fn model() -> Reranker {
+    load(BERT, Reranker::builder().threads(2))
+}
+
+fn sigmoid() -> Reranker {
+    Reranker::builder().threads(2).load_files(with_sigmoid()).unwrap()
+}
+
+fn options() -> RerankOptions {
+    RerankOptions::new()
+}
+
+/// A query and documents that all score differently.
+fn texts() -> (String, Vec<String>) {
+    let mut cases = golden(BERT).cases;
+    let query = cases.remove(0).query;
+    (query, cases.into_iter().map(|c| c.document).filter(|d| !d.is_empty()).collect())
+}
+
+/// Enough pairs for many groups on any number of threads.
+fn many(count: usize) -> Vec<(String, String)> {
+    let cases = golden(BERT).cases;
+    (0..count).map(|i| &cases[i % cases.len()]).map(|c| (c.query.clone(), c.document.clone())).collect()
+}
+
+fn logit_bits(results: &[Scored]) -> Vec<Vec<u32>> {
+    results.iter().map(|r| bits(&r.logits)).collect()
+}
+
+// Results and their order.
+
+#[test]
+fn a_ranking_is_ordered_by_logit_and_names_every_document_once() {
+    let (query, documents) = texts();
+    let model = sigmoid();
+    let ranking = model.rerank(&query, &documents, &options()).unwrap();
+    assert!(ranking.results.is_sorted_by(|a, b| a.logit >= b.logit));
+    let mut indexes: Vec<_> = ranking.results.iter().map(|r| r.index).collect();
+    indexes.sort();
+    assert_eq!(indexes, (0..documents.len()).collect::<Vec<_>>());
+    for r in &ranking.results {
+        let alone = model.score(&[(&query, &documents[r.index])]).unwrap().remove(0);
+        assert_eq!(alone.logits[0].to_bits(), r.logit.to_bits(), "document {}", r.index);
+        assert_eq!(alone.scores[0].to_bits(), r.score.to_bits(), "document {}", r.index);
+        assert!((r.score - 1.0 / (1.0 + (-f64::from(r.logit)).exp())).abs() < 1e-15);
+        assert_eq!((r.status.clone(), r.id.clone()), (Status::Scored, None));
+    }
+}
+
+#[test]
+fn no_documents_give_an_empty_ranking() {
+    let ranking = model().rerank("query", &[""; 0], &options()).unwrap();
+    assert!(ranking.results.is_empty());
+    assert_eq!((ranking.usage.tokens, ranking.usage.groups), (0, 0));
+    assert!(model().rerank_many::<&str>(&[], &options()).unwrap().is_empty());
+    assert!(model().score::<&str, &str>(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn empty_texts_score_as_hugging_face_scores_them() {
+    let mut empty = golden(BERT).cases;
+    empty.retain(|c| c.query.is_empty() || c.document.is_empty());
+    assert_eq!(empty.len(), 2, "the fixture has one empty query and one empty document");
+    for case in empty {
+        let ranking = model().rerank(&case.query, &[&case.document], &options()).unwrap();
+        assert!((f64::from(ranking.results[0].logit) - case.logits[0]).abs() <= 1e-5);
+        assert_eq!(ranking.results[0].tokens, case.input_ids.len());
+    }
+    // Nothing at all is the special tokens.
+    assert_eq!(model().score(&[("", "")]).unwrap()[0].tokens, SPECIAL);
+}
+
+#[test]
+fn a_document_of_ten_megabytes_costs_no_more_than_its_beginning() {
+    let prose = golden(BERT).cases[24].document.clone();
+    let long = prose.repeat((10 << 20) / prose.len() + 1);
+    let start = Instant::now();
+    let ranking = model().rerank("query", &[&long, &prose], &options()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let [a, b] = &ranking.results[..] else { panic!("{ranking:?}") };
+    assert_eq!((a.logit.to_bits(), a.tokens), (b.logit.to_bits(), 128));
+    assert!(a.cut.document > 0);
+}
+
+#[test]
+fn ties_keep_input_order() {
+    let documents = ["same", "other words", "same", "same", "other words"];
+    let ranking = model().rerank("query", &documents, &options()).unwrap();
+    let indexes: Vec<_> = ranking.results.iter().map(|r| r.index).collect();
+    assert!(indexes == [0, 2, 3, 1, 4] || indexes == [1, 4, 0, 2, 3], "{indexes:?}");
+}
+
+#[test]
+fn top_k_keeps_the_best() {
+    let (query, documents) = texts();
+    let model = model();
+    let all = model.rerank(&query, &documents, &options()).unwrap().results;
+    for count in [0, 1, 5, documents.len(), documents.len() + 1, usize::MAX] {
+        let top = model.rerank(&query, &documents, &options().top_k(count)).unwrap().results;
+        assert_eq!(top, all[..count.min(all.len())]);
+    }
+    let pairs = [("a", "b"), ("a", "c")];
+    assert_eq!(model.score_with(&pairs, &options().top_k(1)).unwrap().results.len(), 2);
+}
+
+#[test]
+fn the_threshold_is_on_the_score_and_inclusive() {
+    let (query, documents) = texts();
+    let model = sigmoid();
+    let all = model.rerank(&query, &documents, &options()).unwrap().results;
+    // The logits lie above the scores: a threshold on them would drop nothing.
+    let middle = all[all.len() / 2].score;
+    assert!(all.iter().all(|r| f64::from(r.logit) < 0.0 || r.score < 1.0));
+    let kept = model.rerank(&query, &documents, &options().threshold(middle)).unwrap().results;
+    assert_eq!(kept, all[..=all.len() / 2]);
+    assert!(model.rerank(&query, &documents, &options().threshold(1.0)).unwrap().results.is_empty());
+    let first = model.rerank(&query, &documents, &options().threshold(middle).top_k(1)).unwrap().results;
+    assert_eq!(first, all[..1]);
+    let pairs = [("a", "b")];
+    assert_eq!(model.score_with(&pairs, &options().threshold(1.0)).unwrap().results.len(), 1);
+}
+
+/// A user's own type, without `AsRef<str>`.
+struct Page {
+    title: String,
+    body: String,
+}
+
+impl Document for Page {
+    fn text(&self) -> &str {
+        &self.body
+    }
+
+    fn id(&self) -> Option<&str> {
+        Some(&self.title)
+    }
+}
+
+#[test]
+fn documents_are_strings_of_any_kind_items_and_a_users_own_types() {
+    let model = model();
+    let texts = ["first text", "second text"];
+    let expected = model.rerank("query", &texts, &options()).unwrap().results;
+    let owned = texts.map(String::from);
+    let borrowed = [&owned[0], &owned[1]];
+    assert_eq!(model.rerank("query", &owned, &options()).unwrap().results, expected);
+    assert_eq!(model.rerank("query", &borrowed, &options()).unwrap().results, expected);
+    assert_eq!(model.rerank("query", &texts.map(Box::<str>::from), &options()).unwrap().results, expected);
+
+    let items = texts.map(|text| Item { id: format!("id of {text}"), text: text.into() });
+    let pages = texts.map(|text| Page { title: format!("id of {text}"), body: text.into() });
+    let with_items = model.rerank("query", &items, &options()).unwrap().results;
+    let with_pages = model.rerank("query", &pages, &options()).unwrap().results;
+    assert_eq!(with_items, with_pages);
+    for (r, expected) in with_items.iter().zip(expected) {
+        assert_eq!(r.id, Some(format!("id of {}", texts[r.index])));
+        assert_eq!((r.index, r.logit.to_bits()), (expected.index, expected.logit.to_bits()));
+    }
+}
+
+#[test]
+fn rerank_many_equals_one_rerank_after_the_other() {
+    let cases = golden(BERT).cases;
+    let documents: Vec<Vec<&str>> = [0..7, 7..7, 7..8, 2..26]
+        .into_iter()
+        .map(|range| cases[range].iter().map(|c| c.document.as_str()).collect())
+        .collect();
+    let queries = [&cases[0].query, &cases[1].query, "", &cases[25].query];
+    let sets: Vec<_> = queries.into_iter().zip(documents.iter().map(|d| &d[..])).collect();
+    let model = sigmoid();
+    let options = options().top_k(5).threshold(0.6);
+    let together = model.rerank_many(&sets, &options).unwrap();
+    assert_eq!(together.len(), sets.len());
+    for ((query, documents), ranking) in sets.into_iter().zip(&together) {
+        assert_eq!(ranking.results, model.rerank(query, documents, &options).unwrap().results);
+        assert_eq!(ranking.usage, together[0].usage, "usage is that of the whole call");
+    }
+}
+
+// Windows and truncation.
+
+#[test]
+fn the_policies_cut_what_they_say() {
+    let model = model();
+    let (query, document) = ("q ".repeat(100), "d ".repeat(500));
+    let cut = |policy| {
+        let r = model.rerank(&query, &[&document], &options().truncation(policy)).unwrap().results.remove(0);
+        assert_eq!(r.tokens, 128);
+        r.cut
+    };
+    let room = 128 - SPECIAL;
+    // Half of the room for each, the odd token for the document.
+    assert_eq!(cut(Truncation::LongestFirst).query, 100 - room / 2);
+    assert_eq!(cut(Truncation::DocumentOnly).query, 0);
+    assert!(cut(Truncation::DocumentOnly).document > 0);
+
+    let default = model.rerank(&query, &[&document], &options()).unwrap().results.remove(0);
+    assert_eq!(default.cut, cut(Truncation::DocumentOnly), "the default of rerank");
+    let default = model.score(&[(&query, &document)]).unwrap().remove(0);
+    assert_eq!(default.cut, cut(Truncation::LongestFirst), "the default of score");
+
+    let whole = model.score(&[("short", "pair")]).unwrap().remove(0);
+    assert!(!whole.cut.any());
+}
+
+#[test]
+fn the_error_policy_names_the_first_pair_that_is_too_long() {
+    let model = model();
+    let long = "d ".repeat(500);
+    let refuse = options().truncation(Truncation::Error);
+    match model.rerank("query", &["short", "fits", &long, &long], &refuse) {
+        Err(Error::TooLong { index: 2, tokens, max_tokens: 128 }) => assert!(tokens > 128),
+        other => panic!("{other:?}"),
+    }
+    match model.score_with(&[("query", &*long)], &refuse.clone().max_tokens(40)) {
+        Err(Error::TooLong { index: 0, tokens, max_tokens: 40 }) => assert!(tokens > 40),
+        other => panic!("{other:?}"),
+    }
+    // Exactly full is not too long.
+    let full = "d ".repeat(128 - SPECIAL - 1);
+    assert_eq!(model.score_with(&[("q", &full)], &refuse).unwrap().results[0].tokens, 128);
+    let message = model.rerank("query", &[&long], &refuse).unwrap_err().to_string();
+    assert!(message.starts_with("pair 0 has ") && message.contains("the window is 128"), "{message}");
+    assert!(!message.contains("d d"), "{message}");
+}
+
+#[test]
+fn a_calls_window_equals_that_window_at_load() {
+    let pairs = many(26);
+    for window in [SPECIAL, 4, 31, 128] {
+        let loaded = load(BERT, Reranker::builder().threads(2).max_tokens(window));
+        assert_eq!(loaded.info().max_tokens, window);
+        let called = model().score_with(&pairs, &options().max_tokens(window)).unwrap();
+        assert_eq!(loaded.score(&pairs).unwrap(), called.results);
+        assert!(called.results.iter().all(|r| r.tokens <= window));
+        assert_eq!(called.results.iter().map(|r| r.tokens).max(), Some(window));
+    }
+    // Never more than the model's own, nor than what it was loaded with.
+    let wide = load(BERT, Reranker::builder().max_tokens(1000));
+    assert_eq!(wide.info().max_tokens, 128);
+    let narrow = load(BERT, Reranker::builder().max_tokens(20));
+    let long = "d ".repeat(500);
+    let scored = narrow.score_with(&[("q", &long)], &options().max_tokens(100)).unwrap();
+    assert_eq!(scored.results[0].tokens, 20);
+}
+
+#[test]
+fn a_window_without_room_for_the_special_tokens_is_refused() {
+    for window in [0, 1, SPECIAL - 1] {
+        let at_load = Reranker::builder().max_tokens(window).load_files(files(BERT)).err().unwrap();
+        let in_call = model().score_with(&[("q", "d")], &options().max_tokens(window)).unwrap_err();
+        for error in [at_load, in_call] {
+            assert!(matches!(error, Error::InvalidOption { option: "max_tokens", .. }), "{error:?}");
+            assert!(error.to_string().contains("3 special tokens"), "{error}");
+        }
+    }
+}
+
+// Usage.
+
+#[test]
+fn usage_adds_up() {
+    let pairs = many(60);
+    let model = model();
+    let scores = model.score_with(&pairs, &options()).unwrap();
+    let usage = &scores.usage;
+    assert_eq!(usage.tokens, scores.results.iter().map(|r| r.tokens).sum::<usize>());
+    assert_eq!(usage.tokens_cut, scores.results.iter().map(|r| r.cut.query + r.cut.document).sum::<usize>());
+    assert!(usage.tokens_cut > 0, "two of the golden pairs are longer than the window");
+    assert!((2..=pairs.len()).contains(&usage.groups), "{}", usage.groups);
+    assert!(usage.tokenize_ms > 0.0 && usage.compute_ms > 0.0);
+    assert!(usage.tokenize_ms + usage.compute_ms <= usage.total_ms, "{usage:?}");
+    assert_eq!((usage.backend, usage.isa), (model.info().backend, model.info().isa));
+}
+
+// Cancellation and deadlines.
+
+#[test]
+fn a_cancelled_token_ends_a_call_before_it_starts_and_stays_cancelled() {
+    let model = model();
+    let token = CancelToken::new();
+    let options = options().cancel(token.clone());
+    assert_eq!(model.rerank("q", &["d"], &options).unwrap().results.len(), 1);
+    token.cancel();
+    for _ in 0..2 {
+        assert_eq!(model.rerank("q", &["d"], &options).unwrap_err(), Error::Cancelled);
+        assert_eq!(model.score_with(&[("q", "d")], &options).unwrap_err(), Error::Cancelled);
+    }
+    assert_eq!(model.score(&[("q", "d")]).unwrap().len(), 1, "calls without the token go on");
+}
+
+#[test]
+fn cancelling_from_on_progress_ends_the_call_early() {
+    let pairs = many(1500);
+    for threads in [1, 2] {
+        let model = load(BERT, slow().threads(threads));
+        let start = Instant::now();
+        model.score(&pairs[..150]).unwrap();
+        let whole = start.elapsed() * 10;
+        let (token, calls) = (CancelToken::new(), Arc::new(AtomicUsize::new(0)));
+        let (raise, count) = (token.clone(), Arc::clone(&calls));
+        let options = options().cancel(token).on_progress(move |progress| {
+            count.fetch_add(1, Ordering::Relaxed);
+            assert!(progress.done < progress.total);
+            raise.cancel();
+        });
+        let start = Instant::now();
+        assert_eq!(model.score_with(&pairs, &options).unwrap_err(), Error::Cancelled);
+        let took = start.elapsed();
+        assert!(took < whole / 2, "{took:?} of {whole:?} on {threads} threads");
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "a cancelled call reports nothing more");
+    }
+}
+
+/// Plain Rust: slow enough for things to happen in the middle of a call.
+fn slow() -> Builder {
+    Reranker::builder().backend(Backend::Cpu).isa(Isa::Scalar)
+}
+
+#[test]
+fn cancelling_from_another_thread_loses_nothing_for_other_callers() {
+    let model = load(BERT, slow().threads(2));
+    let pairs = many(200);
+    let expected = logit_bits(&model.score(&pairs[..40]).unwrap());
+    let token = CancelToken::new();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let cancelled = scope.spawn(|| {
+            let options = options().cancel(token.clone()).on_progress(move |_| {
+                let _ = begun.send(());
+            });
+            model.score_with(&pairs, &options)
+        });
+        let other = scope.spawn(|| model.score(&pairs[..40]));
+        has_begun.recv().unwrap();
+        token.cancel();
+        assert_eq!(cancelled.join().unwrap().unwrap_err(), Error::Cancelled);
+        assert_eq!(logit_bits(&other.join().unwrap().unwrap()), expected);
+    });
+    assert_eq!(logit_bits(&model.score(&pairs[..40]).unwrap()), expected);
+}
+
+#[test]
+fn after_the_deadline_nothing_is_scored_and_nothing_is_lost() {
+    let model = sigmoid();
+    let past = options().deadline(Instant::now()).threshold(0.9);
+    let ranking = model.rerank("query", &["a", "b", "c"], &past).unwrap();
+    assert_eq!(ranking.results.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 1, 2]);
+    for r in &ranking.results {
+        assert_eq!(r.status, Status::NotScored);
+        assert!(r.logit.is_nan() && r.score.is_nan());
+    }
+    assert_eq!(ranking.usage.tokens, 0);
+    let scored = model.score_with(&[("q", "d")], &options().time_limit(Duration::ZERO)).unwrap().results;
+    assert_eq!(scored[0].status, Status::NotScored);
+    assert!(scored[0].logits[0].is_nan() && scored[0].scores[0].is_nan());
+    // A limit beyond the end of the clock is none.
+    let scored = model.score_with(&[("q", "d")], &options().time_limit(Duration::MAX)).unwrap().results;
+    assert_eq!(scored[0].status, Status::Scored);
+}
+
+#[test]
+fn a_deadline_in_the_middle_gives_what_is_scored_by_then() {
+    let model = load(BERT, slow().threads(2));
+    let pairs = many(300);
+    let start = Instant::now();
+    let expected = logit_bits(&model.score(&pairs).unwrap());
+    let whole = start.elapsed();
+    let mut some = false;
+    for percent in [50, 30, 70, 20, 80, 10, 90] {
+        let options = options().time_limit(whole * percent / 100);
+        let scores = model.score_with(&pairs, &options).unwrap();
+        assert_eq!(scores.results.len(), pairs.len());
+        let mut counts = [0, 0];
+        for (scored, expected) in scores.results.iter().zip(&expected) {
+            match scored.status {
+                Status::Scored => {
+                    assert_eq!(bits(&scored.logits), *expected);
+                    counts[0] += 1;
+                }
+                Status::NotScored => {
+                    assert!(scored.logits[0].is_nan() && scored.scores[0].is_nan());
+                    counts[1] += 1;
+                }
+                Status::Failed(ref error) => panic!("{error}"),
+                _ => panic!("{scored:?}"),
+            }
+        }
+        some |= counts[0] > 0 && counts[1] > 0;
+        if some {
+            return;
+        }
+    }
+    panic!("no deadline fell into the middle of a call of {whole:?}");
+}
+
+// Progress.
+
+/// What `on_progress` was told: pairs with the bits of their logits, and (done, total) of each call.
+#[derive(Default)]
+struct Told {
+    pairs: Vec<(usize, Vec<u32>)>,
+    done: Vec<(usize, usize)>,
+}
+
+#[test]
+fn progress_tells_of_every_pair_once_on_the_calling_thread() {
+    // 1: one group that all threads share; 3: fewer groups than threads; 200: more.
+    for (count, threads) in [(1, 3), (3, 3), (200, 1), (200, 3)] {
+        let model = load(BERT, Reranker::builder().threads(threads));
+        let pairs = many(count);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let (told_here, caller) = (Arc::clone(&told), std::thread::current().id());
+        let options = options().on_progress(move |progress| {
+            let mut told = told_here.lock().unwrap();
+            assert_eq!(std::thread::current().id(), caller);
+            told.pairs.extend(progress.finished.iter().map(|r| (r.index, bits(&r.logits))));
+            told.done.push((progress.done, progress.total));
+            assert_eq!(told.pairs.len(), progress.done);
+        });
+        let results = model.score_with(&pairs, &options).unwrap().results;
+        let mut told = told.lock().unwrap();
+        told.pairs.sort();
+        assert_eq!(told.pairs, results.iter().map(|r| (r.index, bits(&r.logits))).collect::<Vec<_>>());
+        assert!(told.done.is_sorted_by(|a, b| a.0 < b.0), "{:?}", told.done);
+        assert_eq!(told.done.last(), Some(&(count, count)));
+    }
+}
+
+#[test]
+fn a_panic_in_on_progress_is_an_error_and_the_model_lives_on() {
+    for threads in [1, 3] {
+        let model = load(BERT, Reranker::builder().threads(threads));
+        for count in [1, 100] {
+            // Not panic!: its message would fill the test's output.
+            let planted = options().on_progress(|_| std::panic::resume_unwind(Box::new("planted")));
+            let error = model.score_with(&many(count), &planted).unwrap_err();
+            assert!(
+                matches!(&error, Error::Internal { message } if message.contains("planted")),
+                "{error:?}"
+            );
+            assert_eq!(model.score(&many(count)).unwrap().len(), count);
+        }
+    }
+}
+
+#[test]
+fn on_progress_may_call_the_model() {
+    for threads in [1, 2] {
+        let model = Arc::new(load(BERT, Reranker::builder().threads(threads)));
+        let expected = logit_bits(&model.score(&many(3)).unwrap());
+        let (inner, found) = (Arc::clone(&model), Arc::new(Mutex::new(Vec::new())));
+        let keep = Arc::clone(&found);
+        let options = options().on_progress(move |_| {
+            keep.lock().unwrap().push(logit_bits(&inner.score(&many(3)).unwrap()));
+        });
+        assert_eq!(model.score_with(&many(60), &options).unwrap().results.len(), 60);
+        let found = found.lock().unwrap();
+        assert!(!found.is_empty() && found.iter().all(|bits| *bits == expected));
+    }
+}
+
+// Models and options that cannot do what is asked.
+
+#[test]
+fn nan_in_the_weights_fails_the_pairs_that_meet_it_and_no_other() {
+    let cases = golden(BERT).cases;
+    // The token of the query "x".
+    let token = cases[23].input_ids[1];
+    let fails: Vec<bool> = cases.iter().map(|c| c.input_ids.contains(&token)).collect();
+    let count = fails.iter().filter(|f| **f).count();
+    assert!((1..cases.len() / 2).contains(&count), "{count}");
+    let pairs: Vec<_> = cases.iter().map(|c| (&c.query, &c.document)).collect();
+    for (name, builder) in common::backends() {
+        let clean = load(BERT, builder.clone()).score(&pairs).unwrap();
+        let model = builder.threads(2).load_files(with_nan(token)).unwrap();
+        let scored = model.score(&pairs).unwrap();
+        for ((scored, clean), fails) in scored.iter().zip(&clean).zip(&fails) {
+            if *fails {
+                let index = scored.index;
+                assert_eq!(scored.status, Status::Failed(Error::NonFinite { index }), "{name}");
+                assert!(scored.logits[0].is_nan() && scored.scores[0].is_nan(), "{name} {index}");
+                assert_eq!(scored.tokens, clean.tokens);
+            } else {
+                assert_eq!(scored, clean, "{name}");
+            }
+        }
+
+        let sets: [(&str, &[&str]); 2] = [("a", &["x", "b"]), ("x", &["a", "b"])];
+        let rankings = model.rerank_many(&sets, &options()).unwrap();
+        let order = |i: usize| rankings[i].results.iter().map(|r| r.index).collect::<Vec<_>>();
+        assert_eq!((order(0), order(1)), (vec![1, 0], vec![0, 1]), "{name}: failures last");
+        assert_eq!(rankings[0].results[0].status, Status::Scored);
+        assert_eq!(rankings[0].results[1].status, Status::Failed(Error::NonFinite { index: 0 }));
+        assert_eq!(rankings[1].results[1].status, Status::Failed(Error::NonFinite { index: 1 }));
+        let error = Error::NonFinite { index: 1 }.to_string();
+        assert!(error.contains("pair 1") && error.contains("NaN"), "{error}");
+    }
+}
+
+#[test]
+fn a_model_with_three_labels_scores_and_does_not_rank() {
+    let model = load("tests/fixtures/bert-3-labels", Reranker::builder());
+    let error = model.rerank("q", &["d"], &options()).unwrap_err();
+    assert_eq!(error, Error::SeveralLabels { labels: 3 });
+    assert!(error.to_string().contains("use score"), "{error}");
+    assert_eq!(model.rerank("q", &[""; 0], &options()).unwrap_err(), error);
+    let scored = model.score(&[("q", "d")]).unwrap().remove(0);
+    assert_eq!((scored.logits.len(), scored.scores.len()), (3, 3));
+    assert_eq!(model.info().labels.len(), 3);
+}
+
+#[test]
+fn a_memory_limit_is_kept_or_refused() {
+    let error = Reranker::builder().threads(1).memory_limit(1000).load_files(files(BERT)).err().unwrap();
+    let Error::MemoryLimit { needed, limit: 1000 } = error else { panic!("{error:?}") };
+    let load = |bytes| Reranker::builder().threads(1).memory_limit(bytes).load_files(files(BERT));
+    assert_eq!(load(needed - 1).err().unwrap(), Error::MemoryLimit { needed, limit: needed - 1 });
+    let model = load(needed).unwrap();
+    assert!(model.info().weight_bytes < needed);
+    let stored: u64 = common::read(BERT, "model.safetensors").len() as u64;
+    assert!((stored / 2..2 * stored).contains(&model.info().weight_bytes), "{}", model.info().weight_bytes);
+}
+
+#[test]
+fn no_threads_are_refused() {
+    let error = Reranker::builder().threads(0).load_files(files(BERT)).err().unwrap();
+    assert!(matches!(error, Error::InvalidOption { option: "threads", .. }), "{error:?}");
+    assert!(error.to_string().contains("1 or more"), "{error}");
+}
+
+#[test]
+fn a_model_from_memory_equals_the_one_from_its_directory() {
+    let (memory, directory) = (Reranker::builder().load_files(files(BERT)).unwrap(), model());
+    assert_eq!(memory.info().hash, directory.info().hash);
+    assert_eq!(memory.score(&many(26)).unwrap(), directory.score(&many(26)).unwrap());
+    let other = Reranker::builder().load_files(with_sigmoid()).unwrap();
+    assert_ne!(other.info().hash, directory.info().hash);
+}
+
+#[test]
+fn a_model_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Reranker>();
+    shared::<RerankOptions>();
+    shared::<CancelToken>();
+    shared::<Error>();
+}
