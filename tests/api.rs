@@ -344,8 +344,12 @@ fn cancelling_from_another_thread_loses_nothing_for_other_callers() {
     let (begun, has_begun) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         let cancelled = scope.spawn(|| {
+            let raised = token.clone();
             let options = options().cancel(token.clone()).on_progress(move |_| {
                 let _ = begun.send(());
+                while !raised.is_cancelled() {
+                    std::thread::yield_now();
+                }
             });
             model.score_with(&pairs, &options)
         });

@@ -154,7 +154,7 @@ impl Call<'_> {
             if finished.load(Ordering::Acquire) == seen {
                 return;
             }
-            let mut fresh = Vec::new();
+            let (before, mut fresh) = (done, Vec::new());
             for (members, outcome) in groups.iter().zip(&outcomes) {
                 match outcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     None => continue,
@@ -170,7 +170,8 @@ impl Call<'_> {
                 seen += 1;
                 done += members.len();
             }
-            if let (Some(progress), None) = (&self.options.on_progress, &failure) {
+            // A group can be seen here just before it counts itself as finished: then the next look finds nothing new.
+            if let (Some(progress), None, true) = (&self.options.on_progress, &failure, done > before) {
                 let finished: Vec<Scored> = fresh.into_iter().map(|i| results[i].clone()).collect();
                 progress(&Progress { done, total: pairs.len(), finished: &finished });
             }

@@ -1,0 +1,231 @@
+//! Every word of the CPU backend at the shapes of MiniLM and BERT, on every instruction set. Each answer is compared with
+//! the reference before it is timed. Throughput counts floating-point operations, a multiply-add as two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use crossrank::Isa;
+use crossrank::cpu::simd::{self, Simd};
+use crossrank::cpu::threads::Pool;
+use crossrank::cpu::{Cpu, isa};
+use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
+use crossrank::reference::Reference;
+use crossrank::text::batch::{PackedBatch, Pair};
+
+/// Rows of a full group.
+const ROWS: usize = 256;
+/// MiniLM: hidden width and heads.
+const HIDDEN: usize = 384;
+const HEADS: usize = 12;
+/// (outputs, inputs, what follows, what it is).
+const LINEARS: [(usize, usize, Option<Activation>, &str); 5] = [
+    (1152, 384, None, "qkv"),
+    (384, 384, None, "out"),
+    (1536, 384, Some(Activation::Gelu), "up"),
+    (384, 1536, None, "down"),
+    (3072, 768, Some(Activation::Gelu), "BERT-base up"),
+];
+const LENGTHS: [usize; 3] = [32, 128, 512];
+/// Rounding to f32 of sums around 1; the kernel tests have the exact bounds.
+const TOLERANCE: f32 = 1e-5;
+
+/// Deterministic values in [-1, 1): Knuth's MMIX generator.
+fn noise(count: usize) -> Vec<f32> {
+    let mut state = 1_u64;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn bytes(values: &[f32], scale: f32) -> Vec<u8> {
+    values.iter().flat_map(|v| (v * scale).to_le_bytes()).collect()
+}
+
+fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
+    Tensor { rows, cols, dtype: Dtype::F32, bytes }
+}
+
+fn one_sequence(tokens: usize) -> PackedBatch {
+    let pair = Pair { ids: vec![0; tokens], types: vec![0; tokens], ..Pair::default() };
+    PackedBatch::new([&pair], 0)
+}
+
+fn read<K: Kernels>(k: &mut K, buf: &K::Buf, count: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; count];
+    k.read(buf, &mut out).expect("a buffer of that size");
+    out
+}
+
+/// Stops the benchmark where the answer is wrong: a fast wrong answer is no measurement.
+fn check(name: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let close = (found - expected).abs() <= TOLERANCE;
+        assert!(close, "{name}: element {i} is {found}, the reference has {expected}");
+    }
+}
+
+/// A backend under measurement, and what the benchmark's name says of it.
+struct Bench<'a, S> {
+    criterion: &'a mut Criterion,
+    cpu: Cpu<S>,
+    /// "avx2, 1 thread".
+    place: String,
+}
+
+impl<S: Simd> Bench<'_, S> {
+    fn time(&mut self, word: &str, shape: &str, throughput: Throughput, mut run: impl FnMut(&mut Cpu<S>)) {
+        let mut group = self.criterion.benchmark_group(word);
+        group.throughput(throughput);
+        // Plain Rust takes a second per call on the largest shape.
+        group.sample_size(10).warm_up_time(Duration::from_millis(200));
+        group.measurement_time(Duration::from_secs(1));
+        let cpu = &mut self.cpu;
+        group.bench_function(BenchmarkId::new(shape, &self.place), |b| b.iter(|| run(cpu)));
+        group.finish();
+    }
+
+    fn linear(&mut self) {
+        for (outputs, inputs, activation, what) in LINEARS {
+            let shape = format!("M {ROWS}, N {outputs}, K {inputs} ({what})");
+            let values = noise(ROWS * inputs);
+            // Outputs around 1, whatever the width.
+            let weight = bytes(&noise(outputs * inputs), (inputs as f32).powf(-0.5));
+            let bias = bytes(&noise(outputs), 1.0);
+            let part = Part {
+                weight: tensor(outputs, inputs, &weight),
+                bias: tensor(1, outputs, &bias),
+                scale: 1.0,
+            };
+            let cpu = &mut self.cpu;
+            cpu.begin(&one_sequence(ROWS), HIDDEN, HEADS).expect("memory");
+            let x = cpu.write(ROWS, inputs, &values).expect("memory");
+            let w = cpu.make_linear(&[part]).expect("memory");
+            let mut out = cpu.make_buf();
+            cpu.shape(&mut out, ROWS, outputs).expect("memory");
+            cpu.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
+
+            // A row's values do not depend on the other rows: the first and the last stand for all.
+            let (first, last) = (&values[..inputs], &values[(ROWS - 1) * inputs..]);
+            let found = read(cpu, &out, ROWS * outputs);
+            let found = [&found[..outputs], &found[(ROWS - 1) * outputs..]].concat();
+            check(&shape, &found, &reference_linear(&[first, last].concat(), part, activation));
+
+            let flop = 2 * ROWS * outputs * inputs;
+            self.time("linear", &shape, Throughput::Elements(flop as u64), |cpu| {
+                cpu.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
+            });
+        }
+    }
+
+    fn attention(&mut self) {
+        for tokens in LENGTHS {
+            let shape = format!("{tokens} tokens, {HEADS} heads of {}", HIDDEN / HEADS);
+            let values = noise(tokens * 3 * HIDDEN);
+            let batch = one_sequence(tokens);
+            let run = |k: &mut Cpu<S>| {
+                k.begin(&batch, HIDDEN, HEADS).expect("memory");
+                let qkv = k.write(tokens, 3 * HIDDEN, &values).expect("memory");
+                let mut out = k.make_buf();
+                k.shape(&mut out, tokens, HIDDEN).expect("memory");
+                k.attention(&batch, &qkv, HEADS, &mut out);
+                (qkv, out)
+            };
+            let (qkv, mut out) = run(&mut self.cpu);
+            check(&shape, &read(&mut self.cpu, &out, tokens * HIDDEN), &reference_attention(&batch, &values));
+
+            // Scores and their product with the values: 2 L^2 H each.
+            let flop = 4 * tokens * tokens * HIDDEN;
+            self.time("attention", &shape, Throughput::Elements(flop as u64), |cpu| {
+                cpu.attention(&batch, &qkv, HEADS, &mut out);
+            });
+        }
+    }
+
+    fn norm(&mut self) {
+        let shape = format!("[{ROWS}, {HIDDEN}]");
+        let values = noise(ROWS * HIDDEN);
+        let (gain, bias) = (bytes(&noise(HIDDEN), 1.0), bytes(&noise(HIDDEN), 0.5));
+        let (gain, bias) = (tensor(1, HIDDEN, &gain), tensor(1, HIDDEN, &bias));
+        let cpu = &mut self.cpu;
+        let norm = cpu.make_norm(gain, bias, 1e-12).expect("memory");
+        let x = cpu.write(ROWS, HIDDEN, &values).expect("memory");
+        let mut out = cpu.make_buf();
+        cpu.shape(&mut out, ROWS, HIDDEN).expect("memory");
+        cpu.norm(&x, &norm, &mut out);
+        check(&shape, &read(cpu, &out, ROWS * HIDDEN), &reference_norm(&values, gain, bias));
+
+        // Per element: two sums, a difference and a square, and (x - mean) * inverse * gain + bias.
+        let flop = 8 * ROWS * HIDDEN;
+        self.time("norm", &shape, Throughput::Elements(flop as u64), |cpu| cpu.norm(&x, &norm, &mut out));
+    }
+}
+
+fn reference_linear(x: &[f32], part: Part<'_>, activation: Option<Activation>) -> Vec<f32> {
+    let k = &mut Reference;
+    let (inputs, outputs) = (part.weight.cols, part.weight.rows);
+    let rows = x.len() / inputs;
+    let w = k.make_linear(&[part]).expect("memory");
+    let x = k.write(rows, inputs, x).expect("memory");
+    let mut out = k.make_buf();
+    k.shape(&mut out, rows, outputs).expect("memory");
+    k.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
+    read(k, &out, rows * outputs)
+}
+
+fn reference_attention(batch: &PackedBatch, qkv: &[f32]) -> Vec<f32> {
+    let (k, tokens) = (&mut Reference, batch.tokens());
+    let qkv = k.write(tokens, 3 * HIDDEN, qkv).expect("memory");
+    let mut out = k.make_buf();
+    k.shape(&mut out, tokens, HIDDEN).expect("memory");
+    k.attention(batch, &qkv, HEADS, &mut out);
+    read(k, &out, tokens * HIDDEN)
+}
+
+fn reference_norm(x: &[f32], gain: Tensor<'_>, bias: Tensor<'_>) -> Vec<f32> {
+    let k = &mut Reference;
+    let norm = k.make_norm(gain, bias, 1e-12).expect("memory");
+    let x = k.write(ROWS, HIDDEN, x).expect("memory");
+    let mut out = k.make_buf();
+    k.shape(&mut out, ROWS, HIDDEN).expect("memory");
+    k.norm(&x, &norm, &mut out);
+    read(k, &out, ROWS * HIDDEN)
+}
+
+fn with<S: Simd>(criterion: &mut Criterion, simd: S) {
+    for threads in [1, 2] {
+        let mut cpu = Cpu::new(simd);
+        if threads > 1 {
+            cpu.set_team(Some(Arc::new(Pool::new(threads))));
+        }
+        let place = format!("{}, threads {threads}", S::ISA.name());
+        let mut bench = Bench { criterion: &mut *criterion, cpu, place };
+        bench.linear();
+        bench.attention();
+        if threads == 1 {
+            // A norm is never shared out.
+            bench.norm();
+        }
+    }
+}
+
+fn kernels(criterion: &mut Criterion) {
+    for isa in isa::available().into_iter().rev() {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => with(criterion, simd::Avx2::detect().expect("it is available")),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => with(criterion, simd::Avx512::detect().expect("it is available")),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => with(criterion, simd::Neon::detect().expect("it is available")),
+            _ => with(criterion, simd::Scalar),
+        }
+    }
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);
