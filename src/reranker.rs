@@ -226,7 +226,7 @@ impl Builder {
 }
 
 impl Reranker {
-    /// Starts with default [`LoadOptions`].
+    /// Loads with other options than the defaults.
     pub fn builder() -> Builder {
         Builder::default()
     }
