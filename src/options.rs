@@ -47,8 +47,18 @@ pub enum Truncation {
     Error,
 }
 
+/// A host's own threads, for example the job system of a game engine: see [`Builder::executor`](crate::Builder::executor).
+pub trait Executor: Send + Sync {
+    /// How many tasks can run at once, at least 1.
+    fn threads(&self) -> usize;
+
+    /// Calls `task(0)` to `task(count - 1)`, each once, in any order and on any thread, and returns when all of them have
+    /// returned. A task never calls back into the executor, and needs about 256 KiB of stack.
+    fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync));
+}
+
 /// How a model is loaded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct LoadOptions {
     /// Which implementation computes. Default: [`Backend::Auto`].
@@ -61,6 +71,21 @@ pub struct LoadOptions {
     pub max_tokens: Option<usize>,
     /// The most bytes that weights and work space together may take. Default: no limit.
     pub memory_limit: Option<u64>,
+    /// Threads of the host to compute on, in place of our own. Default: none.
+    pub executor: Option<Arc<dyn Executor>>,
+}
+
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("backend", &self.backend)
+            .field("isa", &self.isa)
+            .field("threads", &self.threads)
+            .field("max_tokens", &self.max_tokens)
+            .field("memory_limit", &self.memory_limit)
+            .field("executor", &self.executor.is_some())
+            .finish()
+    }
 }
 
 /// How one call runs. Build it with the chained setters:

@@ -17,11 +17,11 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::spec::Spec;
-use crate::options::{Backend, Isa, LoadOptions, RerankOptions, Truncation};
+use crate::options::{Backend, Executor, Isa, LoadOptions, RerankOptions, Truncation};
 use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
-use run::{Work, run};
+use run::{GROUP_TOKENS, Work, run};
 
 /// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
 pub trait Document {
@@ -108,6 +108,16 @@ pub struct ModelInfo {
     pub load_ms: f64,
 }
 
+/// The memory that a model would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Bytes of the weights in memory.
+    pub weight_bytes: u64,
+    /// Bytes of work space when every thread has met the longest input.
+    pub work_bytes: u64,
+}
+
 /// Loads a [`Reranker`] with options other than the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
@@ -145,6 +155,44 @@ impl Builder {
         self
     }
 
+    /// Computes on the host's threads in place of our own: none are started, and [`threads`](Self::threads) does not apply.
+    /// A single pair then computes on one thread, and progress is reported at the end of a call.
+    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
+        self.options.executor = Some(executor);
+        self
+    }
+
+    /// The memory that a model would take with these options, from its headers alone. Takes what [`load`](Self::load) takes.
+    pub fn plan(&self, path_or_name: impl AsRef<Path>) -> Result<Plan> {
+        self.plan_files(&ModelFiles::find(path_or_name.as_ref())?)
+    }
+
+    /// [`plan`](Self::plan) for files in memory.
+    pub fn plan_files(&self, files: &ModelFiles) -> Result<Plan> {
+        let plan = || self.planned(&config::read(files)?, &Checkpoint::open(files)?);
+        plan().map_err(|error| files.locate(error))
+    }
+
+    fn planned(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Plan> {
+        let weight_bytes = weight_bytes(spec, checkpoint.bytes(spec)?, self.ran_by().0);
+        // One run per thread, on the largest group that can come.
+        let floats = engine::work_floats(spec, self.window(spec).max(GROUP_TOKENS));
+        let work_bytes = floats.saturating_mul(4).saturating_mul(self.thread_count()? as u64);
+        Ok(Plan { weight_bytes, work_bytes })
+    }
+
+    /// The backend that runs, and its instruction set.
+    fn ran_by(&self) -> (Backend, Option<Isa>) {
+        match self.options.backend {
+            Backend::Reference => (Backend::Reference, None),
+            Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
+        }
+    }
+
+    fn window(&self, spec: &Spec) -> usize {
+        self.options.max_tokens.unwrap_or(usize::MAX).min(spec.max_tokens)
+    }
+
     /// Loads from a directory, or by a name that is looked up in the models folder and in the Hugging Face cache.
     pub fn load(self, path_or_name: impl AsRef<Path>) -> Result<Reranker> {
         self.load_files(ModelFiles::find(path_or_name.as_ref())?)
@@ -160,19 +208,12 @@ impl Builder {
         let start = Instant::now();
         let spec = config::read(files)?;
         let checkpoint = Checkpoint::open(files)?;
-        let (backend, isa) = match self.options.backend {
-            Backend::Reference => (Backend::Reference, None),
-            Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
-        };
-        let threads = self.thread_count()?;
-        let max_tokens = self.options.max_tokens.unwrap_or(usize::MAX).min(spec.max_tokens);
-        let weight_bytes = weight_bytes(&spec, checkpoint.bytes(&spec)?, backend);
-        if let Some(limit) = self.options.memory_limit {
-            let work = 4 * threads as u64 * engine::work_floats(&spec, max_tokens);
-            let needed = weight_bytes.saturating_add(work);
-            if needed > limit {
-                return Err(Error::MemoryLimit { needed, limit });
-            }
+        let (backend, isa) = self.ran_by();
+        let max_tokens = self.window(&spec);
+        let plan = self.planned(&spec, &checkpoint)?;
+        let needed = plan.weight_bytes.saturating_add(plan.work_bytes);
+        if let Some(limit) = self.options.memory_limit.filter(|limit| needed > *limit) {
+            return Err(Error::MemoryLimit { needed, limit });
         }
         let tokenizer = Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments)?;
         if max_tokens < tokenizer.special_tokens() {
@@ -184,7 +225,10 @@ impl Builder {
             None => engine::reference(&spec, &checkpoint)?,
             Some(isa) => engine::cpu(&spec, &checkpoint, isa)?,
         };
-        let pool = Arc::new(Pool::new(threads));
+        let pool = Arc::new(match &self.options.executor {
+            Some(host) => Pool::on(Arc::clone(host)),
+            None => Pool::new(self.thread_count()?),
+        });
         let info = ModelInfo {
             name: files.name.clone(),
             architecture: spec.architecture.clone(),
@@ -196,7 +240,7 @@ impl Builder {
             labels: spec.labels.clone(),
             activation: spec.score.name(),
             max_tokens,
-            weight_bytes,
+            weight_bytes: plan.weight_bytes,
             hash: files.hash()?,
             warnings: checkpoint.warnings(&spec)?,
             backend,
@@ -208,6 +252,9 @@ impl Builder {
     }
 
     fn thread_count(&self) -> Result<usize> {
+        if let Some(host) = &self.options.executor {
+            return Ok(host.threads().max(1));
+        }
         match self.options.threads {
             Some(0) => {
                 let message = "0 threads cannot compute: give 1 or more".to_owned();
@@ -245,6 +292,12 @@ impl Reranker {
     /// Facts about the model.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Gives back work space that no call uses at the moment, for example on a memory warning. The next calls allocate it
+    /// again.
+    pub fn trim(&self) {
+        self.engine.trim();
     }
 
     /// Ranks documents by relevance to a query. Needs a model with one label.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LEAVES: &[&str] = &["cancel", "error", "options", "ranking"];
-const BACKEND: &[&str] = &["error", "kernels", "options::Isa", "text::batch"];
+const BACKEND: &[&str] = &["error", "kernels", "options::Executor", "options::Isa", "text::batch"];
 
 /// What each top-level module may import from this crate, besides itself. An empty name stands for everything.
 const IMPORTS: &[(&str, &[&str])] = &[

@@ -7,13 +7,14 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::simd::set_default_float_mode;
+use super::simd::{in_default_float_mode, set_default_float_mode};
 use crate::error::{Error, Result};
+use crate::options::Executor;
 
 /// How long a thread looks for work, or for the end of its work, before it sleeps: a few times what waking it costs.
 const SPIN: Duration = Duration::from_micros(50);
@@ -21,10 +22,11 @@ const SPIN: Duration = Duration::from_micros(50);
 /// Stack of a worker in bytes: the default of Rust's threads, whatever the host or the system would choose.
 const STACK: usize = 2 << 20;
 
-/// A fixed number of worker threads, joined when dropped.
+/// A fixed number of worker threads, joined when dropped; or a host's threads.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    host: Option<Arc<dyn Executor>>,
 }
 
 /// What workers and callers share.
@@ -89,17 +91,32 @@ impl Pool {
                 Builder::new().name(name).stack_size(STACK).spawn(move || shared.work_until_closed()).ok()
             })
             .collect();
-        Self { shared, workers }
+        Self { shared, workers, host: None }
     }
 
-    /// Workers that run.
+    /// Computes on a host's threads and starts none.
+    pub fn on(host: Arc<dyn Executor>) -> Self {
+        let mut pool = Self::new(0);
+        pool.host = Some(host);
+        pool
+    }
+
+    /// Threads that compute.
     pub fn threads(&self) -> usize {
-        self.workers.len().max(1)
+        self.host.as_ref().map_or(self.workers.len(), |host| host.threads()).max(1)
+    }
+
+    /// Whether [`run`](Self::run) may be called from inside a task.
+    pub fn nests(&self) -> bool {
+        self.host.is_none()
     }
 
     /// Calls `task(0)` to `task(count - 1)`, each once, in any order and on any worker. `watch` is called on the calling
     /// thread, now and then while it waits and once at the end. A panic in a task becomes an error; the others still run.
     pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync), mut watch: impl FnMut()) -> Result<()> {
+        if let Some(host) = &self.host {
+            return run_on(&**host, count, task, &mut watch);
+        }
         let job = Job {
             task,
             count,
@@ -241,6 +258,42 @@ impl Job<'_> {
     }
 }
 
+/// [`Pool::run`] on a host's threads. What the host gets wrong is an error, not a wrong result.
+fn run_on(
+    host: &dyn Executor,
+    count: usize,
+    task: &(dyn Fn(usize) + Sync),
+    watch: &mut dyn FnMut(),
+) -> Result<()> {
+    let called: Vec<AtomicBool> = (0..count).map(|_| AtomicBool::new(false)).collect();
+    let unfinished = AtomicUsize::new(count);
+    let panic = Mutex::new(None);
+    let once = |index: usize| {
+        if called.get(index).is_some_and(|called| !called.swap(true, Ordering::Relaxed)) {
+            let run = || in_default_float_mode(|| task(index));
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+                let mut first = panic.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert_with(|| describe(&*payload));
+            }
+            unfinished.fetch_sub(1, Ordering::AcqRel);
+        }
+    };
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        if count > 0 {
+            host.run(count, &once);
+        }
+        watch();
+    }));
+    let panic = panic.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let message = match (panic, ran, unfinished.into_inner()) {
+        (Some(message), _, _) => message,
+        (None, Err(payload), _) => describe(&*payload),
+        (None, Ok(()), 0) => return Ok(()),
+        (None, Ok(()), missing) => format!("the executor did not run {missing} of {count} tasks"),
+    };
+    Err(Error::Internal { message })
+}
+
 /// Physical cores that this process may use: two threads on one core share its multipliers and gain nothing.
 pub fn physical_cores() -> usize {
     let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -321,5 +374,40 @@ mod tests {
             assert_eq!(error, Error::Internal { message: "a task panicked: planted".into() });
             assert_eq!(ran.load(Ordering::Relaxed), 4);
         }
+    }
+
+    /// A host that runs tasks in turn, skipping the last `skipped` and repeating the first.
+    struct Host {
+        skipped: usize,
+    }
+
+    impl Executor for Host {
+        fn threads(&self) -> usize {
+            3
+        }
+
+        fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+            (0..count - self.skipped).for_each(task);
+            task(0);
+        }
+    }
+
+    #[test]
+    fn a_host_runs_every_index_once_and_its_mistakes_are_errors() {
+        let ran = AtomicU32::new(0);
+        let task = |_| {
+            ran.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut watched = 0;
+        let pool = Pool::on(Arc::new(Host { skipped: 0 }));
+        assert_eq!((pool.threads(), pool.nests()), (3, false));
+        pool.run(5, &task, || watched += 1).unwrap();
+        pool.run(0, &task, || watched += 1).unwrap();
+        assert_eq!((ran.load(Ordering::Relaxed), watched), (5, 2));
+        let error = Pool::on(Arc::new(Host { skipped: 2 })).run(5, &task, || ()).unwrap_err();
+        assert_eq!(error, Error::Internal { message: "the executor did not run 2 of 5 tasks".into() });
+        let planted = |_| std::panic::resume_unwind(Box::new("planted"));
+        let error = pool.run(2, &planted, || ()).unwrap_err();
+        assert_eq!(error, Error::Internal { message: "a task panicked: planted".into() });
     }
 }

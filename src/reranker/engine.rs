@@ -25,6 +25,9 @@ pub trait Engine: Send + Sync {
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<()>;
+
+    /// Gives back the work space of idle runs.
+    fn trim(&self);
 }
 
 /// One backend's weights, and the runs that nobody uses at the moment.
@@ -66,6 +69,12 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
         let result = forward(kernels, &self.spec, &self.weights, activations, batch, between, out);
         lock().push(run);
         result
+    }
+
+    fn trim(&self) {
+        for idle in [&self.alone, &self.in_team] {
+            *idle.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::text::batch::{PackedBatch, Pair, group};
 
 /// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
 /// streamed in serves all of its rows.
-const GROUP_TOKENS: usize = 256;
+pub const GROUP_TOKENS: usize = 256;
 
 /// Fewest tokens that are worth a group of their own where threads would otherwise idle: below, one group whose products
 /// are shared out over the threads is faster.
@@ -130,7 +130,7 @@ impl Call<'_> {
             pairs.iter().enumerate().map(|(index, pair)| not_scored(index, pair.as_ref(), labels)).collect();
         let (present, lengths): (Vec<usize>, Vec<usize>) =
             pairs.iter().enumerate().filter_map(|(i, p)| p.as_ref().map(|p| (i, p.ids.len()))).unzip();
-        let (groups, shared) = plan(&lengths, threads);
+        let (groups, shared) = plan(&lengths, threads, model.pool.nests());
 
         let outcomes: Vec<Mutex<Option<Outcome>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let finished = AtomicUsize::new(0);
@@ -200,13 +200,14 @@ impl Call<'_> {
 }
 
 /// The groups of pairs of these lengths, and whether each of them takes all threads in turn: that is so where there are
-/// fewer groups than threads. Otherwise every thread gets the same number of groups of about the same size.
-fn plan(lengths: &[usize], threads: usize) -> (Vec<Vec<usize>>, bool) {
+/// fewer groups than threads and threads can share one. Otherwise every thread gets the same number of groups of about
+/// the same size.
+fn plan(lengths: &[usize], threads: usize, can_share: bool) -> (Vec<Vec<usize>>, bool) {
     let total: usize = lengths.iter().sum();
     let rounds = total.div_ceil(GROUP_TOKENS * threads).max(1);
     let even = total.div_ceil(rounds * threads).clamp(LEAST_GROUP_TOKENS, GROUP_TOKENS);
     let groups = group(lengths, even);
-    if groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
+    if can_share && groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
 }
 
 fn not_scored(index: usize, pair: Option<&Pair>, labels: usize) -> Scored {
@@ -227,13 +228,15 @@ mod tests {
     #[test]
     fn threads_get_equal_shares_or_share_each_group() {
         // One pair: everybody works on it.
-        assert_eq!(plan(&[73], 2), (vec![vec![0]], true));
+        assert_eq!(plan(&[73], 2, true), (vec![vec![0]], true));
         // Too little for eight groups: whole groups, shared.
-        let (groups, shared) = plan(&[30; 10], 8);
+        let (groups, shared) = plan(&[30; 10], 8, true);
         assert_eq!((groups.len(), shared), (2, true));
         // 600 tokens would be three groups of 200 on two threads: two and two are done sooner than two and one.
-        let (groups, shared) = plan(&[50; 12], 2);
+        let (groups, shared) = plan(&[50; 12], 2, true);
         assert_eq!((groups.iter().map(Vec::len).collect::<Vec<_>>(), shared), (vec![3; 4], false));
-        assert_eq!(plan(&[], 4), (vec![], true));
+        assert_eq!(plan(&[], 4, true), (vec![], true));
+        // A host's threads cannot share a group.
+        assert_eq!(plan(&[73], 2, false), (vec![vec![0]], false));
     }
 }
