@@ -7,6 +7,9 @@
 
 // The hidden modules are public for tests, benches and the curious; no stability is promised there.
 mod cancel;
+#[cfg(feature = "capi")]
+#[doc(hidden)]
+pub mod capi;
 #[doc(hidden)]
 pub mod cpu;
 mod error;

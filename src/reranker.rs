@@ -132,8 +132,8 @@ impl Builder {
     }
 
     /// The highest instruction set the CPU backend may use. Default: the best this machine has.
-    pub fn isa(mut self, isa: Isa) -> Self {
-        self.options.isa = Some(isa);
+    pub fn isa(mut self, isa: impl Into<Option<Isa>>) -> Self {
+        self.options.isa = isa.into();
         self
     }
 
@@ -157,8 +157,8 @@ impl Builder {
 
     /// Computes on the host's threads in place of our own: none are started, and [`threads`](Self::threads) does not apply.
     /// A single pair then computes on one thread, and progress is reported at the end of a call.
-    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
-        self.options.executor = Some(executor);
+    pub fn executor(mut self, executor: impl Into<Option<Arc<dyn Executor>>>) -> Self {
+        self.options.executor = executor.into();
         self
     }
 

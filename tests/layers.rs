@@ -19,6 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("reference", BACKEND),
     ("cpu", BACKEND),
     ("reranker", &[""]),
+    ("capi", &[""]),
     ("lib", &[""]),
     // A program of its own, which sees the library as every user does: its `crate::` is not ours.
     ("bin", &[""]),
@@ -34,7 +35,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("xxhash_rust::", &["model/files.rs", "reranker/model.rs"]),
     ("core::arch", &["cpu/simd/"]),
     ("std::arch", &["cpu/simd/"]),
-    ("unsafe ", &["cpu/simd/", "cpu/threads.rs"]),
+    ("unsafe ", &["cpu/simd/", "cpu/threads.rs", "capi/"]),
     ("extern \"C\"", &["capi/"]),
     // The library prints nothing and reads no environment variable, but for the place of the hub's cache.
     ("println!", &["bin/"]),

@@ -1,0 +1,221 @@
+//! Models.
+
+use std::ffi::c_char;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::guard::{Failure, guard};
+use super::handle::Table;
+use super::log::{CROSSRANK_LOG_INFO, CROSSRANK_LOG_WARNING, log};
+use super::options::{self, Options, crossrank_options};
+use super::status::crossrank_status;
+use super::text::{c_string, out, slice_mut};
+use super::usage::{backend_number, isa_number, write_sized};
+use crate::model::files::ModelFiles;
+use crate::reranker::Reranker;
+
+/// A loaded cross-encoder. Immutable: any number of threads may use it at once. {0} is the null handle.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct crossrank_model {
+    /// The library's own number for it.
+    pub id: u64,
+}
+
+/// Facts about a model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct crossrank_info {
+    /// Set it to sizeof(crossrank_info) before the call.
+    pub size: u32,
+    /// The CROSSRANK_BACKEND_ value that computes.
+    pub backend: i32,
+    /// The CROSSRANK_ISA_ value that computes.
+    pub isa: i32,
+    /// Threads that compute.
+    pub threads: u32,
+    /// Encoder layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Attention heads.
+    pub heads: u32,
+    /// Outputs per pair.
+    pub labels: u32,
+    /// The longest input in tokens that a call may use.
+    pub max_tokens: u32,
+    /// Tokens in the vocabulary.
+    pub vocabulary: u32,
+    /// Bytes of the weights in memory.
+    pub weight_bytes: u64,
+    /// Hash of every file that the model was made of.
+    pub hash: u64,
+    /// Milliseconds that loading took.
+    pub load_ms: f64,
+}
+
+/// Text of crossrank_model_text: the name or path it was loaded by.
+pub const CROSSRANK_TEXT_NAME: i32 = 0;
+/// Text of crossrank_model_text: the architecture as config.json names it.
+pub const CROSSRANK_TEXT_ARCHITECTURE: i32 = 1;
+/// Text of crossrank_model_text: what turns logits into scores.
+pub const CROSSRANK_TEXT_ACTIVATION: i32 = 2;
+/// Text of crossrank_model_text: the name of output `index`.
+pub const CROSSRANK_TEXT_LABEL: i32 = 3;
+
+pub static MODELS: Table<Reranker> = Table::new(1, "model");
+
+/// Loads files into `model`.
+pub fn load(files: ModelFiles, options: &Options, model: &mut crossrank_model) -> Result<(), Failure> {
+    let reranker = options.load.clone().load_files(files)?;
+    let info = reranker.info();
+    for warning in &info.warnings {
+        log(CROSSRANK_LOG_WARNING, warning);
+    }
+    log(CROSSRANK_LOG_INFO, &format!("loaded {} in {:.0} ms", info.name, info.load_ms));
+    model.id = MODELS.insert(Arc::new(reranker))?;
+    Ok(())
+}
+
+/// Loads a model from a directory in Hugging Face layout, or by a name that is looked up in ./models and in the Hugging Face
+/// cache. Free it with crossrank_model_free. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_model_load(
+    path_or_name: *const c_char,
+    options: crossrank_options,
+    model: *mut crossrank_model,
+) -> crossrank_status {
+    guard(|| {
+        // SAFETY: the header asks for a NUL-terminated string or NULL, and for writable memory or NULL.
+        let (path, model) = unsafe { (c_string(path_or_name, "path_or_name")?, out(model, "model")?) };
+        let options = options::read(options)?;
+        load(ModelFiles::find(Path::new(path))?, &options, model)
+    })
+}
+
+/// Loads the model inside the library; CROSSRANK_ERR_UNSUPPORTED in a build without it. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_model_load_bundled(
+    options: crossrank_options,
+    model: *mut crossrank_model,
+) -> crossrank_status {
+    guard(|| {
+        // SAFETY: the header asks for writable memory or NULL.
+        let model = unsafe { out(model, "model") }?;
+        let options = options::read(options)?;
+        #[cfg(feature = "bundled-model")]
+        return load(ModelFiles::bundled(), &options, model);
+        #[cfg(not(feature = "bundled-model"))]
+        {
+            let _ = (model, options);
+            let message = "this library was built without a model inside: load one from a directory";
+            Err(Failure::new(crossrank_status::CROSSRANK_ERR_UNSUPPORTED, message))
+        }
+    })
+}
+
+/// The memory that crossrank_model_load would take with these options, from the model's headers alone: bytes of the weights,
+/// and of work space when every thread has met the longest input. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_model_plan(
+    path_or_name: *const c_char,
+    options: crossrank_options,
+    weight_bytes: *mut u64,
+    work_bytes: *mut u64,
+) -> crossrank_status {
+    guard(|| {
+        // SAFETY: the header asks for a NUL-terminated string or NULL, and for writable memory or NULL.
+        let path = unsafe { c_string(path_or_name, "path_or_name") }?;
+        // SAFETY: as above.
+        let (weights, work) = unsafe { (out(weight_bytes, "weight_bytes")?, out(work_bytes, "work_bytes")?) };
+        let plan = options::read(options)?.load.plan(path)?;
+        (*weights, *work) = (plan.weight_bytes, plan.work_bytes);
+        Ok(())
+    })
+}
+
+/// Frees a model. Calls that are using it finish, and the memory goes with the last of them. Freeing twice is harmless and
+/// returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_model_free(model: crossrank_model) -> crossrank_status {
+    guard(|| MODELS.remove(model.id).map(drop))
+}
+
+/// Gives back work space that no call uses at the moment, for example on a memory warning. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_model_trim(model: crossrank_model) -> crossrank_status {
+    guard(|| {
+        MODELS.get(model.id)?.trim();
+        Ok(())
+    })
+}
+
+/// Facts about a model. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_model_info(
+    model: crossrank_model,
+    info: *mut crossrank_info,
+) -> crossrank_status {
+    guard(|| {
+        let model = MODELS.get(model.id)?;
+        let facts = model.info();
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let value = crossrank_info {
+            size: size_of::<crossrank_info>() as u32,
+            backend: backend_number(facts.backend),
+            isa: isa_number(facts.isa),
+            threads: number(facts.threads),
+            layers: number(facts.layers),
+            hidden: number(facts.hidden),
+            heads: number(facts.heads),
+            labels: number(facts.labels.len()),
+            max_tokens: number(facts.max_tokens),
+            vocabulary: number(facts.vocabulary),
+            weight_bytes: facts.weight_bytes,
+            hash: facts.hash,
+            load_ms: facts.load_ms,
+        };
+        // SAFETY: the header asks for memory with its size in front, or NULL.
+        unsafe { write_sized(info, value, "info") }
+    })
+}
+
+/// Copies one of a model's texts, a CROSSRANK_TEXT_ value, to `buffer` as UTF-8 without a NUL and its bytes to `length`. With
+/// too little room CROSSRANK_ERR_BUFFER is returned and only `length` is written, so that a call with a `capacity` of 0 asks
+/// for the length. `index` is that of the label. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_model_text(
+    model: crossrank_model,
+    text: i32,
+    index: usize,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> crossrank_status {
+    guard(|| {
+        let model = MODELS.get(model.id)?;
+        let info = model.info();
+        let text = match text {
+            CROSSRANK_TEXT_NAME => &info.name,
+            CROSSRANK_TEXT_ARCHITECTURE => &info.architecture,
+            CROSSRANK_TEXT_ACTIVATION => info.activation,
+            CROSSRANK_TEXT_LABEL => {
+                let count = info.labels.len();
+                info.labels
+                    .get(index)
+                    .ok_or_else(|| Failure::argument(format!("there is no label {index}, only {count}")))?
+            }
+            _ => return Err(Failure::argument(format!("{text} is no text of a model"))),
+        };
+        // SAFETY: the header asks for writable memory or NULL.
+        let (length, buffer) =
+            unsafe { (out(length, "length")?, slice_mut(buffer.cast::<u8>(), capacity, "buffer")?) };
+        *length = text.len();
+        let Some(room) = buffer.get_mut(..text.len()) else {
+            let message = format!("the text takes {} bytes, `buffer` has {capacity}", text.len());
+            return Err(Failure::new(crossrank_status::CROSSRANK_ERR_BUFFER, message));
+        };
+        room.copy_from_slice(text.as_bytes());
+        Ok(())
+    })
+}
