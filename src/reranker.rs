@@ -6,7 +6,7 @@ pub mod model;
 mod run;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::cpu::isa;
@@ -200,11 +200,15 @@ impl Builder {
 
     /// Loads from files in memory.
     pub fn load_files(self, files: ModelFiles) -> Result<Reranker> {
-        // Weights are widened and scaled on this thread.
-        in_default_float_mode(|| self.build(&files)).map_err(|error| files.locate(error))
+        let pool = Arc::new(match &self.options.executor {
+            Some(host) => Pool::on(Arc::clone(host)),
+            None => Pool::new(self.thread_count()?),
+        });
+        // On the pool, for its stack and its floating-point mode.
+        pool.call(|| self.build(&pool, &files))?.map_err(|error| files.locate(error))
     }
 
-    fn build(self, files: &ModelFiles) -> Result<Reranker> {
+    fn build(&self, pool: &Arc<Pool>, files: &ModelFiles) -> Result<Reranker> {
         let start = Instant::now();
         let spec = config::read(files)?;
         let checkpoint = Checkpoint::open(files)?;
@@ -215,20 +219,27 @@ impl Builder {
         if let Some(limit) = self.options.memory_limit.filter(|limit| needed > *limit) {
             return Err(Error::MemoryLimit { needed, limit });
         }
-        let tokenizer = Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments)?;
+        // The three long parts side by side, the longest first.
+        let (engine, tokenizer, hash) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        let part = |index: usize| match index {
+            0 => put(&engine, engine::load(&spec, &checkpoint, isa)),
+            1 => put(
+                &tokenizer,
+                Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments),
+            ),
+            _ => put(&hash, files.hash()),
+        };
+        if pool.nests() {
+            pool.run(3, &part, || ())?;
+        } else {
+            (0..3).for_each(part);
+        }
+        let (engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, take(hash)?);
         if max_tokens < tokenizer.special_tokens() {
             let least = tokenizer.special_tokens();
             let message = format!("{max_tokens} leaves no room for the {least} special tokens of every pair");
             return Err(Error::InvalidOption { option: "max_tokens", message });
         }
-        let engine = match isa {
-            None => engine::reference(&spec, &checkpoint)?,
-            Some(isa) => engine::cpu(&spec, &checkpoint, isa)?,
-        };
-        let pool = Arc::new(match &self.options.executor {
-            Some(host) => Pool::on(Arc::clone(host)),
-            None => Pool::new(self.thread_count()?),
-        });
         let info = ModelInfo {
             name: files.name.clone(),
             architecture: spec.architecture.clone(),
@@ -241,14 +252,14 @@ impl Builder {
             activation: spec.score.name(),
             max_tokens,
             weight_bytes: plan.weight_bytes,
-            hash: files.hash()?,
+            hash,
             warnings: checkpoint.warnings(&spec)?,
             backend,
             isa,
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
-        Ok(Reranker { info, spec, tokenizer, engine, pool })
+        Ok(Reranker { info, spec, tokenizer, engine, pool: Arc::clone(pool) })
     }
 
     fn thread_count(&self) -> Result<usize> {
@@ -360,6 +371,17 @@ impl Reranker {
             in_default_float_mode(|| run(self, &queries, &work, options, Truncation::LongestFirst))?;
         Ok(Scores { results, usage })
     }
+}
+
+/// Keeps the result of a task.
+fn put<T>(slot: &Mutex<Option<T>>, value: T) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+}
+
+/// The result of a task that has ended.
+fn take<T>(slot: Mutex<Option<Result<T>>>) -> Result<T> {
+    let value = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+    value.unwrap_or_else(|| Err(Error::Internal { message: "a part of loading did not run".into() }))
 }
 
 /// Takes one set's results off `scored` and orders them.

@@ -162,6 +162,20 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Calls `f` once, on a worker, and gives what it returns.
+    pub fn call<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
+        let (f, value) = (Mutex::new(Some(f)), Mutex::new(None));
+        let task = |_| {
+            let f = f.lock().unwrap_or_else(PoisonError::into_inner).take();
+            *value.lock().unwrap_or_else(PoisonError::into_inner) = f.map(|f| f());
+        };
+        self.run(1, &task, || ())?;
+        let value = value.into_inner().unwrap_or_else(PoisonError::into_inner);
+        value.ok_or_else(|| Error::Internal { message: "a task did not run".into() })
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.lock().closed = true;

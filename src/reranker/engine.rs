@@ -78,7 +78,7 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
     }
 }
 
-fn load<K>(
+fn load_into<K>(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
     make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
@@ -93,20 +93,16 @@ where
     Ok(Box::new(Loaded { spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
 }
 
-/// Loads a checkpoint into the reference backend.
-pub fn reference(spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
-    load(spec, checkpoint, |_| Reference)
-}
-
-/// Loads a checkpoint into the CPU backend. `isa` is one that runs here.
-pub fn cpu(spec: &Spec, checkpoint: &Checkpoint<'_>, isa: Isa) -> Result<Box<dyn Engine>> {
+/// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend.
+pub fn load(spec: &Spec, checkpoint: &Checkpoint<'_>, isa: Option<Isa>) -> Result<Box<dyn Engine>> {
     fn with<S: Simd>(simd: S, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
-        load(spec, checkpoint, move |team| {
+        load_into(spec, checkpoint, move |team| {
             let mut cpu = Cpu::new(simd);
             cpu.set_team(team.cloned());
             cpu
         })
     }
+    let Some(isa) = isa else { return load_into(spec, checkpoint, |_| Reference) };
     #[cfg(target_arch = "x86_64")]
     match (isa, simd::Avx512::detect(), simd::Avx2::detect()) {
         (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint),
