@@ -255,7 +255,7 @@ impl Builder {
             hash,
             warnings: checkpoint.warnings(&spec)?,
             backend,
-            isa,
+            isa: engine.isa(),
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };

@@ -363,6 +363,36 @@ fn cancelling_from_another_thread_loses_nothing_for_other_callers() {
 }
 
 #[test]
+fn a_single_pair_ends_between_two_layers() {
+    // One group of one pair: only the layers divide it.
+    let model = load("models/crossrank-mini", slow().threads(1).max_tokens(128));
+    let document = "word ".repeat(200);
+    let pair = [("query", &document)];
+    let start = Instant::now();
+    model.score(&pair).unwrap();
+    let whole = start.elapsed();
+
+    let token = CancelToken::new();
+    let raise = token.clone();
+    let start = Instant::now();
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(whole / 10);
+            raise.cancel();
+        });
+        model.score_with(&pair, &options().cancel(token))
+    });
+    assert_eq!(result.unwrap_err(), Error::Cancelled);
+    assert!(start.elapsed() < whole * 2 / 3, "{:?} of {whole:?}", start.elapsed());
+
+    let start = Instant::now();
+    let late = model.score_with(&pair, &options().time_limit(whole / 10)).unwrap().results.remove(0);
+    assert_eq!(late.status, Status::NotScored);
+    assert!(late.tokens == 128 && late.logits[0].is_nan());
+    assert!(start.elapsed() < whole * 2 / 3, "{:?} of {whole:?}", start.elapsed());
+}
+
+#[test]
 fn after_the_deadline_nothing_is_scored_and_nothing_is_lost() {
     let model = sigmoid();
     let past = options().deadline(Instant::now()).threshold(0.9);

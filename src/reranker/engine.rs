@@ -16,6 +16,9 @@ use crate::text::batch::PackedBatch;
 
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
+    /// The instruction set that computes; `None` for the reference backend.
+    fn isa(&self) -> Option<Isa>;
+
     /// Logits `[S, labels]` of one batch, row after row. `stop` is asked between the layers; its error ends the run.
     /// With a team, the products of this one batch are shared out over its threads.
     fn logits(
@@ -32,6 +35,7 @@ pub trait Engine: Send + Sync {
 
 /// One backend's weights, and the runs that nobody uses at the moment.
 struct Loaded<K: Kernels> {
+    isa: Option<Isa>,
     spec: Spec,
     weights: Weights<K>,
     make: Make<K>,
@@ -49,6 +53,10 @@ struct Run<K: Kernels> {
 }
 
 impl<K: Kernels + Send> Engine for Loaded<K> {
+    fn isa(&self) -> Option<Isa> {
+        self.isa
+    }
+
     fn logits(
         &self,
         batch: &PackedBatch,
@@ -81,6 +89,7 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
 fn load_into<K>(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
+    isa: Option<Isa>,
     make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
 ) -> Result<Box<dyn Engine>>
 where
@@ -90,19 +99,19 @@ where
 {
     let weights = checkpoint.load(&make(None), spec)?;
     let (alone, in_team) = (Mutex::default(), Mutex::default());
-    Ok(Box::new(Loaded { spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
+    Ok(Box::new(Loaded { isa, spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
 }
 
 /// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend.
 pub fn load(spec: &Spec, checkpoint: &Checkpoint<'_>, isa: Option<Isa>) -> Result<Box<dyn Engine>> {
     fn with<S: Simd>(simd: S, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
-        load_into(spec, checkpoint, move |team| {
+        load_into(spec, checkpoint, Some(S::ISA), move |team| {
             let mut cpu = Cpu::new(simd);
             cpu.set_team(team.cloned());
             cpu
         })
     }
-    let Some(isa) = isa else { return load_into(spec, checkpoint, |_| Reference) };
+    let Some(isa) = isa else { return load_into(spec, checkpoint, None, |_| Reference) };
     #[cfg(target_arch = "x86_64")]
     match (isa, simd::Avx512::detect(), simd::Avx2::detect()) {
         (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint),

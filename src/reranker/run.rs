@@ -171,7 +171,8 @@ impl Call<'_> {
                 done += members.len();
             }
             // A group can be seen here just before it counts itself as finished: then the next look finds nothing new.
-            if let (Some(progress), None, true) = (&self.options.on_progress, &failure, done > before) {
+            let news = done > before && failure.is_none() && self.check().is_ok();
+            if let (Some(progress), true) = (&self.options.on_progress, news) {
                 let finished: Vec<Scored> = fresh.into_iter().map(|i| results[i].clone()).collect();
                 progress(&Progress { done, total: pairs.len(), finished: &finished });
             }
