@@ -204,8 +204,9 @@ impl Builder {
             Some(host) => Pool::on(Arc::clone(host)),
             None => Pool::new(self.thread_count()?),
         });
-        // On the pool, for its stack and its floating-point mode.
-        pool.call(|| self.build(&pool, &files))?.map_err(|error| files.locate(error))
+        // On the pool, for its stack; or on this thread where the system refuses others, whose mode is the host's.
+        in_default_float_mode(|| pool.call(|| self.build(&pool, &files)))?
+            .map_err(|error| files.locate(error))
     }
 
     fn build(&self, pool: &Arc<Pool>, files: &ModelFiles) -> Result<Reranker> {
