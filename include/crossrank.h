@@ -128,6 +128,21 @@
 #define CROSSRANK_ABI 0
 
 /*
+ First number of the version that this header came with.
+ */
+#define CROSSRANK_VERSION_MAJOR 0
+
+/*
+ Second number of the version that this header came with.
+ */
+#define CROSSRANK_VERSION_MINOR 1
+
+/*
+ Third number of the version that this header came with.
+ */
+#define CROSSRANK_VERSION_PATCH 0
+
+/*
  What a call returns. 0 is success; codes are grouped with gaps and never reused.
  */
 enum crossrank_status
@@ -365,7 +380,7 @@ typedef void (*crossrank_parallel_fn)(void *user,
                                       void *context);
 
 /*
- One document or pair with its score. 64 bytes, for ever.
+ One document or pair with its score. Its size never changes: 56 bytes where pointers take 8.
  */
 typedef struct crossrank_ranked {
   /*
@@ -538,280 +553,6 @@ crossrank_status crossrank_model_load_fd(const char *name,
  */
 crossrank_status crossrank_set_log(crossrank_log_fn log,
                                    void *user);
-
-/*
- Makes a cancel. Free it with crossrank_cancel_free. Any thread. Since 0.1.
- */
-crossrank_status crossrank_cancel_new(struct crossrank_cancel *cancel);
-
-/*
- Cancels every call that holds this cancel, before, during or after; sticky. A running call looks at it between the layers
- of every group and returns CROSSRANK_ERR_CANCELLED. Any thread. Since 0.1.
- */
-crossrank_status crossrank_cancel_trigger(struct crossrank_cancel cancel);
-
-/*
- How many pairs the running call that holds this cancel has scored, of how many; for programs that would rather ask than
- be called. Both pointers may be NULL. Any thread. Since 0.1.
- */
-crossrank_status crossrank_cancel_progress(struct crossrank_cancel cancel,
-                                           size_t *done,
-                                           size_t *total);
-
-/*
- Frees a cancel; calls that hold it go on. Freeing twice is harmless and returns CROSSRANK_ERR_HANDLE. Any thread.
- Since 0.1.
- */
-crossrank_status crossrank_cancel_free(struct crossrank_cancel cancel);
-
-/*
- Loads a model from memory: the contents of config.json, tokenizer.json, tokenizer_config.json ({NULL, 0} for none) and
- model.safetensors, or of its `weight_count` shards. `name` is for messages. Nothing is kept after the call. Any thread.
- Since 0.1.
- */
-crossrank_status crossrank_model_load_memory(const char *name,
-                                             struct crossrank_str config,
-                                             struct crossrank_str tokenizer,
-                                             struct crossrank_str tokenizer_config,
-                                             const struct crossrank_str *weights,
-                                             size_t weight_count,
-                                             struct crossrank_options options,
-                                             struct crossrank_model *model);
-
-/*
- crossrank_model_load_memory for parts of open files: every file has its region, `tokenizer_config` may have none. Not on
- Windows. Any thread; the descriptors' positions move. Since 0.1.
- */
-crossrank_status crossrank_model_load_fd(const char *name,
-                                         struct crossrank_region config,
-                                         struct crossrank_region tokenizer,
-                                         struct crossrank_region tokenizer_config,
-                                         const struct crossrank_region *weights,
-                                         size_t weight_count,
-                                         struct crossrank_options options,
-                                         struct crossrank_model *model);
-
-/*
- Sends messages to `log`, with `user`; NULL stops them, and when this function returns, no call of the former `log` is under
- way. One for the whole process. Any thread. Default: none. Since 0.1.
- */
-crossrank_status crossrank_set_log(crossrank_log_fn log,
-                                   void *user);
-
-/*
- Loads a model from a directory in Hugging Face layout, or by a name that is looked up in ./models and in the Hugging Face
- cache. Free it with crossrank_model_free. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_load(const char *path_or_name,
-                                      struct crossrank_options options,
-                                      struct crossrank_model *model);
-
-/*
- Loads the model inside the library; CROSSRANK_ERR_UNSUPPORTED in a build without it. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_load_bundled(struct crossrank_options options,
-                                              struct crossrank_model *model);
-
-/*
- The memory that crossrank_model_load would take with these options, from the model's headers alone: bytes of the weights,
- and of work space when every thread has met the longest input. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_plan(const char *path_or_name,
-                                      struct crossrank_options options,
-                                      uint64_t *weight_bytes,
-                                      uint64_t *work_bytes);
-
-/*
- Frees a model. Calls that are using it finish, and the memory goes with the last of them. Freeing twice is harmless and
- returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_free(struct crossrank_model model);
-
-/*
- Gives back work space that no call uses at the moment, for example on a memory warning. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_trim(struct crossrank_model model);
-
-/*
- Facts about a model. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_info(struct crossrank_model model, struct crossrank_info *info);
-
-/*
- Copies one of a model's texts, a CROSSRANK_TEXT_ value, to `buffer` as UTF-8 without a NUL and its bytes to `length`. With
- too little room CROSSRANK_ERR_BUFFER is returned and only `length` is written, so that a call with a `capacity` of 0 asks
- for the length. `index` is that of the label. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_text(struct crossrank_model model,
-                                      int32_t text,
-                                      size_t index,
-                                      char *buffer,
-                                      size_t capacity,
-                                      size_t *length);
-
-/*
- Makes options with all defaults. Free them with crossrank_options_free. Any thread; one object may be used by several
- calls at once, each of which reads it when it starts. Since 0.1.
- */
-crossrank_status crossrank_options_new(struct crossrank_options *options);
-
-/*
- Frees options. Freeing twice is harmless and returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
- */
-crossrank_status crossrank_options_free(struct crossrank_options options);
-
-/*
- Which implementation computes, a CROSSRANK_BACKEND_ value. For loading. Default: AUTO. Since 0.1.
- */
-crossrank_status crossrank_options_set_backend(struct crossrank_options options, int32_t backend);
-
-/*
- The highest instruction set to use, a CROSSRANK_ISA_ value. For loading. Default: AUTO. Since 0.1.
- */
-crossrank_status crossrank_options_set_isa(struct crossrank_options options, int32_t isa);
-
-/*
- Worker threads, at least 1. For loading. Default: one per physical core. Since 0.1.
- */
-crossrank_status crossrank_options_set_threads(struct crossrank_options options, size_t threads);
-
-/*
- Window in tokens, special tokens included; never more than the model's own. For loading, and per call. Default: the
- model's own. Since 0.1.
- */
-crossrank_status crossrank_options_set_max_tokens(struct crossrank_options options,
-                                                  size_t tokens);
-
-/*
- The most bytes that weights and work space together may take. For loading. Default: no limit. Since 0.1.
- */
-crossrank_status crossrank_options_set_memory_limit(struct crossrank_options options, uint64_t bytes);
-
-/*
- Computes on the program's own threads, for example a game engine's job system: `parallel` runs the tasks, `threads` of
- them at once, and the library starts none. `user` is handed to every call of `parallel`; both must live as long as models
- loaded with these options. NULL takes it back. For loading. Default: the library's own threads. Since 0.1.
- */
-crossrank_status crossrank_options_set_executor(struct crossrank_options options,
-                                                size_t threads,
-                                                crossrank_parallel_fn parallel,
-                                                void *user);
-
-/*
- What to do with pairs longer than the window, a CROSSRANK_TRUNCATION_ value. Per call. Default: DEFAULT. Since 0.1.
- */
-crossrank_status crossrank_options_set_truncation(struct crossrank_options options,
-                                                  int32_t truncation);
-
-/*
- Rank at most this many documents. Per call. Default: as many as the results have room for. Since 0.1.
- */
-crossrank_status crossrank_options_set_top_k(struct crossrank_options options, size_t count);
-
-/*
- Leave out documents whose score (not logit) is below this. Per call. Default: none. Since 0.1.
- */
-crossrank_status crossrank_options_set_threshold(struct crossrank_options options, double score);
-
-/*
- Stop after this many milliseconds: pairs not scored by then have status CROSSRANK_ERR_NOT_SCORED and come last. Per call.
- Default: never. Since 0.1.
- */
-crossrank_status crossrank_options_set_time_limit(struct crossrank_options options,
-                                                  uint64_t milliseconds);
-
-/*
- Lets another thread cancel the call, or ask how far it is. The null handle takes it back. Per call. Default: none.
- Since 0.1.
- */
-crossrank_status crossrank_options_set_cancel(struct crossrank_options options,
-                                              struct crossrank_cancel cancel);
-
-/*
- Calls `progress` as pairs are scored, with `user`. Both must live as long as calls with these options. NULL takes it back.
- Per call. Default: none. Since 0.1.
- */
-crossrank_status crossrank_options_set_progress(struct crossrank_options options,
-                                                crossrank_progress_fn progress,
-                                                void *user);
-
-/*
- Whether ill-formed UTF-8 is refused with CROSSRANK_ERR_UTF8, whose message names the index, rather than read as U+FFFD.
- Per call. Default: false. Since 0.1.
- */
-crossrank_status crossrank_options_set_strict_utf8(struct crossrank_options options,
-                                                   bool strict);
-
-/*
- Ranks documents by relevance to a query: the best `capacity` of them (or fewer, by the options) go to `results`, best first,
- ties in input order, and their number to `found`. Needs a model with one label. No documents give an empty ranking. Any
- thread. Since 0.1.
- */
-crossrank_status crossrank_rerank(struct crossrank_model model,
-                                  struct crossrank_str query,
-                                  const struct crossrank_str *documents,
-                                  size_t count,
-                                  struct crossrank_options options,
-                                  struct crossrank_ranked *results,
-                                  size_t capacity,
-                                  size_t *found);
-
-/*
- Ranks several sets in one go, which is faster than one by one. The results of each set follow those of the set before, and
- `found`, which has room for `set_count` numbers, says how many each has. `capacity` is at least the documents of all sets,
- or as many as the options' top_k leaves of each; else CROSSRANK_ERR_BUFFER. Any thread. Since 0.1.
- */
-crossrank_status crossrank_rerank_many(struct crossrank_model model,
-                                       const struct crossrank_set *sets,
-                                       size_t set_count,
-                                       struct crossrank_options options,
-                                       struct crossrank_ranked *results,
-                                       size_t capacity,
-                                       size_t *found);
-
-/*
- Scores `count` pairs of a query and a document, in input order: raw outputs to `logits`, one per label and pair, which has
- room for `capacity` >= count * labels numbers, and details to `details`, which has room for `count` of them or is NULL. Any
- thread. Since 0.1.
- */
-crossrank_status crossrank_score(struct crossrank_model model,
-                                 const struct crossrank_str *queries,
-                                 const struct crossrank_str *documents,
-                                 size_t count,
-                                 struct crossrank_options options,
-                                 float *logits,
-                                 size_t capacity,
-                                 struct crossrank_ranked *details);
-
-/*
- The name of a status, such as "CROSSRANK_ERR_HANDLE"; "unknown" for a number that is none. Never NULL; lives as long as
- the library. Any thread. Since 0.1.
- */
-const char *crossrank_status_name(int32_t status);
-
-/*
- What went wrong in this thread's last call that failed, for people: it names the file, the tensor or the index and says
- what to do; programs go by the status. Empty before the first failure. Never NULL; valid until this thread's next call
- that fails. Since 0.1.
- */
-const char *crossrank_last_message(void);
-
-/*
- The usage of this thread's last crossrank_score, crossrank_rerank or crossrank_rerank_many that succeeded; zeros before the
- first. Any thread. Since 0.1.
- */
-crossrank_status crossrank_last_usage(struct crossrank_usage *usage);
-
-/*
- The number of the binary interface, the N of libcrossrank.so.N: programs built for one number run with every library of
- that number. Any thread. Since 0.1.
- */
-uint32_t crossrank_abi(void);
-
-/*
- The version of the library, such as "0.1.0". Never NULL; lives as long as the library. Any thread. Since 0.1.
- */
-const char *crossrank_version(void);
 
 /*
  Loads a model from a directory in Hugging Face layout, or by a name that is looked up in ./models and in the Hugging Face

@@ -6,15 +6,10 @@ use std::path::Path;
 fn generated() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("include/cbindgen.toml")).unwrap();
-    let mut builder = cbindgen::Builder::new().with_config(config);
-    let mut files: Vec<_> =
-        std::fs::read_dir(root.join("src/capi")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    for file in files {
-        builder = builder.with_src(file);
-    }
+    // cbindgen follows the modules from here.
+    let source = root.join("src/capi/mod.rs");
     let mut header = Vec::new();
-    builder.generate().unwrap().write(&mut header);
+    cbindgen::Builder::new().with_config(config).with_src(source).generate().unwrap().write(&mut header);
     String::from_utf8(header).unwrap()
 }
 

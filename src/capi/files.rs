@@ -54,7 +54,7 @@ pub unsafe extern "C" fn crossrank_model_load_memory(
         }
         let mut files = ModelFiles::from_bytes(name, config, tokenizer, shards);
         files.tokenizer_config = (!extra.is_empty()).then(|| extra.to_vec());
-        load(files, &options, model)
+        load(|| Ok(files), &options, model)
     })
 }
 
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn crossrank_model_load_fd(
             let bytes = read(*region, "model.safetensors")?;
             files.weights.push(WeightFile::Bytes(format!("model-{i}.safetensors"), Cow::Owned(bytes)));
         }
-        load(files, &options, model)
+        load(|| Ok(files), &options, model)
     })
 }
 

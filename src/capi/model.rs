@@ -65,15 +65,40 @@ pub const CROSSRANK_TEXT_LABEL: i32 = 3;
 
 pub static MODELS: Table<Reranker> = Table::new(1, "model");
 
-/// Loads files into `model`.
-pub fn load(files: ModelFiles, options: &Options, model: &mut crossrank_model) -> Result<(), Failure> {
-    let reranker = options.load.clone().load_files(files)?;
+/// Runs a body on a stack of our own: parsing goes deeper than the threads of some hosts allow.
+fn on_own_stack<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    // The default of Rust's threads, whatever the host or the system would choose.
+    const STACK: usize = 2 << 20;
+    let mut body = Some(body);
+    let mut run = || body.take().map(|body| body());
+    let done = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("crossrank-load".into()).stack_size(STACK);
+        thread.spawn_scoped(scope, &mut run).ok().map(|thread| thread.join())
+    });
+    match done {
+        Some(Ok(done)) => done,
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        // The system has no thread for us: then here.
+        None => run(),
+    }
+    .expect("the body was not taken before")
+}
+
+/// Finds files and loads them into `model`.
+pub fn load(
+    find: impl FnOnce() -> Result<ModelFiles, Failure> + Send,
+    options: &Options,
+    model: &mut crossrank_model,
+) -> Result<(), Failure> {
+    let builder = options.load.clone();
+    // In an Arc from the start: moved by value, the model would take kilobytes of the caller's stack.
+    let reranker = on_own_stack(|| Ok::<_, Failure>(Arc::new(builder.load_files(find()?)?)))?;
     let info = reranker.info();
     for warning in &info.warnings {
         log(CROSSRANK_LOG_WARNING, warning);
     }
     log(CROSSRANK_LOG_INFO, &format!("loaded {} in {:.0} ms", info.name, info.load_ms));
-    model.id = MODELS.insert(Arc::new(reranker))?;
+    model.id = MODELS.insert(reranker)?;
     Ok(())
 }
 
@@ -89,7 +114,7 @@ pub unsafe extern "C" fn crossrank_model_load(
         // SAFETY: the header asks for a NUL-terminated string or NULL, and for writable memory or NULL.
         let (path, model) = unsafe { (c_string(path_or_name, "path_or_name")?, out(model, "model")?) };
         let options = options::read(options)?;
-        load(ModelFiles::find(Path::new(path))?, &options, model)
+        load(|| Ok(ModelFiles::find(Path::new(path))?), &options, model)
     })
 }
 
@@ -104,7 +129,7 @@ pub unsafe extern "C" fn crossrank_model_load_bundled(
         let model = unsafe { out(model, "model") }?;
         let options = options::read(options)?;
         #[cfg(feature = "bundled-model")]
-        return load(ModelFiles::bundled(), &options, model);
+        return load(|| Ok(ModelFiles::bundled()), &options, model);
         #[cfg(not(feature = "bundled-model"))]
         {
             let _ = (model, options);
@@ -128,7 +153,8 @@ pub unsafe extern "C" fn crossrank_model_plan(
         let path = unsafe { c_string(path_or_name, "path_or_name") }?;
         // SAFETY: as above.
         let (weights, work) = unsafe { (out(weight_bytes, "weight_bytes")?, out(work_bytes, "work_bytes")?) };
-        let plan = options::read(options)?.load.plan(path)?;
+        let builder = options::read(options)?.load;
+        let plan = on_own_stack(|| builder.plan(path))?;
         (*weights, *work) = (plan.weight_bytes, plan.work_bytes);
         Ok(())
     })

@@ -12,7 +12,7 @@ use super::usage;
 use crate::options::{Progress, RerankOptions};
 use crate::ranking::{Cut, Ranked, Scored, Status};
 
-/// One document or pair with its score. 64 bytes, for ever.
+/// One document or pair with its score. Its size never changes: 56 bytes where pointers take 8.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct crossrank_ranked {
@@ -202,7 +202,8 @@ pub unsafe extern "C" fn crossrank_rerank_many(
         for (ranking, found) in rankings.iter().zip(found) {
             usage::remember(&ranking.usage);
             *found = ranking.results.len();
-            for (to, from) in to.by_ref().zip(&ranking.results) {
+            // In this order: `zip` must not take a place when there is no result left for it.
+            for (from, to) in ranking.results.iter().zip(to.by_ref()) {
                 *to = from.into();
             }
         }

@@ -11,6 +11,12 @@ pub extern "C" fn crossrank_abi() -> u32 {
 
 /// The binary interface that this header describes.
 pub const CROSSRANK_ABI: u32 = 0;
+/// First number of the version that this header came with.
+pub const CROSSRANK_VERSION_MAJOR: u32 = 0;
+/// Second number of the version that this header came with.
+pub const CROSSRANK_VERSION_MINOR: u32 = 1;
+/// Third number of the version that this header came with.
+pub const CROSSRANK_VERSION_PATCH: u32 = 0;
 
 /// The version of the library, such as "0.1.0". Never NULL; lives as long as the library. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
