@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The C interface with the tools that a plain machine lacks: clang, valgrind and AddressSanitizer.
+#
+# Debian 12, as root, with Rust stable and nightly. Installs what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(gcc g++ libc6-dev binutils clang valgrind)
+if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+# Memory errors would show in these: every function of the interface, its errors, and NULL everywhere.
+instrumented=(smoke_everything errors_every null_in_every)
+test_capi() { cargo test --all-features --test capi -- "$@"; }
+
+echo "=== the header with gcc and clang, the library, the C programs"
+CROSSRANK_REQUIRE_COMPILERS=1 test_capi
+
+echo "=== valgrind"
+# Valgrind does not know AVX-512: 3 is CROSSRANK_ISA_AVX2.
+CROSSRANK_TEST_ISA=3 \
+    CROSSRANK_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
+    test_capi "${instrumented[@]}"
+
+echo "=== AddressSanitizer"
+# The library alone is built for it; the programs bring the run-time part, which is that of the same compiler.
+target=x86_64-unknown-linux-gnu
+folder=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/asan
+RUSTFLAGS=-Zsanitizer=address cargo +nightly build --lib --features capi --target $target --target-dir "$folder"
+runtime=$(rustc +nightly --print sysroot)/lib/rustlib/$target/lib/librustc-nightly_rt.asan.a
+CC=clang \
+    CROSSRANK_BUILT=$folder/$target/debug/deps \
+    CROSSRANK_CFLAGS="-fsanitize=address -fno-sanitize-link-runtime -rdynamic -Wl,--whole-archive $runtime -Wl,--no-whole-archive -lstdc++ -ldl -lrt -lresolv" \
+    ASAN_OPTIONS=allocator_may_return_null=1 \
+    test_capi "${instrumented[@]}" handles_ threads_ cancel_
