@@ -1,0 +1,216 @@
+#include "CrossrankReranker.h"
+
+#include "crossrank.h"
+
+namespace
+{
+	/** How a call went; right after it, since the message is this thread's last. */
+	FCrossrankResult Result(crossrank_status Status)
+	{
+		FCrossrankResult Out;
+		Out.Status = static_cast<ECrossrankStatus>(Status);
+		if (Status != CROSSRANK_OK)
+		{
+			Out.Message = UTF8_TO_TCHAR(crossrank_last_message());
+		}
+		return Out;
+	}
+
+	/** UTF-8 of strings, one after another, and where each is. */
+	struct FTexts
+	{
+		explicit FTexts(TArrayView<const FString> Texts)
+		{
+			TArray<int32> Lengths;
+			for (const FString& Text : Texts)
+			{
+				FTCHARToUTF8 Converted(*Text, Text.Len());
+				Bytes.Append(reinterpret_cast<const char*>(Converted.Get()), Converted.Length());
+				Lengths.Add(Converted.Length());
+			}
+			int32 Start = 0;
+			for (int32 Length : Lengths)
+			{
+				Items.Add(crossrank_str{ Bytes.GetData() + Start, static_cast<size_t>(Length) });
+				Start += Length;
+			}
+		}
+
+		TArray<char> Bytes;
+		TArray<crossrank_str> Items;
+	};
+
+	crossrank_str View(TArrayView<const uint8> Bytes)
+	{
+		return { reinterpret_cast<const char*>(Bytes.GetData()), static_cast<size_t>(Bytes.Num()) };
+	}
+
+	/** An options object for one call. The first setter that fails decides how the call goes. */
+	class FOptions
+	{
+	public:
+		FOptions() { Keep(crossrank_options_new(&Handle)); }
+		~FOptions() { crossrank_options_free(Handle); }
+		FOptions(const FOptions&) = delete;
+
+		void Keep(crossrank_status Status)
+		{
+			if (Outcome.IsOk())
+			{
+				Outcome = Result(Status);
+			}
+		}
+
+		crossrank_options Handle{};
+		FCrossrankResult Outcome;
+	};
+
+	void Set(FOptions& To, const FCrossrankLoadOptions& From)
+	{
+		if (From.Threads.IsSet())
+		{
+			To.Keep(crossrank_options_set_threads(To.Handle, static_cast<size_t>(From.Threads.GetValue())));
+		}
+		if (From.MaxTokens.IsSet())
+		{
+			To.Keep(crossrank_options_set_max_tokens(To.Handle, static_cast<size_t>(From.MaxTokens.GetValue())));
+		}
+		if (From.MemoryLimitBytes.IsSet())
+		{
+			To.Keep(crossrank_options_set_memory_limit(To.Handle, From.MemoryLimitBytes.GetValue()));
+		}
+	}
+
+	void Set(FOptions& To, const FCrossrankOptions& From, uint64 Cancel)
+	{
+		if (From.TopK.IsSet())
+		{
+			To.Keep(crossrank_options_set_top_k(To.Handle, static_cast<size_t>(From.TopK.GetValue())));
+		}
+		if (From.Threshold.IsSet())
+		{
+			To.Keep(crossrank_options_set_threshold(To.Handle, From.Threshold.GetValue()));
+		}
+		if (From.TimeLimitMilliseconds.IsSet())
+		{
+			To.Keep(crossrank_options_set_time_limit(To.Handle, From.TimeLimitMilliseconds.GetValue()));
+		}
+		if (From.MaxTokens.IsSet())
+		{
+			To.Keep(crossrank_options_set_max_tokens(To.Handle, static_cast<size_t>(From.MaxTokens.GetValue())));
+		}
+		To.Keep(crossrank_options_set_cancel(To.Handle, crossrank_cancel{ Cancel }));
+	}
+}
+
+FCrossrankCancel::FCrossrankCancel()
+{
+	crossrank_cancel Made{};
+	if (crossrank_cancel_new(&Made) == CROSSRANK_OK)
+	{
+		Id = Made.id;
+	}
+}
+
+FCrossrankCancel::~FCrossrankCancel()
+{
+	crossrank_cancel_free({ Id });
+}
+
+void FCrossrankCancel::Trigger() const
+{
+	crossrank_cancel_trigger({ Id });
+}
+
+void FCrossrankCancel::Progress(uint64& OutDone, uint64& OutTotal) const
+{
+	size_t Done = 0;
+	size_t Total = 0;
+	crossrank_cancel_progress({ Id }, &Done, &Total);
+	OutDone = Done;
+	OutTotal = Total;
+}
+
+FCrossrankReranker::~FCrossrankReranker()
+{
+	crossrank_model_free({ Id });
+}
+
+FCrossrankResult FCrossrankReranker::Replace(int32 Status, uint64 Loaded)
+{
+	FCrossrankResult Out = Result(static_cast<crossrank_status>(Status));
+	if (Out.IsOk())
+	{
+		crossrank_model_free({ Id });
+		Id = Loaded;
+	}
+	return Out;
+}
+
+FCrossrankResult FCrossrankReranker::Load(const FString& PathOrName, const FCrossrankLoadOptions& Options)
+{
+	FOptions Native;
+	Set(Native, Options);
+	if (!Native.Outcome.IsOk())
+	{
+		return Native.Outcome;
+	}
+	crossrank_model Loaded{};
+	const crossrank_status Status = crossrank_model_load(TCHAR_TO_UTF8(*PathOrName), Native.Handle, &Loaded);
+	return Replace(Status, Loaded.id);
+}
+
+FCrossrankResult FCrossrankReranker::LoadMemory(const FString& Name, TArrayView<const uint8> Config,
+	TArrayView<const uint8> Tokenizer, TArrayView<const uint8> TokenizerConfig, TArrayView<const uint8> Weights,
+	const FCrossrankLoadOptions& Options)
+{
+	FOptions Native;
+	Set(Native, Options);
+	if (!Native.Outcome.IsOk())
+	{
+		return Native.Outcome;
+	}
+	const crossrank_str Shard = View(Weights);
+	crossrank_model Loaded{};
+	const crossrank_status Status = crossrank_model_load_memory(TCHAR_TO_UTF8(*Name), View(Config), View(Tokenizer),
+		View(TokenizerConfig), &Shard, 1, Native.Handle, &Loaded);
+	return Replace(Status, Loaded.id);
+}
+
+FCrossrankResult FCrossrankReranker::Rerank(const FString& Query, TArrayView<const FString> Documents,
+	TArray<FCrossrankRanked>& OutRanked, const FCrossrankOptions& Options) const
+{
+	OutRanked.Reset();
+	FOptions Native;
+	Set(Native, Options, Options.Cancel ? Options.Cancel->Id : 0);
+	if (!Native.Outcome.IsOk())
+	{
+		return Native.Outcome;
+	}
+	const FTexts QueryText(TArrayView<const FString>(&Query, 1));
+	const FTexts Texts(Documents);
+	TArray<crossrank_ranked> Ranked;
+	Ranked.SetNumZeroed(Documents.Num());
+	size_t Found = 0;
+	const FCrossrankResult Out = Result(crossrank_rerank({ Id }, QueryText.Items[0], Texts.Items.GetData(),
+		static_cast<size_t>(Texts.Items.Num()), Native.Handle, Ranked.GetData(), static_cast<size_t>(Ranked.Num()),
+		&Found));
+	for (int32 i = 0; i < static_cast<int32>(Found); i++)
+	{
+		FCrossrankRanked To;
+		To.Status = static_cast<ECrossrankStatus>(Ranked[i].status);
+		To.Index = static_cast<int32>(Ranked[i].index);
+		To.Score = Ranked[i].score;
+		To.Logit = Ranked[i].logit;
+		To.Tokens = Ranked[i].tokens;
+		To.QueryCut = Ranked[i].query_cut;
+		To.DocumentCut = Ranked[i].document_cut;
+		OutRanked.Add(To);
+	}
+	return Out;
+}
+
+FCrossrankResult FCrossrankReranker::Trim() const
+{
+	return Result(crossrank_model_trim({ Id }));
+}

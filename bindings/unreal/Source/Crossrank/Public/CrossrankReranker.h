@@ -1,0 +1,124 @@
+// crossrank for Unreal: a plain C++ wrapper over include/crossrank.h in the engine's types.
+#pragma once
+
+#include "CoreMinimal.h"
+
+/** What a call returned: the codes of crossrank.h, which explains them. */
+enum class ECrossrankStatus : int32
+{
+	Ok = 0,
+	Null = 1, // CROSSRANK_ERR_NULL
+	Handle = 2, // CROSSRANK_ERR_HANDLE
+	Argument = 3, // CROSSRANK_ERR_ARGUMENT
+	Utf8 = 4, // CROSSRANK_ERR_UTF8
+	Buffer = 5, // CROSSRANK_ERR_BUFFER
+	NotFound = 20, // CROSSRANK_ERR_NOT_FOUND
+	Io = 21, // CROSSRANK_ERR_IO
+	Format = 22, // CROSSRANK_ERR_FORMAT
+	MissingTensor = 23, // CROSSRANK_ERR_MISSING_TENSOR
+	TensorShape = 24, // CROSSRANK_ERR_TENSOR_SHAPE
+	TensorType = 25, // CROSSRANK_ERR_TENSOR_TYPE
+	Unsupported = 26, // CROSSRANK_ERR_UNSUPPORTED
+	MemoryLimit = 40, // CROSSRANK_ERR_MEMORY_LIMIT
+	OutOfMemory = 41, // CROSSRANK_ERR_OUT_OF_MEMORY
+	TooLong = 60, // CROSSRANK_ERR_TOO_LONG
+	NonFinite = 61, // CROSSRANK_ERR_NON_FINITE
+	SeveralLabels = 62, // CROSSRANK_ERR_SEVERAL_LABELS
+	Cancelled = 63, // CROSSRANK_ERR_CANCELLED
+	NotScored = 64, // CROSSRANK_ERR_NOT_SCORED
+	Internal = 90, // CROSSRANK_ERR_INTERNAL
+};
+
+/** How a call went. The message is for people; programs go by the status. */
+struct FCrossrankResult
+{
+	ECrossrankStatus Status = ECrossrankStatus::Ok;
+	FString Message;
+
+	bool IsOk() const { return Status == ECrossrankStatus::Ok; }
+};
+
+/** One document with its score: crossrank_ranked, where the fields are explained. */
+struct FCrossrankRanked
+{
+	ECrossrankStatus Status = ECrossrankStatus::Ok;
+	int32 Index = 0;
+	double Score = 0;
+	float Logit = 0;
+	uint32 Tokens = 0;
+	uint32 QueryCut = 0;
+	uint32 DocumentCut = 0;
+};
+
+/** Options of a load. Unset ones keep the defaults of crossrank.h. */
+struct FCrossrankLoadOptions
+{
+	TOptional<int32> Threads;
+	TOptional<int32> MaxTokens;
+	TOptional<uint64> MemoryLimitBytes;
+};
+
+/** Options of a call. Unset ones keep the defaults of crossrank.h. */
+struct FCrossrankOptions
+{
+	TOptional<int32> TopK;
+	TOptional<double> Threshold;
+	TOptional<uint64> TimeLimitMilliseconds;
+	TOptional<int32> MaxTokens;
+	/** Must outlive the call. */
+	const class FCrossrankCancel* Cancel = nullptr;
+};
+
+/** Cancels the calls that it was given to, and tells how far they are. Any thread. */
+class CROSSRANK_API FCrossrankCancel
+{
+public:
+	FCrossrankCancel();
+	~FCrossrankCancel();
+	FCrossrankCancel(const FCrossrankCancel&) = delete;
+	FCrossrankCancel& operator=(const FCrossrankCancel&) = delete;
+
+	/** Cancels, before, during or after the call; for good. */
+	void Trigger() const;
+
+	/** Pairs that the running call has scored, and of how many. Poll it, say once a tick. */
+	void Progress(uint64& OutDone, uint64& OutTotal) const;
+
+private:
+	friend class FCrossrankReranker;
+	uint64 Id = 0;
+};
+
+/**
+ * A loaded cross-encoder. Immutable; any number of threads may use it at once. Calls block: make them on a background
+ * thread (AsyncTask, UE::Tasks::Launch) and poll an FCrossrankCancel.
+ */
+class CROSSRANK_API FCrossrankReranker
+{
+public:
+	FCrossrankReranker() = default;
+	~FCrossrankReranker();
+	FCrossrankReranker(const FCrossrankReranker&) = delete;
+	FCrossrankReranker& operator=(const FCrossrankReranker&) = delete;
+
+	/** From a directory in Hugging Face layout on disk, or by name. Replaces what was loaded before. */
+	FCrossrankResult Load(const FString& PathOrName, const FCrossrankLoadOptions& Options = {});
+
+	/**
+	 * From the contents of its files, as FFileHelper::LoadFileToArray reads them from a pak. TokenizerConfig may be empty.
+	 */
+	FCrossrankResult LoadMemory(const FString& Name, TArrayView<const uint8> Config, TArrayView<const uint8> Tokenizer,
+		TArrayView<const uint8> TokenizerConfig, TArrayView<const uint8> Weights,
+		const FCrossrankLoadOptions& Options = {});
+
+	/** The documents by relevance to the query, best first, ties in input order. */
+	FCrossrankResult Rerank(const FString& Query, TArrayView<const FString> Documents, TArray<FCrossrankRanked>& OutRanked,
+		const FCrossrankOptions& Options = {}) const;
+
+	/** Gives back work space that no call uses, say on FCoreDelegates::GetMemoryTrimDelegate. */
+	FCrossrankResult Trim() const;
+
+private:
+	FCrossrankResult Replace(int32 Status, uint64 Loaded);
+	uint64 Id = 0;
+};
