@@ -17,7 +17,7 @@ std::vector<crossrank_str> views(const std::vector<std::string> &texts) {
 
 crossrank_str view(const std::string &text) { return {text.data(), text.size()}; }
 
-// A PackedByteArray of the engine, which outlives the call.
+// Of a PackedByteArray, which must outlive the view.
 crossrank_str view(GDExtensionConstTypePtr bytes) {
     auto count = static_cast<size_t>(Variant(BYTES, bytes).call("size"));
     if (count == 0) return {};
@@ -223,13 +223,16 @@ const Method methods[] = {
          set(result, SELF.load([&](crossrank_model *to) { return crossrank_model_load_bundled(SELF.options, to); }));
      }},
     {"load_memory", INT,
-     {{"name", STRING}, {"config", BYTES}, {"tokenizer", BYTES}, {"tokenizer_config", BYTES}, {"weights", BYTES}},
+     {{"name", STRING}, {"config", BYTES}, {"tokenizer", BYTES}, {"tokenizer_config", BYTES}, {"weights", ARRAY}},
      BODY {
          auto name = utf8(a[0]);
-         auto weights = view(a[4]);
+         // The shards share their bytes with the array's: nothing is copied.
+         auto shards = items(a[4], BYTES);
+         std::vector<crossrank_str> weights;
+         for (auto &shard : shards) weights.push_back(view(shard->get()));
          set(result, SELF.load([&](crossrank_model *to) {
-             return crossrank_model_load_memory(name.c_str(), view(a[1]), view(a[2]), view(a[3]), &weights, 1,
-                                                SELF.options, to);
+             return crossrank_model_load_memory(name.c_str(), view(a[1]), view(a[2]), view(a[3]), weights.data(),
+                                                weights.size(), SELF.options, to);
          }));
      }},
     {"rerank", ARRAY, {{"query", STRING}, {"documents", STRINGS}},

@@ -32,6 +32,7 @@ struct Functions {
     GDExtensionInterfaceStringNameNewWithLatin1Chars string_name_new_with_latin1_chars;
     GDExtensionInterfaceStringNewWithUtf8CharsAndLen string_new_with_utf8_chars_and_len;
     GDExtensionInterfaceStringToUtf8Chars string_to_utf8_chars;
+    GDExtensionInterfaceArrayOperatorIndexConst array_operator_index_const;
     GDExtensionInterfacePackedStringArrayOperatorIndexConst packed_string_array_operator_index_const;
     GDExtensionInterfacePackedByteArrayOperatorIndexConst packed_byte_array_operator_index_const;
     GDExtensionInterfaceDictionaryOperatorIndex dictionary_operator_index;
@@ -63,6 +64,7 @@ inline bool find_functions(GDExtensionInterfaceGetProcAddress get) {
     FIND(string_name_new_with_latin1_chars);
     FIND(string_new_with_utf8_chars_and_len);
     FIND(string_to_utf8_chars);
+    FIND(array_operator_index_const);
     FIND(packed_string_array_operator_index_const);
     FIND(packed_byte_array_operator_index_const);
     FIND(dictionary_operator_index);
@@ -87,7 +89,7 @@ inline void destroy(Type type, void *value) {
     if (auto destructor = godot.variant_get_ptr_destructor(type)) destructor(value);
 }
 
-// An owned value of a built-in type: {} of it, or one that a function has put in its room.
+// An owned value of a built-in type: its default, or what a Variant holds.
 class Value {
 public:
     explicit Value(Type type) : type(type) { godot.variant_get_ptr_constructor(type, 0)(room, nullptr); }
@@ -151,6 +153,16 @@ inline std::vector<std::string> utf8s(GDExtensionConstTypePtr texts) {
     std::vector<std::string> all(static_cast<size_t>(Variant(STRINGS, texts).call("size")));
     for (size_t i = 0; i < all.size(); i++)
         all[i] = utf8(godot.packed_string_array_operator_index_const(texts, static_cast<GDExtensionInt>(i)));
+    return all;
+}
+
+// The elements of an Array, as values of one type.
+inline std::vector<std::unique_ptr<Value>> items(GDExtensionConstTypePtr array, Type type) {
+    std::vector<std::unique_ptr<Value>> all(static_cast<size_t>(Variant(ARRAY, array).call("size")));
+    for (size_t i = 0; i < all.size(); i++) {
+        auto item = godot.array_operator_index_const(array, static_cast<GDExtensionInt>(i));
+        all[i] = std::make_unique<Value>(type, item);
+    }
     return all;
 }
 

@@ -318,7 +318,7 @@ namespace Crossrank
     {
         private readonly Native.ModelHandle handle;
 
-        private Reranker(Native.ModelHandle handle)
+        internal Reranker(Native.ModelHandle handle)
         {
             this.handle = handle;
         }
