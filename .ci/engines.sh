@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# The engines' bindings against a built library: C# for Unity under mono, the Unreal module over stand-ins for the engine's
+# types, and the Godot extension compiled and linked; with --godot also run in Godot itself.
+#
+#   .ci/engines.sh [--godot]
+#
+# Debian 12, as root, with Rust. CROSSRANK_LIBRARY names a folder with a libcrossrank.so to use; without it, one is built.
+# --godot unpacks Debian's Godot 4 of the unstable suite into a cache folder, which takes about two minutes once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(gcc g++ libc6-dev binutils mono-mcs mono-runtime libmono-system-json4.0-cil)
+if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+if [ -z "${CROSSRANK_LIBRARY:-}" ]; then
+    cargo build --locked --release --lib --features capi
+    CROSSRANK_LIBRARY=${CARGO_TARGET_DIR:-target}/release
+fi
+CROSSRANK_LIBRARY=$(realpath "$CROSSRANK_LIBRARY")
+export LD_LIBRARY_PATH=$CROSSRANK_LIBRARY
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+header=include/crossrank.h
+warnings=(-Wall -Wextra -Wpedantic -Werror)
+link=("-L$CROSSRANK_LIBRARY" -lcrossrank)
+
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+echo "=== every status has its value in every binding"
+statuses=$(grep -oE 'CROSSRANK_ERR_[A-Z0-9_]+ = [0-9]+' $header)
+[ -n "$statuses" ] || fail "no statuses in $header"
+while read -r name _ value; do
+    for file in bindings/unity/Crossrank.cs bindings/unreal/Source/Crossrank/Public/CrossrankReranker.h; do
+        grep -qE "= $value, // $name\$" $file || fail "$file lacks $name = $value"
+    done
+    file=bindings/godot/crossrank.cpp
+    grep -qF "\"${name#CROSSRANK_}\", $name}" $file || fail "$file lacks $name"
+done <<<"$statuses"
+
+echo "=== every function but those with callbacks and descriptors is in C#"
+functions=$(grep -oE '^[a-z].*\bcrossrank_[a-z0-9_]+\(' $header | grep -oE 'crossrank_[a-z0-9_]+\(' | sort -u)
+[ -n "$functions" ] || fail "no functions in $header"
+for function in $functions; do
+    case $function in
+        crossrank_set_log\( | crossrank_options_set_progress\( | crossrank_options_set_executor\( | \
+            crossrank_model_load_fd\() continue ;;
+    esac
+    grep -qF " static extern int $function" bindings/unity/Crossrank.cs ||
+        grep -qE " static extern (uint|IntPtr) ${function%(}\(" bindings/unity/Crossrank.cs ||
+        fail "Crossrank.cs lacks ${function%(}"
+done
+
+echo "=== Unity"
+csharp=(mcs -warnaserror -langversion:7.2)
+"${csharp[@]}" -r:System.Json "-out:$out/Cases.exe" bindings/unity/Crossrank.cs bindings/unity/Cases.cs
+mono "$out/Cases.exe"
+"${csharp[@]}" -define:UNITY_IOS -target:library "-out:$out/ios.dll" bindings/unity/Crossrank.cs
+grep -qa __Internal "$out/ios.dll" || fail "the library for iOS is not __Internal"
+
+echo "=== Unreal"
+unreal=bindings/unreal
+g++ -std=c++17 "${warnings[@]}" -I$unreal/check/stubs -I$unreal/Source/Crossrank/Public -Iinclude \
+    $unreal/Source/Crossrank/Private/*.cpp $unreal/check/main.cpp "${link[@]}" -o "$out/unreal"
+"$out/unreal" tests/fixtures/bert
+mcs -warnaserror -target:library "-out:$out/Build.dll" $unreal/check/stubs/UnrealBuildTool.cs \
+    $unreal/Source/Crossrank/Crossrank.Build.cs
+
+echo "=== Godot"
+extension=libcrossrank_godot.linux.x86_64.so
+g++ -std=c++17 -O2 "${warnings[@]}" -fPIC -shared -fvisibility=hidden -Iinclude bindings/godot/crossrank.cpp \
+    "${link[@]}" -Wl,-rpath,'$ORIGIN' -Wl,--no-undefined -o "$out/$extension"
+entry=$(sed -n 's/^entry_symbol = "\(.*\)"/\1/p' bindings/godot/crossrank.gdextension)
+nm -D --defined-only "$out/$extension" | grep -q " T $entry\$" || fail "the extension does not export '$entry'"
+
+[ "${1:-}" = --godot ] || exit 0
+
+echo "=== Godot itself"
+root=${XDG_CACHE_HOME:-$HOME/.cache}/crossrank-godot
+if ! chroot "$root" godot --headless --version >/dev/null 2>&1; then
+    rm -rf "$root"
+    mkdir -p "$root"
+    dpkg -s debootstrap >/dev/null 2>&1 || apt-get install -qq -y --no-install-recommends debootstrap >/dev/null
+    mirror=$(awk '$1 == "URIs:" { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+    debootstrap --variant=minbase sid "$root" "$mirror" >/dev/null
+    chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends godot >/dev/null
+    chroot "$root" apt-get clean
+fi
+project=$root/project
+rm -rf "$project" "$root/repository"
+mkdir -p "$project/bin" "$project/.godot" "$root/repository/bindings" "$root/repository/tests"
+cp -r tests/fixtures "$root/repository/tests/"
+cp bindings/cases.json "$root/repository/bindings/"
+cp "$out/$extension" "$CROSSRANK_LIBRARY/libcrossrank.so" "$project/bin/"
+cp bindings/godot/crossrank.gdextension bindings/godot/cases.gd "$project/"
+printf 'config_version=5\n[application]\nconfig/name="cases"\n' >"$project/project.godot"
+# What the editor writes when it imports a project.
+echo 'res://crossrank.gdextension' >"$project/.godot/extension_list.cfg"
+chroot "$root" env HOME=/root godot --headless --path /project --script cases.gd -- /repository
