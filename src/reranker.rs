@@ -204,8 +204,10 @@ impl Builder {
             Some(host) => Pool::on(Arc::clone(host)),
             None => Pool::new(self.thread_count()?),
         });
-        // On the pool, for its stack; or on this thread where the system refuses others, whose mode is the host's.
-        in_default_float_mode(|| pool.call(|| self.build(&pool, &files)))?
+        let build = || self.build(&pool, &files);
+        // On the pool, for its stack; a host's threads are there for calls alone. On this thread, where there is no other,
+        // the floating-point mode is the host's.
+        in_default_float_mode(|| if pool.nests() { pool.call(build) } else { Ok(build()) })?
             .map_err(|error| files.locate(error))
     }
 
