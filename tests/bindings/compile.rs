@@ -1,0 +1,58 @@
+//! C and C++ compilers, and the library under test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Whether a program can be run. A check that is skipped without it is printed; with CROSSRANK_REQUIRE_TOOLS=1 it fails.
+pub fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        assert!(std::env::var_os("CROSSRANK_REQUIRE_TOOLS").is_none(), "{program} is not installed");
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder of the library that this test was built with.
+pub fn built() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+/// Makes `folder` hold the shared library under each name that a program may ask for.
+pub fn link_library(folder: &Path) {
+    for name in ["libcrossrank.so", "libcrossrank.so.0"] {
+        std::os::unix::fs::symlink(built().join("libcrossrank.so"), folder.join(name)).unwrap();
+    }
+}
+
+/// Runs a command of words in the repository's root. Cargo's own search path may lead to a library of an earlier build.
+pub fn run(words: &[&str]) -> Output {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env_remove("LD_LIBRARY_PATH").current_dir(root()).output().unwrap()
+}
+
+/// What a run printed on both streams.
+pub fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The strictest warnings that every source of ours passes.
+pub const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"];
+
+/// Compiles `source` with `command`, links it with the library in `folder`, and gives the program.
+pub fn compile(command: &[&str], source: &str, folder: &Path) -> PathBuf {
+    let program = folder.join("program");
+    let (at, program_at) = (folder.to_str().unwrap(), program.to_str().unwrap());
+    let (include, table, rpath) = (format!("-I{at}"), format!("-L{at}"), format!("-Wl,-rpath,{at}"));
+    let mut words = command.to_vec();
+    words.extend(WARNINGS);
+    words.extend([source, "-Iinclude", "-Ibindings/c", "-Ibindings/cpp", &include, "-o", program_at]);
+    words.extend([&*table, "-lcrossrank", "-lm", &rpath]);
+    let output = run(&words);
+    assert!(output.status.success(), "{words:?}\n{}", printed(&output));
+    program
+}
