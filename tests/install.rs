@@ -184,3 +184,21 @@ fn pkg_config_lists_exactly_the_native_libraries_that_rust_needs() {
     let listed = succeeds(pkg_config.args(["--static", "--libs-only-l", "crossrank"]));
     assert_eq!(listed.trim(), format!("-lcrossrank {needed}"));
 }
+
+#[test]
+fn the_shared_library_has_grown_by_at_most_5_percent_over_its_stated_size() {
+    // The library of a build for tests says nothing about the shipped one.
+    let Some(prefix) = std::env::var_os("CROSSRANK_PREFIX").filter(|_| cfg!(target_arch = "x86_64")) else {
+        eprintln!("skipped: CROSSRANK_PREFIX does not name an installed prefix");
+        return;
+    };
+    let stated = std::fs::read(root().join("packaging/size.json")).unwrap();
+    let stated: serde_json::Value = serde_json::from_slice(&stated).unwrap();
+    let stated = stated["libcrossrank.so"].as_u64().unwrap();
+    let found = std::fs::metadata(Path::new(&prefix).join("lib/libcrossrank.so")).unwrap().len();
+    println!("{found} bytes, {stated} are stated");
+    assert!(
+        found * 100 <= stated * 105,
+        "{found} bytes, {stated} are stated: find out why, or state it in packaging/size.json"
+    );
+}
