@@ -25,13 +25,11 @@ CROSSRANK_TEST_ISA=3 \
     test_capi "${instrumented[@]}"
 
 echo "=== AddressSanitizer"
-# The library alone is built for it; the programs bring the run-time part, which is that of the same compiler.
+# The library alone is built for it. It takes the run-time part from the C programs, which link that of gcc.
 target=x86_64-unknown-linux-gnu
 folder=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/asan
 RUSTFLAGS=-Zsanitizer=address cargo +nightly build --lib --features capi --target $target --target-dir "$folder"
-runtime=$(rustc +nightly --print sysroot)/lib/rustlib/$target/lib/librustc-nightly_rt.asan.a
-CC=clang \
-    CROSSRANK_BUILT=$folder/$target/debug/deps \
-    CROSSRANK_CFLAGS="-fsanitize=address -fno-sanitize-link-runtime -rdynamic -Wl,--whole-archive $runtime -Wl,--no-whole-archive -lstdc++ -ldl -lrt -lresolv" \
+CROSSRANK_BUILT=$folder/$target/debug/deps \
+    CROSSRANK_CFLAGS=-fsanitize=address \
     ASAN_OPTIONS=allocator_may_return_null=1 \
     test_capi "${instrumented[@]}" handles_ threads_ cancel_
