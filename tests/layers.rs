@@ -19,7 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("reference", BACKEND),
     ("cpu", BACKEND),
     ("reranker", &[""]),
-    ("capi", &[""]),
+    ("capi", &["cancel", "error", "options", "ranking", "reranker", "model::files"]),
     ("lib", &[""]),
     // A program of its own, which sees the library as every user does: its `crate::` is not ours.
     ("bin", &[""]),
