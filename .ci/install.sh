@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
-# Installs the C library as it is shipped, builds and runs programs against it, and checks its size.
+# Installs the C library as it is shipped, builds and runs programs against it, and checks its size. Debian 12, as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+packages=(gcc g++ libc6-dev clang cmake make pkg-config binutils)
+if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
+fi
 
 prefix=$(mktemp -d)
 trap 'rm -rf "$prefix"' EXIT

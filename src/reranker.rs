@@ -328,6 +328,7 @@ impl Reranker {
     }
 
     /// Several (query, documents) sets in one packed run: one ranking per set, in order. Needs a model with one label.
+    /// An [`Error::TooLong`] counts over the documents of all sets.
     pub fn rerank_many<D: Document>(
         &self,
         sets: &[(&str, &[D])],
@@ -336,6 +337,10 @@ impl Reranker {
         let labels = self.info.labels.len();
         if labels != 1 {
             return Err(Error::SeveralLabels { labels });
+        }
+        if options.threshold.is_some_and(f64::is_nan) {
+            let message = "NaN is no threshold: every comparison with it fails".to_owned();
+            return Err(Error::InvalidOption { option: "threshold", message });
         }
         let queries: Vec<&str> = sets.iter().map(|(query, _)| *query).collect();
         let work: Vec<Work<'_>> = sets

@@ -136,6 +136,10 @@ fn the_threshold_is_on_the_score_and_inclusive() {
     assert_eq!(first, all[..1]);
     let pairs = [("a", "b")];
     assert_eq!(model.score_with(&pairs, &options().threshold(1.0)).unwrap().results.len(), 1);
+    match model.rerank(&query, &documents, &options().threshold(f64::NAN)) {
+        Err(Error::InvalidOption { option: "threshold", .. }) => {}
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A user's own type, without `AsRef<str>`.
