@@ -20,10 +20,13 @@ if [ -z "${CROSSRANK_LIBRARY:-}" ]; then
     CROSSRANK_LIBRARY=${CARGO_TARGET_DIR:-target}/release
 fi
 CROSSRANK_LIBRARY=$(realpath "$CROSSRANK_LIBRARY")
-export LD_LIBRARY_PATH=$CROSSRANK_LIBRARY
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 header=include/crossrank.h
+# Linked programs look for the name with the number of the binary interface.
+abi=$(sed -n 's/^#define CROSSRANK_ABI //p' $header)
+ln -s "$CROSSRANK_LIBRARY/libcrossrank.so" "$out/libcrossrank.so.$abi"
+export LD_LIBRARY_PATH=$out:$CROSSRANK_LIBRARY
 warnings=(-Wall -Wextra -Wpedantic -Werror)
 link=("-L$CROSSRANK_LIBRARY" -lcrossrank)
 
