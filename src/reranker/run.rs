@@ -1,6 +1,5 @@
 //! One call: text to pairs, pairs to groups, groups to scores.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -132,8 +131,9 @@ impl Call<'_> {
             pairs.iter().enumerate().filter_map(|(i, p)| p.as_ref().map(|p| (i, p.ids.len()))).unzip();
         let (groups, shared) = plan(&lengths, threads, model.pool.nests());
 
-        let outcomes: Vec<Mutex<Option<Outcome>>> = groups.iter().map(|_| Mutex::new(None)).collect();
-        let finished = AtomicUsize::new(0);
+        // Groups that have ended and were not collected yet: a million documents make a hundred thousand groups, so what
+        // is looked at each time is what is new.
+        let ended: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::with_capacity(groups.len()));
         let compute = |g: usize| {
             let members = groups[g].iter().filter_map(|&i| pairs[present[i]].as_ref());
             let batch = PackedBatch::new(members, model.spec.first_position);
@@ -145,32 +145,26 @@ impl Call<'_> {
                 Err(Error::Cancelled) if self.check().is_ok() => Outcome::Late,
                 Err(error) => Outcome::Failed(error),
             };
-            *outcomes[g].lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-            finished.fetch_add(1, Ordering::Release);
+            ended.lock().unwrap_or_else(PoisonError::into_inner).push((g, outcome));
         };
         let mut failure = None;
-        let (mut seen, mut done) = (0, 0);
+        let mut done = 0;
         let mut collect = || {
-            if finished.load(Ordering::Acquire) == seen {
-                return;
-            }
+            let ended: Vec<_> = ended.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
             let (before, mut fresh) = (done, Vec::new());
-            for (members, outcome) in groups.iter().zip(&outcomes) {
-                match outcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    None => continue,
-                    Some(Outcome::Failed(error)) => failure = failure.take().or(Some(error)),
-                    Some(Outcome::Late) => {}
-                    Some(Outcome::Logits(logits)) => {
-                        for (&i, logits) in members.iter().zip(logits.chunks_exact(labels)) {
+            for (g, outcome) in ended {
+                match outcome {
+                    Outcome::Failed(error) => failure = failure.take().or(Some(error)),
+                    Outcome::Late => {}
+                    Outcome::Logits(logits) => {
+                        for (&i, logits) in groups[g].iter().zip(logits.chunks_exact(labels)) {
                             self.fill(&mut results[present[i]], logits);
                             fresh.push(present[i]);
                         }
                     }
                 }
-                seen += 1;
-                done += members.len();
+                done += groups[g].len();
             }
-            // A group can be seen here just before it counts itself as finished: then the next look finds nothing new.
             let news = done > before && failure.is_none() && self.check().is_ok();
             if let (Some(progress), true) = (&self.options.on_progress, news) {
                 let finished: Vec<Scored> = fresh.into_iter().map(|i| results[i].clone()).collect();
