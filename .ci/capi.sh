@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(gcc g++ libc6-dev binutils clang valgrind)
+packages=(gcc g++ libc6-dev binutils clang libclang-rt-14-dev valgrind abigail-tools)
 if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
@@ -14,22 +14,25 @@ fi
 # Memory errors would show in these: every function of the interface, its errors, and NULL everywhere.
 instrumented=(smoke_everything errors_every null_in_every)
 test_capi() { cargo test --all-features --test capi -- "$@"; }
+# The C++ header, and every call of bindings/cases.json in C and C++.
+test_bindings() { cargo test --features capi --test bindings -- "$@"; }
 
 echo "=== the header with gcc and clang, the library, the C programs"
 CROSSRANK_REQUIRE_COMPILERS=1 test_capi
 
 echo "=== valgrind"
 # Valgrind does not know AVX-512: 3 is CROSSRANK_ISA_AVX2.
-CROSSRANK_TEST_ISA=3 \
-    CROSSRANK_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
-    test_capi "${instrumented[@]}"
+export CROSSRANK_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+CROSSRANK_TEST_ISA=3 test_capi "${instrumented[@]}"
+test_bindings loads_callbacks
+unset CROSSRANK_RUNNER
 
 echo "=== AddressSanitizer"
 # The library alone is built for it. It takes the run-time part from the C programs, which link that of gcc.
 target=x86_64-unknown-linux-gnu
 folder=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/asan
 RUSTFLAGS=-Zsanitizer=address cargo +nightly build --lib --features capi --target $target --target-dir "$folder"
-CROSSRANK_BUILT=$folder/$target/debug/deps \
-    CROSSRANK_CFLAGS=-fsanitize=address \
-    ASAN_OPTIONS=allocator_may_return_null=1 \
-    test_capi "${instrumented[@]}" handles_ threads_ cancel_
+export CROSSRANK_BUILT=$folder/$target/debug/deps CROSSRANK_CFLAGS=-fsanitize=address
+export ASAN_OPTIONS=allocator_may_return_null=1
+test_capi "${instrumented[@]}" handles_ threads_ cancel_
+test_bindings every_runner loads_callbacks

@@ -380,7 +380,7 @@ typedef void (*crossrank_parallel_fn)(void *user,
                                       void *context);
 
 /*
- One document or pair with its score. Its size never changes: 56 bytes where pointers take 8.
+ One document or pair with its score. Its size never changes: 64 bytes where pointers take 8.
  */
 typedef struct crossrank_ranked {
   /*
@@ -418,7 +418,7 @@ typedef struct crossrank_ranked {
   /*
    For fields to come; 0.
    */
-  uint64_t reserved[2];
+  uint64_t reserved[3];
 } crossrank_ranked;
 
 /*
@@ -726,9 +726,9 @@ crossrank_status crossrank_rerank_many(struct crossrank_model model,
                                        size_t *found);
 
 /*
- Scores `count` pairs of a query and a document, in input order: raw outputs to `logits`, one per label and pair, which has
- room for `capacity` >= count * labels numbers, and details to `details`, which has room for `count` of them or is NULL. Any
- thread. Since 0.1.
+ Scores `count` pairs of a query and a document, in input order, pair by pair and label by label: raw outputs to `logits`, what
+ the model's own activation makes of them to `scores`, and details to `details`. `logits` and `scores` have room for `capacity`
+ >= count * labels numbers, `details` for `count` of them; what is not wanted may be NULL. Any thread. Since 0.1.
  */
 crossrank_status crossrank_score(struct crossrank_model model,
                                  const struct crossrank_str *queries,
@@ -736,6 +736,7 @@ crossrank_status crossrank_score(struct crossrank_model model,
                                  size_t count,
                                  struct crossrank_options options,
                                  float *logits,
+                                 double *scores,
                                  size_t capacity,
                                  struct crossrank_ranked *details);
 

@@ -34,9 +34,11 @@ struct expected {
     int32_t status;
     double score;
     uint32_t tokens, query_cut, document_cut;
-    /* One per label, in `score`; else NULL. */
+    /* One per label each, in `score`; else NULL. */
     const double *logits;
     size_t logit_count;
+    const double *scores;
+    size_t score_count;
 };
 
 struct call {

@@ -110,12 +110,14 @@ static double fact(const char *name, const crossrank_info *info, const crossrank
     return NAN;
 }
 
-static bool same_result(const struct expected *e, const crossrank_ranked *r, const float *logits) {
+static bool same_result(const struct expected *e, const crossrank_ranked *r, const float *logits,
+                        const double *scores) {
     bool ok = same("index", (double)e->index, (double)r->index) && same("status", e->status, r->status) &&
               same("tokens", e->tokens, r->tokens) && same("query_cut", e->query_cut, r->query_cut) &&
               same("document_cut", e->document_cut, r->document_cut);
     if (e->status != CROSSRANK_OK) return ok && (isnan(r->score) || differs("score", NAN, r->score));
     for (size_t i = 0; i < e->logit_count; i++) ok = ok && close_to("logit", e->logits[i], logits[i]);
+    for (size_t i = 0; i < e->score_count; i++) ok = ok && close_to("score", e->scores[i], scores[i]);
     return ok && close_to("score", e->score, r->score);
 }
 
@@ -124,6 +126,7 @@ struct outputs {
     crossrank_ranked *results;
     size_t *found;
     float *logits;
+    double *scores;
     size_t labels;
     uint64_t weight_bytes;
     char text[100];
@@ -150,6 +153,7 @@ static crossrank_status make(const struct call *c, crossrank_model model, crossr
         if (status != CROSSRANK_OK) return status;
         out->labels = info.labels;
         out->logits = room(documents * info.labels, sizeof *out->logits);
+        out->scores = room(documents * info.labels, sizeof *out->scores);
         crossrank_str *queries = room(documents, sizeof *queries), *texts = room(documents, sizeof *texts);
         for (size_t i = 0; i < documents; i++) {
             queries[i] = c->sets[i].query;
@@ -157,7 +161,7 @@ static crossrank_status make(const struct call *c, crossrank_model model, crossr
             out->found[i] = 1;
         }
         const crossrank_status scored = crossrank_score(model, queries, texts, documents, options, out->logits,
-                                                        documents * info.labels, out->results);
+                                                        out->scores, documents * info.labels, out->results);
         free(queries);
         free(texts);
         return scored;
@@ -176,7 +180,8 @@ static bool as_expected(const struct call *c, crossrank_model model, const struc
         ok = ok && same("results", (double)c->found[set], (double)out->found[set]);
         for (size_t i = 0; ok && i < c->found[set]; i++, result++) {
             const float *logits = out->logits == NULL ? NULL : out->logits + result * out->labels;
-            ok = same_result(&c->results[result], &out->results[result], logits);
+            const double *scores = out->scores == NULL ? NULL : out->scores + result * out->labels;
+            ok = same_result(&c->results[result], &out->results[result], logits, scores);
         }
     }
     ok = ok && same("results", (double)c->result_count, (double)result);
@@ -198,7 +203,7 @@ static bool as_expected(const struct call *c, crossrank_model model, const struc
 }
 
 static bool passes(const struct call *c) {
-    struct outputs out = {NULL, NULL, NULL, 0, 0, {0}, 0};
+    struct outputs out = {NULL, NULL, NULL, NULL, 0, 0, {0}, 0};
     if (strcmp(c->function, "status_name") == 0) {
         const char *name = crossrank_status_name(c->code);
         return same_text("name", c->text, name, strlen(name));
@@ -230,6 +235,7 @@ static bool passes(const struct call *c) {
     free(out.results);
     free(out.found);
     free(out.logits);
+    free(out.scores);
     if (model.id != 0) crossrank_model_free(model);
     if (cancel.id != 0) crossrank_cancel_free(cancel);
     crossrank_options_free(options);

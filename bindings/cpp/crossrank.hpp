@@ -118,8 +118,8 @@ class Texts {
 // A query and its documents, for Model::rerank_many.
 struct Set { std::string_view query; Texts documents; };
 
-// What Model::score gives: `labels` logits per pair, and the details of each pair.
-struct Scores { std::size_t labels; std::vector<float> logits; Ranking details; };
+// What Model::score gives: `labels` logits and scores per pair, and the details of each pair.
+struct Scores { std::size_t labels; std::vector<float> logits; std::vector<double> scores; Ranking details; };
 
 // Bytes that a model would take.
 struct Plan { std::uint64_t weight_bytes, work_bytes; };
@@ -255,10 +255,10 @@ class Model : public Owner<crossrank_model, crossrank_model_free> {
         const auto facts = info();
         if (!facts) return Outcome(facts);
         const std::size_t count = queries.size(), labels = facts->labels;
-        Scores scores{labels, std::vector<float>(count * labels), Ranking(count)};
+        Scores scores{labels, std::vector<float>(count * labels), std::vector<double>(count * labels), Ranking(count)};
         return filled(options, std::move(scores), [&](Scores &to) {
             return crossrank_score(handle, queries.data(), documents.data(), count, options.get(), to.logits.data(),
-                                   to.logits.size(), to.details.data());
+                                   to.scores.data(), to.logits.size(), to.details.data());
         });
     }
 

@@ -164,6 +164,9 @@ Outcome make(const call &c, bool &ok) {
             for (std::size_t label = 0; label < c.results[i].logit_count; label++) {
                 ok = close_to("logit", c.results[i].logits[label], scores->logits[i * scores->labels + label]) && ok;
             }
+            for (std::size_t label = 0; label < c.results[i].score_count; label++) {
+                ok = close_to("score", c.results[i].scores[label], scores->scores[i * scores->labels + label]) && ok;
+            }
         }
     } else if (function == "text") {
         const auto found = model.text(c.code, c.index);

@@ -91,9 +91,10 @@ func compare(expected: Array, found: Array) -> String:
 		# NaN, which stands for no score, is near nothing.
 		if wanted.has("score") != (absf(result["score"] - wanted.get("score", 0.0)) <= tolerance):
 			return "result %d is %s" % [i, result]
-		for label in wanted.get("logits", []).size():
-			if not absf(result["logits"][label] - wanted["logits"][label]) <= tolerance:
-				return "result %d is %s" % [i, result]
+		for key: String in ["logits", "scores"]:
+			for label in wanted.get(key, []).size():
+				if not absf(result[key][label] - wanted[key][label]) <= tolerance:
+					return "result %d is %s" % [i, result]
 	return ""
 
 

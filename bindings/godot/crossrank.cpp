@@ -145,17 +145,20 @@ public:
         auto left = views(queries), right = views(documents);
         std::vector<crossrank_ranked> details(left.size());
         std::vector<float> logits(left.size() * info.labels);
-        if (keep(crossrank_score(model, left.data(), right.data(), left.size(), options, logits.data(), logits.size(),
-                                 details.data())) != CROSSRANK_OK)
+        std::vector<double> scores(logits.size());
+        if (keep(crossrank_score(model, left.data(), right.data(), left.size(), options, logits.data(), scores.data(),
+                                 logits.size(), details.data())) != CROSSRANK_OK)
             return;
         for (size_t i = 0; i < details.size(); i++) {
-            Value dictionary(DICTIONARY), of_pair(ARRAY);
+            Value dictionary(DICTIONARY), of_pair(ARRAY), scores_of_pair(ARRAY);
             for (size_t label = 0; label < info.labels; label++) {
                 double logit = logits[i * info.labels + label];
                 append(of_pair.get(), FLOAT, &logit);
+                append(scores_of_pair.get(), FLOAT, &scores[i * info.labels + label]);
             }
             set_ranked(dictionary.get(), details[i]);
             set_item(dictionary.get(), "logits", ARRAY, of_pair.get());
+            set_item(dictionary.get(), "scores", ARRAY, scores_of_pair.get());
             append(array, DICTIONARY, dictionary.get());
         }
     }

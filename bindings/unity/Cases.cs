@@ -185,19 +185,25 @@ internal static class Cases
 
     private static void Score(JsonObject expect, Reranker model, JsonArray pairs, Options options)
     {
-        Ranked[] details;
-        var logits = model.Score(pairs.Select(pair => Bytes(pair[0])).ToArray(),
-                                 pairs.Select(pair => Bytes(pair[1])).ToArray(), out details, options);
-        Compare(expect, details);
-        for (int i = 0; i < details.Length; i++)
+        var found = model.Score(pairs.Select(pair => Bytes(pair[0])).ToArray(),
+                                pairs.Select(pair => Bytes(pair[1])).ToArray(), options);
+        Compare(expect, found.Details);
+        for (int i = 0; i < found.Details.Length; i++)
         {
-            if (!Has((JsonObject)expect["results"][i], "logits"))
-                continue;
-            var wanted = (JsonArray)expect["results"][i]["logits"];
-            Equal("labels", wanted.Count * details.Length, logits.Length);
-            for (int label = 0; label < wanted.Count; label++)
-                Near("logit", wanted[label], logits[i * wanted.Count + label]);
+            var wanted = (JsonObject)expect["results"][i];
+            Labels(wanted, "logits", i, found.Labels, at => found.Logits[at]);
+            Labels(wanted, "scores", i, found.Labels, at => found.Values[at]);
         }
+    }
+
+    private static void Labels(JsonObject expect, string key, int pair, int labels, Func<int, double> found)
+    {
+        if (!Has(expect, key))
+            return;
+        var wanted = (JsonArray)expect[key];
+        Equal("labels", wanted.Count, labels);
+        for (int label = 0; label < labels; label++)
+            Near(key, wanted[label], found(pair * labels + label));
     }
 
     private static void Facts(JsonObject expect, Reranker model)

@@ -69,9 +69,30 @@ namespace Crossrank
         public uint DocumentCut;
         private ulong reserved0;
         private ulong reserved1;
+        private ulong reserved2;
 
         /// <summary>Position in the input.</summary>
         public int Index { get { return (int)index; } }
+    }
+
+    /// <summary>What Reranker.Score gives: Labels numbers per pair, pair by pair.</summary>
+    public sealed class Scores
+    {
+        public readonly int Labels;
+        /// <summary>Raw outputs.</summary>
+        public readonly float[] Logits;
+        /// <summary>What the model's own activation makes of them.</summary>
+        public readonly double[] Values;
+        /// <summary>One per pair.</summary>
+        public readonly Ranked[] Details;
+
+        internal Scores(int pairs, int labels)
+        {
+            Labels = labels;
+            Logits = new float[pairs * labels];
+            Values = new double[pairs * labels];
+            Details = new Ranked[pairs];
+        }
     }
 
     /// <summary>Facts about a model: crossrank_info, where the fields are explained.</summary>
@@ -479,29 +500,28 @@ namespace Crossrank
             return rankings;
         }
 
-        /// <summary>Raw outputs of the pairs (queries[i], documents[i]) in input order, one per label and pair.</summary>
-        public float[] Score(IList<string> queries, IList<string> documents, out Ranked[] details, Options options = null)
+        /// <summary>Scores the pairs (queries[i], documents[i]) in input order, with every label.</summary>
+        public Scores Score(IList<string> queries, IList<string> documents, Options options = null)
         {
-            return Score(Texts.Utf8(queries), Texts.Utf8(documents), out details, options);
+            return Score(Texts.Utf8(queries), Texts.Utf8(documents), options);
         }
 
         /// <summary>The same for texts that are UTF-8 already.</summary>
-        public float[] Score(IList<byte[]> queries, IList<byte[]> documents, out Ranked[] details, Options options = null)
+        public Scores Score(IList<byte[]> queries, IList<byte[]> documents, Options options = null)
         {
             if (queries.Count != documents.Count)
                 throw new ArgumentException(queries.Count + " queries for " + documents.Count + " documents");
-            var logits = new float[queries.Count * Info.Labels];
-            var pairs = new Ranked[queries.Count];
+            var scores = new Scores(queries.Count, (int)Info.Labels);
             using (var left = new Texts(queries))
             using (var right = new Texts(documents))
             {
                 Library.Check(Native.crossrank_score(handle, left.Items, right.Items, left.Count, Options.Of(options),
-                                                     logits, (UIntPtr)(uint)logits.Length, pairs));
+                                                     scores.Logits, scores.Values, (UIntPtr)(uint)scores.Logits.Length,
+                                                     scores.Details));
             }
             GC.KeepAlive(options);
             GC.KeepAlive(this);
-            details = pairs;
-            return logits;
+            return scores;
         }
     }
 
@@ -664,7 +684,7 @@ namespace Crossrank
                                                          UIntPtr capacity, [Out] UIntPtr[] found);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_score(ModelHandle model, Str[] queries, Str[] documents, UIntPtr count,
-                                                   OptionsHandle options, [Out] float[] logits, UIntPtr capacity,
-                                                   [Out] Ranked[] details);
+                                                   OptionsHandle options, [Out] float[] logits, [Out] double[] scores,
+                                                   UIntPtr capacity, [Out] Ranked[] details);
     }
 }

@@ -12,7 +12,7 @@ use super::usage;
 use crate::options::{Progress, RerankOptions};
 use crate::ranking::{Cut, Ranked, Scored, Status};
 
-/// One document or pair with its score. Its size never changes: 56 bytes where pointers take 8.
+/// One document or pair with its score. Its size never changes: 64 bytes where pointers take 8.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct crossrank_ranked {
@@ -33,7 +33,7 @@ pub struct crossrank_ranked {
     /// Tokens cut from the document to fit the window; at least, for documents not read to their end.
     pub document_cut: u32,
     /// For fields to come; 0.
-    pub reserved: [u64; 2],
+    pub reserved: [u64; 3],
 }
 
 /// A query and its documents, for crossrank_rerank_many.
@@ -65,7 +65,7 @@ impl crossrank_ranked {
             tokens: number(tokens),
             query_cut: number(cut.query),
             document_cut: number(cut.document),
-            reserved: [0; 2],
+            reserved: [0; 3],
         }
     }
 }
@@ -124,6 +124,15 @@ unsafe fn texts<'a>(
     let texts = unsafe { slice(data, count, name) }?;
     // SAFETY: handed on.
     texts.iter().enumerate().map(|(i, text)| unsafe { utf8(*text, strict, name, i) }).collect()
+}
+
+/// Memory of the caller for results that it may not want.
+///
+/// # Safety
+/// As [`slice_mut`]; or `data` is NULL.
+unsafe fn wanted<'a, T>(data: *mut T, count: usize, name: &str) -> Result<&'a mut [T], Failure> {
+    // SAFETY: handed on.
+    if data.is_null() { Ok(&mut []) } else { unsafe { slice_mut(data, count, name) } }
 }
 
 /// Ranks documents by relevance to a query: the best `capacity` of them (or fewer, by the options) go to `results`, best first,
@@ -211,9 +220,9 @@ pub unsafe extern "C" fn crossrank_rerank_many(
     })
 }
 
-/// Scores `count` pairs of a query and a document, in input order: raw outputs to `logits`, one per label and pair, which has
-/// room for `capacity` >= count * labels numbers, and details to `details`, which has room for `count` of them or is NULL. Any
-/// thread. Since 0.1.
+/// Scores `count` pairs of a query and a document, in input order, pair by pair and label by label: raw outputs to `logits`, what
+/// the model's own activation makes of them to `scores`, and details to `details`. `logits` and `scores` have room for `capacity`
+/// >= count * labels numbers, `details` for `count` of them; what is not wanted may be NULL. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_score(
     model: crossrank_model,
@@ -222,6 +231,7 @@ pub unsafe extern "C" fn crossrank_score(
     count: usize,
     options: crossrank_options,
     logits: *mut f32,
+    scores: *mut f64,
     capacity: usize,
     details: *mut crossrank_ranked,
 ) -> crossrank_status {
@@ -231,7 +241,7 @@ pub unsafe extern "C" fn crossrank_score(
         let strict = options.strict_utf8;
         let needed = count.saturating_mul(model.info().labels.len());
         if needed > capacity {
-            let message = format!("`logits` needs room for {needed}, it has {capacity}");
+            let message = format!("`logits` and `scores` need room for {needed}, they have {capacity}");
             return Err(Failure::new(CROSSRANK_ERR_BUFFER, message));
         }
         // SAFETY: the header asks for valid texts, and for writable memory or NULL.
@@ -239,22 +249,20 @@ pub unsafe extern "C" fn crossrank_score(
             (texts(queries, count, strict, "queries")?, texts(documents, count, strict, "documents")?)
         };
         // SAFETY: as above.
-        let logits = unsafe { slice_mut(logits, needed, "logits") }?;
-        let details = if details.is_null() {
-            &mut []
-        } else {
-            // SAFETY: as above.
-            unsafe { slice_mut(details, count, "details") }?
+        let (logits, scores, details) = unsafe {
+            (
+                wanted(logits, needed, "logits")?,
+                wanted(scores, needed, "scores")?,
+                wanted(details, count, "details")?,
+            )
         };
         let pairs: Vec<_> = queries.iter().zip(&documents).collect();
-        let scores = model.score_with(&pairs, &run_options(&options))?;
-        usage::remember(&scores.usage);
-        for (to, from) in logits.iter_mut().zip(scores.results.iter().flat_map(|s| &s.logits)) {
-            *to = *from;
-        }
-        for (to, from) in details.iter_mut().zip(&scores.results) {
-            *to = from.into();
-        }
+        let scored = model.score_with(&pairs, &run_options(&options))?;
+        usage::remember(&scored.usage);
+        let results = &scored.results;
+        logits.iter_mut().zip(results.iter().flat_map(|s| &s.logits)).for_each(|(to, from)| *to = *from);
+        scores.iter_mut().zip(results.iter().flat_map(|s| &s.scores)).for_each(|(to, from)| *to = *from);
+        details.iter_mut().zip(results).for_each(|(to, from)| *to = from.into());
         Ok(())
     })
 }

@@ -17,9 +17,10 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder of the library that this test was built with.
+/// The folder of the library: of the one that this test was built with, or CROSSRANK_BUILT.
 pub fn built() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+    let beside = || std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    std::env::var_os("CROSSRANK_BUILT").map_or_else(beside, PathBuf::from)
 }
 
 /// Makes `folder` hold the shared library under each name that a program may ask for.
@@ -33,6 +34,13 @@ pub fn link_library(folder: &Path) {
 pub fn run(words: &[&str]) -> Output {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).env_remove("LD_LIBRARY_PATH").current_dir(root()).output().unwrap()
+}
+
+/// [`run`]s a program that [`compile`] has made; under the command of CROSSRANK_RUNNER, where that is set.
+pub fn run_program(words: &[&str]) -> Output {
+    let runner = std::env::var("CROSSRANK_RUNNER").unwrap_or_default();
+    let words: Vec<&str> = runner.split_whitespace().chain(words.iter().copied()).collect();
+    run(&words)
 }
 
 /// What a run printed on both streams.
@@ -50,8 +58,10 @@ pub fn compile(command: &[&str], source: &str, folder: &Path) -> PathBuf {
     let (include, table, rpath) = (format!("-I{at}"), format!("-L{at}"), format!("-Wl,-rpath,{at}"));
     let mut words = command.to_vec();
     words.extend(WARNINGS);
+    let flags = std::env::var("CROSSRANK_CFLAGS").unwrap_or_default();
+    words.extend(flags.split_whitespace());
     words.extend([source, "-Iinclude", "-Ibindings/c", "-Ibindings/cpp", &include, "-o", program_at]);
-    words.extend([&*table, "-lcrossrank", "-lm", &rpath]);
+    words.extend([&*table, "-lcrossrank", "-lm", "-pthread", &rpath]);
     let output = run(&words);
     assert!(output.status.success(), "{words:?}\n{}", printed(&output));
     program

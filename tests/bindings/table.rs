@@ -106,6 +106,8 @@ pub struct Expected {
     pub score: Option<f64>,
     #[serde(default)]
     pub logits: Vec<f64>,
+    #[serde(default)]
+    pub scores: Vec<f64>,
     tokens: u32,
     #[serde(default)]
     query_cut: u32,
@@ -227,12 +229,13 @@ impl Table {
         let mut results = Vec::new();
         for (position, set) in expected.iter().enumerate() {
             for e in set {
-                let logits = self.array("double", e.logits.iter().map(|x| format!("{x:?}")));
+                let mut doubles = |of: &[f64]| self.array("double", of.iter().map(|x| format!("{x:?}")));
+                let (logits, scores) = (doubles(&e.logits), doubles(&e.scores));
                 let (index, score) = (e.index.unwrap_or(position), e.score.unwrap_or(0.0));
                 let (tokens, query_cut, document_cut) = (e.tokens, e.query_cut, e.document_cut);
                 let status = &e.status;
                 results.push(format!(
-                    "{{{index}, {status}, {score:?}, {tokens}, {query_cut}, {document_cut}, {logits}}}"
+                    "{{{index}, {status}, {score:?}, {tokens}, {query_cut}, {document_cut}, {logits}, {scores}}}"
                 ));
             }
         }

@@ -24,6 +24,7 @@ struct outputs {
     size_t done, total, length, found[2];
     char buffer[64];
     float logits[8];
+    double scores[8];
     crossrank_ranked results[8], details[8];
 };
 static struct outputs out, painted;

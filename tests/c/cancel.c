@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
     EXPECT(CROSSRANK_ERR_CANCELLED, rerank(model, options, 4, &found));
     float logit = 7;
     crossrank_str query = QUERY;
-    EXPECT(CROSSRANK_ERR_CANCELLED, crossrank_score(model, &query, many, 1, options, &logit, 1, results));
+    EXPECT(CROSSRANK_ERR_CANCELLED, crossrank_score(model, &query, many, 1, options, &logit, NULL, 1, results));
     crossrank_set set = {query, many, 4};
     EXPECT(CROSSRANK_ERR_CANCELLED, crossrank_rerank_many(model, &set, 1, options, results, MANY, &found));
     CHECK(found == 99 && logit == 7 && memcmp(results, painted, sizeof results) == 0);

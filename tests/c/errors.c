@@ -112,8 +112,10 @@ static void calls(const char *path, const char *labels_path) {
     crossrank_ranked results[DOCUMENTS], painted[DOCUMENTS];
     size_t found = 99, length = 99;
     float logits[DOCUMENTS], painted_logits[DOCUMENTS];
+    double scores[DOCUMENTS], painted_scores[DOCUMENTS];
     memset(results, 0xa5, sizeof results), memcpy(painted, results, sizeof results);
     memset(logits, 0xa5, sizeof logits), memcpy(painted_logits, logits, sizeof logits);
+    memset(scores, 0xa5, sizeof scores), memcpy(painted_scores, scores, sizeof scores);
     crossrank_str queries[2] = {QUERY, QUERY};
 #define RERANK(model, query, docs, count) crossrank_rerank(model, query, docs, count, options, results, DOCUMENTS, &found)
 
@@ -129,9 +131,9 @@ static void calls(const char *path, const char *labels_path) {
     const void *odd = (const char *)documents() + 1;
     FAILS(CROSSRANK_ERR_ARGUMENT, RERANK(model, QUERY, (const crossrank_str *)odd, 1));
 
-    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(model, queries, documents(), 2, options, logits, 1, results));
-    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(labels, queries, documents(), 2, options, logits, 5, results));
-    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(labels, queries, documents(), SIZE_MAX / 2, options, logits, 5, results));
+    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(model, queries, documents(), 2, options, logits, scores, 1, results));
+    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(labels, queries, documents(), 2, options, logits, scores, 5, results));
+    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(labels, queries, documents(), SIZE_MAX / 2, options, logits, scores, 5, results));
     crossrank_set sets[2] = {{QUERY, documents(), 7}, {QUERY, documents(), 7}};
     FAILS(CROSSRANK_ERR_BUFFER, crossrank_rerank_many(model, sets, 2, options, results, DOCUMENTS, &found));
     FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_model_text(model, 99, 0, NULL, 0, &length));
@@ -167,7 +169,7 @@ static void calls(const char *path, const char *labels_path) {
     OK(crossrank_cancel_trigger(cancel));
     OK(crossrank_options_set_cancel(options, cancel));
     FAILS(CROSSRANK_ERR_CANCELLED, RERANK(model, QUERY, documents(), DOCUMENTS));
-    FAILS(CROSSRANK_ERR_CANCELLED, crossrank_score(model, queries, documents(), 2, options, logits, 2, results));
+    FAILS(CROSSRANK_ERR_CANCELLED, crossrank_score(model, queries, documents(), 2, options, logits, scores, 2, results));
     crossrank_cancel no_cancel = {0};
     OK(crossrank_options_set_cancel(options, no_cancel));
     OK(crossrank_cancel_free(cancel));
@@ -184,6 +186,7 @@ static void calls(const char *path, const char *labels_path) {
     /* None of all this wrote anything. */
     CHECK(found == 99 && memcmp(results, painted, sizeof results) == 0);
     CHECK(memcmp(logits, painted_logits, sizeof logits) == 0);
+    CHECK(memcmp(scores, painted_scores, sizeof scores) == 0);
 
     /* The lossy way, and a deadline: per document, not for the call. */
     OK(RERANK(model, QUERY, texts, 3));

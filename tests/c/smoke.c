@@ -70,10 +70,10 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
     bool seen[DOCUMENTS] = {false};
     uint64_t tokens = 0;
     for (size_t i = 0; i < DOCUMENTS; i++) {
-        CHECK(all[i].size == sizeof(crossrank_ranked) && (sizeof(void *) != 8 || sizeof(crossrank_ranked) == 56));
+        CHECK(all[i].size == sizeof(crossrank_ranked) && (sizeof(void *) != 8 || sizeof(crossrank_ranked) == 64));
         CHECK(all[i].status == CROSSRANK_OK && all[i].index < DOCUMENTS && !seen[all[i].index]);
         CHECK(i == 0 || all[i].score <= all[i - 1].score);
-        CHECK(isfinite(all[i].score) && all[i].tokens >= 3 && all[i].reserved[0] == 0 && all[i].reserved[1] == 0);
+        CHECK(isfinite(all[i].score) && all[i].tokens >= 3 && all[i].reserved[0] == 0 && all[i].reserved[2] == 0);
         seen[all[i].index] = true;
         tokens += all[i].tokens;
     }
@@ -86,13 +86,20 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
     crossrank_str queries[DOCUMENTS];
     for (size_t i = 0; i < DOCUMENTS; i++) queries[i] = QUERY;
     float logits[DOCUMENTS];
+    double scores[DOCUMENTS];
     crossrank_ranked details[DOCUMENTS];
-    OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, logits, DOCUMENTS, details));
+    OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, logits, scores, DOCUMENTS, details));
     for (size_t i = 0; i < DOCUMENTS; i++) {
         CHECK(memcmp(&logits[all[i].index], &all[i].logit, sizeof(float)) == 0);
+        CHECK(memcmp(&scores[all[i].index], &all[i].score, sizeof(double)) == 0);
         CHECK(details[i].index == i && memcmp(&details[i].logit, &logits[i], sizeof(float)) == 0);
     }
-    OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, logits, DOCUMENTS, NULL));
+    /* What is not wanted is left out. */
+    const float first = logits[0];
+    memset(logits, 0, sizeof logits), memset(scores, 0, sizeof scores);
+    OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, logits, NULL, DOCUMENTS, NULL));
+    OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, NULL, scores, DOCUMENTS, NULL));
+    CHECK(logits[0] == first && scores[0] == details[0].score);
 
     /* Fewer results: by room, by top_k, by threshold. */
     crossrank_ranked some[DOCUMENTS];
@@ -341,8 +348,10 @@ int main(int argc, char **argv) {
     crossrank_model labels = load(argv[2]);
     crossrank_str queries[2] = {QUERY, QUERY};
     float logits[6];
-    OK(crossrank_score(labels, queries, documents(), 2, CROSSRANK_DEFAULTS, logits, 6, NULL));
-    for (size_t i = 0; i < 6; i++) CHECK(isfinite(logits[i]));
+    double scores[6];
+    OK(crossrank_score(labels, queries, documents(), 2, CROSSRANK_DEFAULTS, logits, scores, 6, NULL));
+    /* The activation of this model is the identity. */
+    for (size_t i = 0; i < 6; i++) CHECK(isfinite(logits[i]) && scores[i] == (double)logits[i]);
     char name[64];
     size_t length = 0;
     OK(crossrank_model_text(labels, CROSSRANK_TEXT_LABEL, 2, name, sizeof name, &length));

@@ -45,7 +45,10 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("crossrank_log_fn", _) => "log_message",
         ("void *", "user") => "NULL",
         ("size_t *", "found") => "out.found",
-        ("char *" | "float *" | "crossrank_ranked *", "buffer" | "logits" | "results" | "details") => {
+        (
+            "char *" | "float *" | "double *" | "crossrank_ranked *",
+            "buffer" | "logits" | "scores" | "results" | "details",
+        ) => {
             return format!("out.{name}");
         }
         (kind, name) if kind.ends_with('*') && !kind.starts_with("const") => return format!("&out.{name}"),
@@ -81,7 +84,7 @@ fn outcome(function: &Function) -> &'static str {
 fn may_be_null(function: &str, name: &str) -> bool {
     matches!(
         (function, name),
-        (_, "user" | "details")
+        (_, "user" | "logits" | "scores" | "details")
             | ("crossrank_cancel_progress", "done" | "total")
             | ("crossrank_options_set_progress", "progress")
             | ("crossrank_options_set_executor", "parallel")

@@ -22,15 +22,21 @@ impl Parameter {
 
 /// The header without comments and without lines of the preprocessor.
 fn code() -> String {
-    let header = std::fs::read_to_string(root().join("include/crossrank.h")).unwrap();
+    code_of(&std::fs::read_to_string(root().join("include/crossrank.h")).unwrap())
+}
+
+fn code_of(header: &str) -> String {
+    let code = without_comments(header);
+    code.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line.trim(), " "]).collect()
+}
+
+pub fn without_comments(mut rest: &str) -> String {
     let mut code = String::new();
-    let mut rest = &header[..];
     while let Some((before, comment)) = rest.split_once("/*") {
         code += before;
         rest = comment.split_once("*/").unwrap().1;
     }
-    code += rest;
-    code.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line.trim(), " "]).collect()
+    code + rest
 }
 
 /// `const struct crossrank_str *documents` as its kind and its name.
@@ -42,7 +48,15 @@ fn declaration(text: &str) -> Parameter {
 
 /// Every function, in the header's order.
 pub fn functions() -> Vec<Function> {
-    let code = code();
+    functions_in(&code())
+}
+
+/// Every function of another header.
+pub fn functions_of(header: &str) -> Vec<Function> {
+    functions_in(&code_of(header))
+}
+
+fn functions_in(code: &str) -> Vec<Function> {
     let prototypes = code.split(';').filter(|part| part.contains('(') && !part.contains("typedef"));
     prototypes
         .map(|prototype| {

@@ -12,4 +12,5 @@ mod header;
 mod library;
 mod modes;
 mod programs;
+mod released;
 mod toolbox;
