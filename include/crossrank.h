@@ -416,9 +416,19 @@ typedef struct crossrank_ranked {
    */
   uint32_t document_cut;
   /*
+   The bytes of the document that the score stands for, from window_start up to window_end: those of the best window. Both
+   are 0 without crossrank_options_set_windows, and where there is no score. Bytes of the text as it was given; of text
+   that is not UTF-8, bytes after each fault was replaced by the three of U+FFFD.
+   */
+  uint64_t window_start;
+  /*
+   See window_start.
+   */
+  uint64_t window_end;
+  /*
    For fields to come; 0.
    */
-  uint64_t reserved[3];
+  uint64_t reserved;
 } crossrank_ranked;
 
 /*
@@ -658,6 +668,20 @@ crossrank_status crossrank_options_set_executor(struct crossrank_options options
  */
 crossrank_status crossrank_options_set_truncation(struct crossrank_options options,
                                                   int32_t truncation);
+
+/*
+ Reads documents longer than the window in at most this many overlapping windows, instead of cutting them; the best one scores
+ the document, and crossrank_ranked says which bytes it holds. A query longer than half of the window is cut to half. 0 takes
+ it back. Needs a model with one label. Per call. Default: 0. Since 0.1.
+ */
+crossrank_status crossrank_options_set_windows(struct crossrank_options options,
+                                               size_t count);
+
+/*
+ Tokens that neighbouring windows share, at most half of what a window holds of a document. Per call. Default: 64. Since 0.1.
+ */
+crossrank_status crossrank_options_set_window_overlap(struct crossrank_options options,
+                                                      size_t tokens);
 
 /*
  Rank at most this many documents. Per call. Default: as many as the results have room for. Since 0.1.

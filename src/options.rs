@@ -88,6 +88,26 @@ impl fmt::Debug for LoadOptions {
     }
 }
 
+/// How documents longer than the window are read: in overlapping windows, of which the best one scores the document. Needs
+/// a model with one label.
+///
+/// The query stands in every window; one that takes more than half of it is cut to half
+/// ([`Truncation::Error`] refuses the call then). All windows of a document are equally long; the last one ends with the
+/// document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Windows {
+    /// Tokens that neighbouring windows share, at most half of the room that a window has for the document. Default: 64.
+    pub overlap: usize,
+    /// Most windows of a document; what is beyond is cut. At least 1. Default: 16.
+    pub max_windows: usize,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { overlap: 64, max_windows: 16 }
+    }
+}
+
 /// How one call runs. Build it with the chained setters:
 ///
 /// ```
@@ -107,6 +127,8 @@ pub struct RerankOptions {
     pub truncation: Option<Truncation>,
     /// Window in tokens for this call; never more than the model was loaded with. Default: that.
     pub max_tokens: Option<usize>,
+    /// Reads documents longer than the window in several windows, instead of cutting them. Default: none.
+    pub windows: Option<Windows>,
     /// Cancels the call from another thread. Default: none.
     pub cancel: Option<CancelToken>,
     /// When to stop: pairs not scored by then come back as [`Status::NotScored`](crate::Status::NotScored). Default: never.
@@ -161,6 +183,12 @@ impl RerankOptions {
         self
     }
 
+    /// Sets [`windows`](Self::windows).
+    pub fn windows(mut self, windows: Windows) -> Self {
+        self.windows = Some(windows);
+        self
+    }
+
     /// Sets [`cancel`](Self::cancel).
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = Some(token);
@@ -196,6 +224,7 @@ impl fmt::Debug for RerankOptions {
             .field("threshold", &self.threshold)
             .field("truncation", &self.truncation)
             .field("max_tokens", &self.max_tokens)
+            .field("windows", &self.windows)
             .field("cancel", &self.cancel)
             .field("deadline", &self.deadline)
             .field("on_progress", &self.on_progress.is_some())

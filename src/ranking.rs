@@ -1,5 +1,7 @@
 //! What a call returns, and the order of results.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::options::{Backend, Isa, RerankOptions};
 
@@ -48,6 +50,9 @@ pub struct Ranked {
     pub tokens: usize,
     /// What was cut to fit the window.
     pub cut: Cut,
+    /// Bytes of the document that the score stands for: those of the best window. `None` unless
+    /// [`RerankOptions::windows`] is set and the document was scored.
+    pub window: Option<Range<usize>>,
     /// Whether the pair was scored.
     pub status: Status,
 }
@@ -55,7 +60,16 @@ pub struct Ranked {
 impl Ranked {
     /// A scored document without an id, for rerankers of your own.
     pub fn new(index: usize, logit: f32, score: f64) -> Self {
-        Self { index, id: None, logit, score, tokens: 0, cut: Cut::default(), status: Status::Scored }
+        Self {
+            index,
+            id: None,
+            logit,
+            score,
+            tokens: 0,
+            cut: Cut::default(),
+            window: None,
+            status: Status::Scored,
+        }
     }
 }
 
@@ -83,6 +97,9 @@ pub struct Scored {
     pub tokens: usize,
     /// What was cut to fit the window.
     pub cut: Cut,
+    /// Bytes of the document that the scores stand for: those of the best window. `None` unless
+    /// [`RerankOptions::windows`] is set and the pair was scored.
+    pub window: Option<Range<usize>>,
     /// Whether the pair was scored.
     pub status: Status,
 }
@@ -145,7 +162,16 @@ mod tests {
 
     fn ranked(index: usize, logit: f32) -> Ranked {
         let status = if logit.is_nan() { Status::NotScored } else { Status::Scored };
-        Ranked { index, id: None, logit, score: logit.into(), tokens: 1, cut: Cut::default(), status }
+        Ranked {
+            index,
+            id: None,
+            logit,
+            score: logit.into(),
+            tokens: 1,
+            cut: Cut::default(),
+            window: None,
+            status,
+        }
     }
 
     #[test]

@@ -410,6 +410,7 @@ fn rank<D: Document>(
             score: scored.scores[0],
             tokens: scored.tokens,
             cut: scored.cut,
+            window: scored.window,
             status: match scored.status {
                 Status::Failed(Error::NonFinite { .. }) => Status::Failed(Error::NonFinite { index }),
                 status => status,

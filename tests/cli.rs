@@ -58,6 +58,21 @@ fn rerank_jsonl_gives_one_result_per_line_within_top_k_and_threshold() {
 }
 
 #[test]
+fn windows_show_the_part_of_a_long_document_that_counts() {
+    let long = format!("{} the desktop library", "system data ".repeat(40));
+    let arguments = ["--max-tokens", "20", "--windows", "9", "--overlap", "4", "--format", "jsonl"];
+    let results = json_lines(&rerank("query", &long, &arguments));
+    let window = &results[0]["window"];
+    let (start, end) = (window[0].as_u64().unwrap() as usize, window[1].as_u64().unwrap() as usize);
+    let table = rerank("query", &long, &arguments[..6]);
+    let shown = table.lines().nth(1).unwrap();
+    let words: Vec<&str> = long[start..end].split_whitespace().take(5).collect();
+    assert!(end - start < 120 && shown.contains(&words.join(" ")), "{window} {shown}");
+    let plain = json_lines(&rerank("query", &long, &["--format", "jsonl"]));
+    assert_eq!(plain[0].get("window"), None);
+}
+
+#[test]
 fn the_table_is_aligned_and_harmless() {
     let long = "word ".repeat(100);
     let documents = format!("short\n\x1b[2Jclear\u{202e}\x07the screen\n{long}\n");

@@ -249,16 +249,19 @@ fn a_text_with_enough_tokens_is_not_read_to_its_end() {
     let tokenizer = load(&root().join("models/crossrank-mini"));
     assert_eq!(
         tokenizer.encode("one two three", 3),
-        Ok(Encoded { ids: vec![2028, 2048, 2093], complete: true })
+        Ok(Encoded { ids: vec![2028, 2048, 2093], complete: true, spans: vec![] })
     );
-    assert_eq!(tokenizer.encode("one two three", 2), Ok(Encoded { ids: vec![2028, 2048], complete: false }));
+    assert_eq!(
+        tokenizer.encode("one two three", 2),
+        Ok(Encoded { ids: vec![2028, 2048], complete: false, spans: vec![] })
+    );
     let encoded = tokenizer.encode(&"one two three ".repeat(1000), 100).unwrap();
     assert_eq!((encoded.ids.len(), encoded.complete), (100, false));
-    assert_eq!(tokenizer.encode("", 10), Ok(Encoded { ids: vec![], complete: true }));
+    assert_eq!(tokenizer.encode("", 10), Ok(Encoded { ids: vec![], complete: true, spans: vec![] }));
 }
 
 fn encoded(tokens: std::ops::Range<u32>) -> Encoded {
-    Encoded { ids: tokens.collect(), complete: true }
+    Encoded { ids: tokens.collect(), complete: true, spans: vec![] }
 }
 
 #[test]

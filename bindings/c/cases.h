@@ -33,7 +33,7 @@ struct expected {
     size_t index;
     int32_t status;
     double score;
-    uint32_t tokens, query_cut, document_cut;
+    uint32_t tokens, query_cut, document_cut, window_start, window_end;
     /* One per label each, in `score`; else NULL. */
     const double *logits;
     size_t logit_count;

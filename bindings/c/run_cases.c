@@ -49,9 +49,13 @@ static crossrank_status set_option(crossrank_options o, const struct number *opt
         {"threads", crossrank_options_set_threads},
         {"max_tokens", crossrank_options_set_max_tokens},
         {"top_k", crossrank_options_set_top_k},
+        {"windows", crossrank_options_set_windows},
+        {"window_overlap", crossrank_options_set_window_overlap},
     };
     for (size_t i = 0; i < 3; i++) {
         if (strcmp(option->name, enums[i].name) == 0) return enums[i].set(o, (int32_t)value);
+    }
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (strcmp(option->name, sizes[i].name) == 0) return sizes[i].set(o, (size_t)value);
     }
     if (strcmp(option->name, "memory_limit") == 0) return crossrank_options_set_memory_limit(o, (uint64_t)value);
@@ -114,7 +118,9 @@ static bool same_result(const struct expected *e, const crossrank_ranked *r, con
                         const double *scores) {
     bool ok = same("index", (double)e->index, (double)r->index) && same("status", e->status, r->status) &&
               same("tokens", e->tokens, r->tokens) && same("query_cut", e->query_cut, r->query_cut) &&
-              same("document_cut", e->document_cut, r->document_cut);
+              same("document_cut", e->document_cut, r->document_cut) &&
+              same("window", e->window_start, (double)r->window_start) &&
+              same("window", e->window_end, (double)r->window_end);
     if (e->status != CROSSRANK_OK) return ok && (isnan(r->score) || differs("score", NAN, r->score));
     for (size_t i = 0; i < e->logit_count; i++) ok = ok && close_to("logit", e->logits[i], logits[i]);
     for (size_t i = 0; i < e->score_count; i++) ok = ok && close_to("score", e->scores[i], scores[i]);

@@ -163,6 +163,8 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
     Options &max_tokens(std::size_t count) { return set(crossrank_options_set_max_tokens, count); }
     Options &memory_limit(std::uint64_t bytes) { return set(crossrank_options_set_memory_limit, bytes); }
     Options &truncation(std::int32_t value) { return set(crossrank_options_set_truncation, value); }
+    Options &windows(std::size_t count) { return set(crossrank_options_set_windows, count); }
+    Options &window_overlap(std::size_t tokens) { return set(crossrank_options_set_window_overlap, tokens); }
     Options &top_k(std::size_t count) { return set(crossrank_options_set_top_k, count); }
     Options &threshold(double score) { return set(crossrank_options_set_threshold, score); }
     Options &time_limit(std::uint64_t milliseconds) { return set(crossrank_options_set_time_limit, milliseconds); }
@@ -295,5 +297,4 @@ inline Result<Usage> last_usage() {
 }
 
 inline Outcome set_log(crossrank_log_fn log, void *user) { return Outcome::of(crossrank_set_log(log, user)); }
-
 } // namespace crossrank

@@ -63,6 +63,8 @@ Outcome set_option(crossrank::Options &options, std::string_view name, double va
     if (name == "threads") return options.threads(size).outcome();
     if (name == "max_tokens") return options.max_tokens(size).outcome();
     if (name == "top_k") return options.top_k(size).outcome();
+    if (name == "windows") return options.windows(size).outcome();
+    if (name == "window_overlap") return options.window_overlap(size).outcome();
     if (name == "memory_limit") return options.memory_limit(size).outcome();
     if (name == "time_limit") return options.time_limit(size).outcome();
     if (name == "threshold") return options.threshold(value).outcome();
@@ -73,7 +75,9 @@ Outcome set_option(crossrank::Options &options, std::string_view name, double va
 bool same_result(const expected &e, const Ranked &r) {
     const bool ok = same("index", double(e.index), double(r.index)) && same("status", e.status, r.status) &&
                     same("tokens", e.tokens, r.tokens) && same("query_cut", e.query_cut, r.query_cut) &&
-                    same("document_cut", e.document_cut, r.document_cut);
+                    same("document_cut", e.document_cut, r.document_cut) &&
+                    same("window", e.window_start, double(r.window_start)) &&
+                    same("window", e.window_end, double(r.window_end));
     if (e.status != CROSSRANK_OK) return ok && (std::isnan(r.score) || differs<double>("score", NAN, r.score));
     return ok && close_to("score", e.score, r.score);
 }

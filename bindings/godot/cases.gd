@@ -85,6 +85,9 @@ func compare(expected: Array, found: Array) -> String:
 		var result: Dictionary = found[i]
 		if result["status"] != status_of(wanted) or result["index"] != int(wanted.get("index", i)):
 			return "result %d is %s" % [i, result]
+		var window: Array = wanted.get("window", [0, 0])
+		if result["window_start"] != int(window[0]) or result["window_end"] != int(window[1]):
+			return "result %d is %s" % [i, result]
 		for key: String in ["tokens", "query_cut", "document_cut"]:
 			if result[key] != int(wanted.get(key, 0)):
 				return "result %d is %s" % [i, result]

@@ -52,6 +52,8 @@ void set_ranked(GDExtensionTypePtr dictionary, const crossrank_ranked &ranked) {
     set_int(dictionary, "tokens", ranked.tokens);
     set_int(dictionary, "query_cut", ranked.query_cut);
     set_int(dictionary, "document_cut", ranked.document_cut);
+    set_int(dictionary, "window_start", static_cast<int64_t>(ranked.window_start));
+    set_int(dictionary, "window_end", static_cast<int64_t>(ranked.window_end));
 }
 
 class Reranker {
@@ -259,6 +261,8 @@ const Method methods[] = {
     OPTION(max_tokens, "tokens", INT, TO_SIZE),
     OPTION(memory_limit, "bytes", INT, TO_UINT64),
     OPTION(truncation, "truncation", INT, TO_INT32),
+    OPTION(windows, "count", INT, TO_SIZE),
+    OPTION(window_overlap, "tokens", INT, TO_SIZE),
     OPTION(top_k, "count", INT, TO_SIZE),
     OPTION(threshold, "score", FLOAT, number),
     OPTION(time_limit, "milliseconds", INT, TO_UINT64),

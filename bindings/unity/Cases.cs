@@ -146,6 +146,8 @@ internal static class Cases
                 case "threads": options.SetThreads(value); break;
                 case "max_tokens": options.SetMaxTokens(value); break;
                 case "memory_limit": options.SetMemoryLimit(value); break;
+                case "windows": options.SetWindows(value); break;
+                case "window_overlap": options.SetWindowOverlap(value); break;
                 case "top_k": options.SetTopK(value); break;
                 case "threshold": options.SetThreshold(value); break;
                 case "time_limit": options.SetTimeLimit(value); break;
@@ -259,6 +261,9 @@ internal static class Cases
             Equal("index", Has(one, "index") ? (int)one["index"] : i, results[i].Index);
             Equal("tokens", (uint)one["tokens"], results[i].Tokens);
             Equal("query_cut", Has(one, "query_cut") ? (uint)one["query_cut"] : 0, results[i].QueryCut);
+            var window = Has(one, "window") ? (JsonArray)one["window"] : new JsonArray(0, 0);
+            Equal("window", (ulong)window[0], results[i].WindowStart);
+            Equal("window", (ulong)window[1], results[i].WindowEnd);
             Equal("document_cut", Has(one, "document_cut") ? (uint)one["document_cut"] : 0, results[i].DocumentCut);
             if (Has(one, "score"))
                 Near("score", one["score"], results[i].Score);

@@ -67,9 +67,10 @@ namespace Crossrank
         public uint Tokens;
         public uint QueryCut;
         public uint DocumentCut;
-        private ulong reserved0;
-        private ulong reserved1;
-        private ulong reserved2;
+        /// <summary>The UTF-8 bytes of the document that the score stands for, with Options.SetWindows.</summary>
+        public ulong WindowStart;
+        public ulong WindowEnd;
+        private ulong reserved;
 
         /// <summary>Position in the input.</summary>
         public int Index { get { return (int)index; } }
@@ -273,6 +274,16 @@ namespace Crossrank
         public Options SetTruncation(Truncation truncation)
         {
             return Set(Native.crossrank_options_set_truncation(handle, (int)truncation));
+        }
+
+        public Options SetWindows(uint count)
+        {
+            return Set(Native.crossrank_options_set_windows(handle, (UIntPtr)count));
+        }
+
+        public Options SetWindowOverlap(uint tokens)
+        {
+            return Set(Native.crossrank_options_set_window_overlap(handle, (UIntPtr)tokens));
         }
 
         public Options SetTopK(uint count)
@@ -641,6 +652,10 @@ namespace Crossrank
         internal static extern int crossrank_options_set_memory_limit(OptionsHandle options, ulong bytes);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_truncation(OptionsHandle options, int truncation);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_windows(OptionsHandle options, UIntPtr count);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_window_overlap(OptionsHandle options, UIntPtr tokens);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_top_k(OptionsHandle options, UIntPtr count);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

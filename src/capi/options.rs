@@ -86,6 +86,9 @@ pub struct Options {
     pub load: Builder,
     pub run: RerankOptions,
     pub time_limit: Option<Duration>,
+    /// Most windows of a document; 0 for none.
+    pub windows: usize,
+    pub overlap: Option<usize>,
     pub cancel: Option<Arc<Watched>>,
     pub progress:
         Option<(unsafe extern "C" fn(*mut c_void, usize, usize, *const crossrank_ranked, usize), User)>,
@@ -237,6 +240,32 @@ pub extern "C" fn crossrank_options_set_truncation(
             (CROSSRANK_TRUNCATION_ERROR, Some(Truncation::Error)),
         ];
         o.run.truncation = choose("truncation", truncation, &values)?;
+        Ok(())
+    })
+}
+
+/// Reads documents longer than the window in at most this many overlapping windows, instead of cutting them; the best one scores
+/// the document, and crossrank_ranked says which bytes it holds. A query longer than half of the window is cut to half. 0 takes
+/// it back. Needs a model with one label. Per call. Default: 0. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_windows(
+    options: crossrank_options,
+    count: usize,
+) -> crossrank_status {
+    set(options, |o| {
+        o.windows = count;
+        Ok(())
+    })
+}
+
+/// Tokens that neighbouring windows share, at most half of what a window holds of a document. Per call. Default: 64. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_window_overlap(
+    options: crossrank_options,
+    tokens: usize,
+) -> crossrank_status {
+    set(options, |o| {
+        o.overlap = Some(tokens);
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! Scoring and ranking.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::guard::{Failure, guard};
@@ -9,7 +10,7 @@ use super::options::{self, Options, crossrank_options};
 use super::status::crossrank_status::{self, CROSSRANK_ERR_BUFFER, CROSSRANK_ERR_NOT_SCORED, CROSSRANK_OK};
 use super::text::{crossrank_str, out, slice, slice_mut, utf8};
 use super::usage;
-use crate::options::{Progress, RerankOptions};
+use crate::options::{Progress, RerankOptions, Windows};
 use crate::ranking::{Cut, Ranked, Scored, Status};
 
 /// One document or pair with its score. Its size never changes: 64 bytes where pointers take 8.
@@ -32,8 +33,14 @@ pub struct crossrank_ranked {
     pub query_cut: u32,
     /// Tokens cut from the document to fit the window; at least, for documents not read to their end.
     pub document_cut: u32,
+    /// The bytes of the document that the score stands for, from window_start up to window_end: those of the best window. Both
+    /// are 0 without crossrank_options_set_windows, and where there is no score. Bytes of the text as it was given; of text
+    /// that is not UTF-8, bytes after each fault was replaced by the three of U+FFFD.
+    pub window_start: u64,
+    /// See window_start.
+    pub window_end: u64,
     /// For fields to come; 0.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 
 /// A query and its documents, for crossrank_rerank_many.
@@ -49,7 +56,14 @@ pub struct crossrank_set {
 }
 
 impl crossrank_ranked {
-    fn new(index: usize, logit: f32, score: f64, tokens: usize, cut: Cut, status: &Status) -> Self {
+    fn new(
+        (index, logit, score): (usize, f32, f64),
+        tokens: usize,
+        cut: Cut,
+        window: Option<Range<usize>>,
+        status: &Status,
+    ) -> Self {
+        let window = window.unwrap_or(0..0);
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let status = match status {
             Status::Scored => CROSSRANK_OK,
@@ -65,26 +79,32 @@ impl crossrank_ranked {
             tokens: number(tokens),
             query_cut: number(cut.query),
             document_cut: number(cut.document),
-            reserved: [0; 3],
+            window_start: window.start as u64,
+            window_end: window.end as u64,
+            reserved: 0,
         }
     }
 }
 
 impl From<&Ranked> for crossrank_ranked {
     fn from(r: &Ranked) -> Self {
-        Self::new(r.index, r.logit, r.score, r.tokens, r.cut, &r.status)
+        Self::new((r.index, r.logit, r.score), r.tokens, r.cut, r.window.clone(), &r.status)
     }
 }
 
 impl From<&Scored> for crossrank_ranked {
     fn from(s: &Scored) -> Self {
-        Self::new(s.index, s.logits[0], s.scores[0], s.tokens, s.cut, &s.status)
+        Self::new((s.index, s.logits[0], s.scores[0]), s.tokens, s.cut, s.window.clone(), &s.status)
     }
 }
 
 /// The options of one call.
 fn run_options(options: &Options) -> RerankOptions {
     let mut run = options.run.clone();
+    if options.windows > 0 {
+        let overlap = options.overlap.unwrap_or(Windows::default().overlap);
+        run = run.windows(Windows { overlap, max_windows: options.windows });
+    }
     if let Some(limit) = options.time_limit {
         run = run.time_limit(limit);
     }

@@ -83,7 +83,8 @@ impl<R: RerankerModel> CachedReranker<R> {
     }
 
     fn key(&self, query: &str, document: &str, options: &RerankOptions) -> Key {
-        let parts = (self.inner.model_hash(), options.truncation, options.max_tokens, query, document);
+        let (cut, window) = (options.truncation, options.max_tokens);
+        let parts = (self.inner.model_hash(), cut, window, options.windows, query, document);
         [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
     }
 }
@@ -161,6 +162,7 @@ fn shifted(progress: ProgressFn, found: Vec<Ranked>, missing: Arc<Vec<usize>>) -
             scores: vec![r.score],
             tokens: r.tokens,
             cut: r.cut,
+            window: r.window,
             status: r.status,
         })
         .collect();

@@ -1,13 +1,16 @@
 //! One call: text to pairs, pairs to groups, groups to scores.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Reranker;
 use crate::error::{Error, Result};
+use crate::model::spec::ScoreActivation;
 use crate::options::{Progress, RerankOptions, Truncation};
 use crate::ranking::{Scored, Status, Usage};
 use crate::text::batch::{PackedBatch, Pair, group};
+use crate::text::windows;
 
 /// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
 /// streamed in serves all of its rows.
@@ -40,14 +43,25 @@ pub fn run(
     let start = Instant::now();
     let call = Call { model, options };
     call.check()?;
-    let pairs = call.pairs(queries, work, options.truncation.unwrap_or(default))?;
+    if let Some(windows) = options.windows {
+        if windows.max_windows == 0 {
+            let message = "0 windows read nothing: give 1 or more".to_owned();
+            return Err(Error::InvalidOption { option: "windows", message });
+        }
+        // Which window is the best depends on the label.
+        let labels = model.info.labels.len();
+        if labels != 1 {
+            return Err(Error::SeveralLabels { labels });
+        }
+    }
+    let readings = call.read(queries, work, options.truncation.unwrap_or(default))?;
     let tokenize_ms = milliseconds(start);
     let computing = Instant::now();
-    let (results, groups) = call.score(&pairs)?;
-    let cut = |pair: &Option<Pair>| pair.as_ref().map_or(0, |p| p.cut.query + p.cut.document);
+    let (results, groups) = call.score(&readings)?;
+    let cut = |scored: &Scored| scored.cut.query + scored.cut.document;
     let usage = Usage {
         tokens: results.iter().filter(|r| r.status != Status::NotScored).map(|r| r.tokens).sum(),
-        tokens_cut: pairs.iter().map(cut).sum(),
+        tokens_cut: results.iter().map(cut).sum(),
         groups,
         tokenize_ms,
         compute_ms: milliseconds(computing),
@@ -60,6 +74,12 @@ pub fn run(
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
+}
+
+/// A work item as the model reads it: its windows, each with the bytes of the document that it holds. One window with the
+/// whole pair, and no bytes, unless the call asks for windows.
+struct Reading {
+    windows: Vec<(Pair, Option<Range<usize>>)>,
 }
 
 struct Call<'a> {
@@ -90,7 +110,7 @@ impl Call<'_> {
     }
 
     /// Tokenizes every query once and every document, in parallel. `None` where the deadline came first.
-    fn pairs(&self, queries: &[&str], work: &[Work<'_>], policy: Truncation) -> Result<Vec<Option<Pair>>> {
+    fn read(&self, queries: &[&str], work: &[Work<'_>], policy: Truncation) -> Result<Vec<Option<Reading>>> {
         let (model, tokenizer) = (self.model, &self.model.tokenizer);
         let window = self.options.max_tokens.unwrap_or(usize::MAX).min(model.info.max_tokens);
         let most = window.saturating_mul(QUERY_WINDOWS);
@@ -98,9 +118,19 @@ impl Call<'_> {
         self.parallel(work.len(), |i| {
             // Always there: `parallel` stops handing out work only when the deadline has passed.
             let Some(query) = &queries[work[i].query] else { return Ok(None) };
-            let enough = window.max(query.ids.len()) + 1;
-            let document = tokenizer.encode(work[i].document, enough)?;
-            tokenizer.pair(query, &document, window, policy, i).map(Some)
+            let text = work[i].document;
+            let windows = match self.options.windows {
+                None => {
+                    let document = tokenizer.encode(text, window.max(query.ids.len()) + 1)?;
+                    vec![(tokenizer.pair(query, &document, window, policy, i)?, None)]
+                }
+                Some(options) => {
+                    let document = tokenizer.encode_with_spans(text, windows::enough(window, options))?;
+                    let windows = tokenizer.windows(query, &document, text, window, (options, policy), i)?;
+                    windows.into_iter().map(|(pair, bytes)| (pair, Some(bytes))).collect()
+                }
+            };
+            Ok(Some(Reading { windows }))
         })
     }
 
@@ -120,22 +150,29 @@ impl Call<'_> {
         slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
-    /// Scores every pair that has been tokenized; also says how many groups that took.
-    fn score(&self, pairs: &[Option<Pair>]) -> Result<(Vec<Scored>, usize)> {
+    /// Scores every reading; also says how many groups that took.
+    fn score(&self, readings: &[Option<Reading>]) -> Result<(Vec<Scored>, usize)> {
         let model = self.model;
         let labels = model.info.labels.len();
         let threads = model.pool.threads();
-        let mut results: Vec<Scored> =
-            pairs.iter().enumerate().map(|(index, pair)| not_scored(index, pair.as_ref(), labels)).collect();
-        let (present, lengths): (Vec<usize>, Vec<usize>) =
-            pairs.iter().enumerate().filter_map(|(i, p)| p.as_ref().map(|p| (i, p.ids.len()))).unzip();
+        // Every window of every reading: of which, and the pair.
+        let windows: Vec<(usize, usize, &Pair)> = readings
+            .iter()
+            .enumerate()
+            .flat_map(|(i, reading)| {
+                reading
+                    .iter()
+                    .flat_map(move |r| r.windows.iter().enumerate().map(move |(w, (pair, _))| (i, w, pair)))
+            })
+            .collect();
+        let lengths: Vec<usize> = windows.iter().map(|(_, _, pair)| pair.ids.len()).collect();
         let (groups, shared) = plan(&lengths, threads, model.pool.nests());
 
         // Groups that have ended and were not collected yet: a million documents make a hundred thousand groups, so what
         // is looked at each time is what is new.
         let ended: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::with_capacity(groups.len()));
         let compute = |g: usize| {
-            let members = groups[g].iter().filter_map(|&i| pairs[present[i]].as_ref());
+            let members = groups[g].iter().map(|&i| windows[i].2);
             let batch = PackedBatch::new(members, model.spec.first_position);
             let mut logits = vec![0.0; batch.sequences() * labels];
             let stop = || if self.late() { Err(Error::Cancelled) } else { self.check() };
@@ -147,28 +184,27 @@ impl Call<'_> {
             };
             ended.lock().unwrap_or_else(PoisonError::into_inner).push((g, outcome));
         };
+        let mut results = Results::new(readings, labels, model.spec.score);
         let mut failure = None;
-        let mut done = 0;
         let mut collect = || {
             let ended: Vec<_> = ended.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-            let (before, mut fresh) = (done, Vec::new());
+            let mut fresh = Vec::new();
             for (g, outcome) in ended {
                 match outcome {
                     Outcome::Failed(error) => failure = failure.take().or(Some(error)),
                     Outcome::Late => {}
                     Outcome::Logits(logits) => {
                         for (&i, logits) in groups[g].iter().zip(logits.chunks_exact(labels)) {
-                            self.fill(&mut results[present[i]], logits);
-                            fresh.push(present[i]);
+                            let (reading, window, _) = windows[i];
+                            fresh.extend(results.take(reading, window, logits));
                         }
                     }
                 }
-                done += groups[g].len();
             }
-            let news = done > before && failure.is_none() && self.check().is_ok();
+            let news = !fresh.is_empty() && failure.is_none() && self.check().is_ok();
             if let (Some(progress), true) = (&self.options.on_progress, news) {
-                let finished: Vec<Scored> = fresh.into_iter().map(|i| results[i].clone()).collect();
-                progress(&Progress { done, total: pairs.len(), finished: &finished });
+                let finished: Vec<Scored> = fresh.into_iter().map(|i| results.scored[i].clone()).collect();
+                progress(&Progress { done: results.done, total: readings.len(), finished: &finished });
             }
         };
         if shared {
@@ -179,18 +215,55 @@ impl Call<'_> {
         self.check()?;
         match failure {
             Some(error) => Err(error),
-            None => Ok((results, groups.len())),
+            None => Ok((results.scored, groups.len())),
         }
     }
+}
 
-    fn fill(&self, result: &mut Scored, logits: &[f32]) {
-        if logits.iter().all(|x| x.is_finite()) {
-            result.logits.copy_from_slice(logits);
-            result.scores = self.model.spec.score.apply(logits);
-            result.status = Status::Scored;
-        } else {
-            result.status = Status::Failed(Error::NonFinite { index: result.index });
+/// The results of a call as its windows come in, in any order.
+struct Results<'a> {
+    readings: &'a [Option<Reading>],
+    activation: ScoreActivation,
+    scored: Vec<Scored>,
+    /// Windows of each reading that are still to come.
+    open: Vec<usize>,
+    /// The best window of each reading so far, with its logits.
+    best: Vec<Option<(usize, Vec<f32>)>>,
+    /// Readings of which every window has come.
+    done: usize,
+}
+
+impl<'a> Results<'a> {
+    fn new(readings: &'a [Option<Reading>], labels: usize, activation: ScoreActivation) -> Self {
+        let scored = readings.iter().enumerate().map(|(i, r)| not_scored(i, r.as_ref(), labels)).collect();
+        let open = readings.iter().map(|r| r.as_ref().map_or(0, |r| r.windows.len())).collect();
+        Self { readings, activation, scored, open, best: vec![None; readings.len()], done: 0 }
+    }
+
+    /// Takes the logits of one window; gives the reading back where that was its last one.
+    fn take(&mut self, reading: usize, window: usize, logits: &[f32]) -> Option<usize> {
+        let scored = &mut self.scored[reading];
+        let best = &mut self.best[reading];
+        if !logits.iter().all(|x| x.is_finite()) {
+            scored.status = Status::Failed(Error::NonFinite { index: reading });
+        } else if best.as_ref().is_none_or(|(known, best)| {
+            // The first of equals, in whatever order they come.
+            logits[0].total_cmp(&best[0]).then(known.cmp(&window)).is_gt()
+        }) {
+            *best = Some((window, logits.to_vec()));
         }
+        self.open[reading] -= 1;
+        if self.open[reading] > 0 {
+            return None;
+        }
+        self.done += 1;
+        if let (Status::NotScored, Some((window, logits))) = (&scored.status, best.take()) {
+            scored.scores = self.activation.apply(&logits);
+            scored.logits = logits;
+            scored.window = self.readings[reading].as_ref().and_then(|r| r.windows[window].1.clone());
+            scored.status = Status::Scored;
+        }
+        Some(reading)
     }
 }
 
@@ -205,13 +278,15 @@ fn plan(lengths: &[usize], threads: usize, can_share: bool) -> (Vec<Vec<usize>>,
     if can_share && groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
 }
 
-fn not_scored(index: usize, pair: Option<&Pair>, labels: usize) -> Scored {
+fn not_scored(index: usize, reading: Option<&Reading>, labels: usize) -> Scored {
+    let windows = reading.map_or(&[][..], |r| &r.windows);
     Scored {
         index,
         logits: vec![f32::NAN; labels],
         scores: vec![f64::NAN; labels],
-        tokens: pair.map_or(0, |p| p.ids.len()),
-        cut: pair.map_or_else(Default::default, |p| p.cut),
+        tokens: windows.iter().map(|(pair, _)| pair.ids.len()).sum(),
+        cut: windows.first().map_or_else(Default::default, |(pair, _)| pair.cut),
+        window: None,
         status: Status::NotScored,
     }
 }

@@ -5,3 +5,4 @@ mod definition;
 mod prefix;
 pub mod tokenizer;
 pub mod truncation;
+pub mod windows;

@@ -1,5 +1,6 @@
 //! (query, document) -> [`Pair`]. The only file that imports `tokenizers`.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::Value;
@@ -18,8 +19,9 @@ use super::batch::Pair;
 use super::definition::{self, Check, Definition, Model};
 use super::prefix::{self, Squeezed};
 use super::truncation;
+use super::windows::{self, Layout};
 use crate::error::{Error, Result};
-use crate::options::Truncation;
+use crate::options::{Truncation, Windows};
 use crate::ranking::Cut;
 
 /// English has 4 to 5 bytes per token: the first prefix is nearly always enough, and little is read in vain.
@@ -50,6 +52,8 @@ pub struct Tokenizer {
 pub struct Encoded {
     /// Token ids.
     pub ids: Vec<u32>,
+    /// The bytes of the text that each token stands for, where they were asked for.
+    pub spans: Vec<(usize, usize)>,
     /// Whether the text was read to its end; if not, there were enough tokens.
     pub complete: bool,
 }
@@ -118,7 +122,7 @@ impl Tokenizer {
         };
         // Every kind of component meets a text before the first caller's does.
         for text in ["", " ", "What is 1 + 1?", " e\u{301} \u{fb01}\u{3000}漢字 😀\u{200d}\u{1} "] {
-            tokenizer.read(text, usize::MAX, 0).map_err(|_| "it fails on a plain text")?;
+            tokenizer.read(text, usize::MAX, 0, true).map_err(|_| "it fails on a plain text")?;
         }
         Ok(tokenizer)
     }
@@ -133,8 +137,17 @@ impl Tokenizer {
     ///
     /// Errors: [`Error::Internal`].
     pub fn encode(&self, text: &str, enough: usize) -> Result<Encoded> {
+        self.encode_as(text, enough, false)
+    }
+
+    /// [`encode`](Self::encode), and the bytes of the text that each token stands for.
+    pub fn encode_with_spans(&self, text: &str, enough: usize) -> Result<Encoded> {
+        self.encode_as(text, enough, true)
+    }
+
+    fn encode_as(&self, text: &str, enough: usize, spans: bool) -> Result<Encoded> {
         let bytes = enough.saturating_mul(BYTES_PER_TOKEN).max(256);
-        if let Some(encoded) = self.encode_prefix(text, true, bytes, enough)? {
+        if let Some(encoded) = self.encode_prefix(text, true, bytes, enough, spans)? {
             return Ok(encoded);
         }
         let limit = SPARSE_BYTES.saturating_add(enough.saturating_mul(SPARSE_BYTES_PER_TOKEN));
@@ -142,26 +155,34 @@ impl Tokenizer {
         let mut bytes = bytes;
         loop {
             bytes = bytes.saturating_mul(2).min(limit);
-            let (text, whole) = if self.squeezes {
+            // Of a shortened text the spans would be others.
+            let (text, whole) = if self.squeezes && !spans {
                 squeezed.extend(bytes);
                 (squeezed.text.as_str(), squeezed.ended())
             } else {
                 (text, true)
             };
-            if let Some(encoded) = self.encode_prefix(text, whole, bytes, enough)? {
+            if let Some(encoded) = self.encode_prefix(text, whole, bytes, enough, spans)? {
                 return Ok(encoded);
             }
             if bytes == limit {
                 let end = prefix::end(text, bytes);
-                let ids = self.read(&text[..end.bytes], enough, 0)?.ids;
-                return Ok(Encoded { ids, complete: false });
+                let Words { ids, spans, .. } = self.read(&text[..end.bytes], enough, 0, spans)?;
+                return Ok(Encoded { ids, spans, complete: false });
             }
         }
     }
 
     /// The tokens of the first `bytes` bytes of `text`, or `None` if they are too few. `whole` says whether nothing
     /// follows after `text`.
-    fn encode_prefix(&self, text: &str, whole: bool, bytes: usize, enough: usize) -> Result<Option<Encoded>> {
+    fn encode_prefix(
+        &self,
+        text: &str,
+        whole: bool,
+        bytes: usize,
+        enough: usize,
+        spans: bool,
+    ) -> Result<Option<Encoded>> {
         let end = prefix::end(text, bytes);
         let whole = whole && end.bytes == text.len();
         let margin = match (whole, end.clean && end.bytes < text.len()) {
@@ -169,14 +190,14 @@ impl Tokenizer {
             (_, true) => self.clean_margin,
             _ => self.ragged_margin,
         };
-        let Words { ids, ended } = self.read(&text[..end.bytes], enough, margin)?;
+        let Words { ids, spans, ended } = self.read(&text[..end.bytes], enough, margin, spans)?;
         let found = whole || ids.len() >= enough;
-        Ok(found.then_some(Encoded { ids, complete: whole && ended }))
+        Ok(found.then_some(Encoded { ids, spans, complete: whole && ended }))
     }
 
     /// The tokens of the words of `text` up to the one that makes them `enough` and `margin` more, without the last
     /// `margin` tokens.
-    fn read(&self, text: &str, enough: usize, margin: usize) -> Result<Words> {
+    fn read(&self, text: &str, enough: usize, margin: usize, spans: bool) -> Result<Words> {
         let run = || -> tokenizers::Result<Words> {
             let tokenizer = &self.inner;
             let mut words =
@@ -191,11 +212,18 @@ impl Tokenizer {
                 enough.saturating_add(margin),
                 TruncationDirection::Right,
             )?;
-            let words = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
-            let tokens = words.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten());
+            let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+            let ended = splits.len() == count;
+            let tokens = splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten());
             let mut ids: Vec<u32> = tokens.map(|token| token.id).collect();
             ids.truncate(ids.len().saturating_sub(margin));
-            Ok(Words { ids, ended: words.len() == count })
+            let spans = if spans {
+                let encoding = words.into_encoding(None, 0, OffsetType::Byte)?;
+                encoding.get_offsets()[..ids.len()].iter().map(|span| whole_characters(text, *span)).collect()
+            } else {
+                Vec::new()
+            };
+            Ok(Words { ids, spans, ended })
         };
         // Without the panic's words or the error's: they may quote the text.
         match catch_unwind(AssertUnwindSafe(run)) {
@@ -221,38 +249,90 @@ impl Tokenizer {
         policy: Truncation,
         index: usize,
     ) -> Result<Pair> {
-        let Some(budget) = window.checked_sub(self.special_tokens) else {
-            let message =
-                format!("{window} is less than the {} special tokens of a pair", self.special_tokens);
-            return Err(Error::InvalidOption { option: "max_tokens", message });
-        };
+        let budget = self.budget(window)?;
         let (q, d) = (query.ids.len(), document.ids.len());
         let Some((keep_q, keep_d)) = truncation::keep(q, d, budget, policy) else {
             let tokens = q + d + self.special_tokens;
             return Err(Error::TooLong { index, tokens, max_tokens: window });
         };
-        let length = keep_q + keep_d + self.special_tokens;
-        let mut pair = Pair {
-            ids: Vec::with_capacity(length),
-            types: Vec::with_capacity(length),
-            cut: Cut { query: q - keep_q, document: d - keep_d },
+        let cut = Cut { query: q - keep_q, document: d - keep_d };
+        Ok(self.fill(&query.ids[..keep_q], &document.ids[..keep_d], cut))
+    }
+
+    /// The windows of a pair, each with the bytes of the document, `text`, that it holds. The document was read with
+    /// [`encode_with_spans`](Self::encode_with_spans) up to [`windows::enough`].
+    ///
+    /// Errors: as [`pair`](Self::pair); by the policy `Error` where the query takes more than half of the window.
+    pub fn windows(
+        &self,
+        query: &Encoded,
+        document: &Encoded,
+        text: &str,
+        window: usize,
+        (options, policy): (Windows, Truncation),
+        index: usize,
+    ) -> Result<Vec<(Pair, Range<usize>)>> {
+        let budget = self.budget(window)?;
+        let (q, d) = (query.ids.len(), document.ids.len());
+        let Layout { query: keep, windows } = windows::layout(q, d, budget, options);
+        let end = windows.last().map_or(0, |last| last.end);
+        if policy == Truncation::Error && (keep < q || end < d) {
+            let tokens = q + d + self.special_tokens;
+            return Err(Error::TooLong { index, tokens, max_tokens: window });
+        }
+        let cut = Cut { query: q - keep, document: d - end };
+        let pair = |tokens: Range<usize>| {
+            let bytes = if tokens.len() == d && document.complete {
+                0..text.len()
+            } else {
+                match &document.spans[tokens.clone()] {
+                    [] => 0..0,
+                    [first, .., last] => first.0..last.1,
+                    [only] => only.0..only.1,
+                }
+            };
+            (self.fill(&query.ids[..keep], &document.ids[tokens], cut), bytes)
         };
+        Ok(windows.into_iter().map(pair).collect())
+    }
+
+    /// Tokens of both texts that a window has room for.
+    fn budget(&self, window: usize) -> Result<usize> {
+        window.checked_sub(self.special_tokens).ok_or_else(|| {
+            let least = self.special_tokens;
+            let message = format!("{window} is less than the {least} special tokens of a pair");
+            Error::InvalidOption { option: "max_tokens", message }
+        })
+    }
+
+    /// The template with both sides in place.
+    fn fill(&self, query: &[u32], document: &[u32], cut: Cut) -> Pair {
+        let length = query.len() + document.len() + self.special_tokens;
+        let mut pair = Pair { ids: Vec::with_capacity(length), types: Vec::with_capacity(length), cut };
         for piece in &self.template {
             let (ids, kind) = match piece {
                 Piece::Special(id, kind) => (std::slice::from_ref(id), *kind),
-                Piece::Query(kind) => (&query.ids[..keep_q], *kind),
-                Piece::Document(kind) => (&document.ids[..keep_d], *kind),
+                Piece::Query(kind) => (query, *kind),
+                Piece::Document(kind) => (document, *kind),
             };
             pair.ids.extend_from_slice(ids);
             pair.types.resize(pair.ids.len(), kind);
         }
-        Ok(pair)
+        pair
     }
+}
+
+/// The smallest range around `span` that begins and ends between characters: a token of bytes may be part of one.
+fn whole_characters(text: &str, span: (usize, usize)) -> (usize, usize) {
+    let (start, end) = (span.0.min(text.len()), span.1.min(text.len()));
+    let start = (0..=start).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    (start, (end..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len()))
 }
 
 /// What one reading of a text gave.
 struct Words {
     ids: Vec<u32>,
+    spans: Vec<(usize, usize)>,
     /// Whether every word was read.
     ended: bool,
 }

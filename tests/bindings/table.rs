@@ -113,6 +113,8 @@ pub struct Expected {
     query_cut: u32,
     #[serde(default)]
     document_cut: u32,
+    #[serde(default)]
+    window: [u32; 2],
 }
 
 fn ok() -> String {
@@ -233,9 +235,10 @@ impl Table {
                 let (logits, scores) = (doubles(&e.logits), doubles(&e.scores));
                 let (index, score) = (e.index.unwrap_or(position), e.score.unwrap_or(0.0));
                 let (tokens, query_cut, document_cut) = (e.tokens, e.query_cut, e.document_cut);
+                let [start, end] = e.window;
                 let status = &e.status;
                 results.push(format!(
-                    "{{{index}, {status}, {score:?}, {tokens}, {query_cut}, {document_cut}, {logits}, {scores}}}"
+                    "{{{index}, {status}, {score:?}, {tokens}, {query_cut}, {document_cut}, {start}, {end}, {logits}, {scores}}}"
                 ));
             }
         }

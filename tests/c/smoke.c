@@ -73,7 +73,7 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
         CHECK(all[i].size == sizeof(crossrank_ranked) && (sizeof(void *) != 8 || sizeof(crossrank_ranked) == 64));
         CHECK(all[i].status == CROSSRANK_OK && all[i].index < DOCUMENTS && !seen[all[i].index]);
         CHECK(i == 0 || all[i].score <= all[i - 1].score);
-        CHECK(isfinite(all[i].score) && all[i].tokens >= 3 && all[i].reserved[0] == 0 && all[i].reserved[2] == 0);
+        CHECK(isfinite(all[i].score) && all[i].tokens >= 3 && all[i].window_end == 0 && all[i].reserved == 0);
         seen[all[i].index] = true;
         tokens += all[i].tokens;
     }

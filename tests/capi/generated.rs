@@ -33,6 +33,7 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("size_t", "count" | "set_count" | "threads") => "2",
         ("size_t", "capacity") if function == "crossrank_model_text" => "sizeof out.buffer",
         ("size_t", "capacity") => "8",
+        ("size_t", "tokens") if function == "crossrank_options_set_window_overlap" => "8",
         ("size_t", "tokens") => "64",
         ("size_t", "index") => "0",
         ("uint64_t", "bytes") => "UINT64_MAX",

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use crossrank::{Backend, Builder, Isa, ModelFiles, RerankOptions, Reranker, Truncation};
+use crossrank::{Backend, Builder, Isa, ModelFiles, RerankOptions, Reranker, Truncation, Windows};
 
 use crate::failure::Failure;
 
@@ -38,6 +38,14 @@ pub struct TruncationArgs {
     /// What to do with pairs longer than the window [default: longest-first; rerank: document-only where the query fits]
     #[arg(long, value_enum, value_name = "POLICY")]
     truncation: Option<TruncationArg>,
+
+    /// Read documents longer than the window in at most N overlapping windows, of which the best one counts
+    #[arg(long, value_name = "N")]
+    windows: Option<NonZeroUsize>,
+
+    /// Tokens that neighbouring windows share
+    #[arg(long, value_name = "TOKENS", requires = "windows", default_value_t = Windows::default().overlap)]
+    overlap: usize,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -117,9 +125,10 @@ impl ModelArgs {
 }
 
 impl TruncationArgs {
-    /// Default options but for the truncation policy.
+    /// Default options but for how long pairs are read.
     pub fn options(&self) -> RerankOptions {
-        let options = RerankOptions::new();
+        let mut options = RerankOptions::new();
+        options.windows = self.windows.map(|most| Windows { overlap: self.overlap, max_windows: most.get() });
         match self.truncation {
             None => options,
             Some(TruncationArg::LongestFirst) => options.truncation(Truncation::LongestFirst),

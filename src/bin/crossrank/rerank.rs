@@ -75,6 +75,9 @@ struct Entry<'a> {
     relevance_score: Option<f64>,
     logit: Option<f32>,
     document: EntryDocument<'a>,
+    /// Bytes of the text that the score stands for, with --windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<[usize; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -141,6 +144,7 @@ fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
         relevance_score: scored.then_some(ranked.score),
         logit: scored.then_some(ranked.logit),
         document: EntryDocument { text: &passage.text },
+        window: ranked.window.as_ref().map(|bytes| [bytes.start, bytes.end]),
         error: error_text(&ranked.status),
     }
 }
@@ -173,7 +177,10 @@ fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -
     for (position, (ranked, name)) in ranking.results.iter().zip(&names).enumerate() {
         let text = match error_text(&ranked.status) {
             Some(error) => table::shorten(&format!("error: {error}"), text_width),
-            None => table::shorten(&documents[ranked.index].text, text_width),
+            None => {
+                let text = &documents[ranked.index].text;
+                table::shorten(&text[ranked.window.clone().unwrap_or(0..text.len())], text_width)
+            }
         };
         let (rank, name) = (position + 1, table::pad(name, id_width));
         let numbers = match ranked.status {

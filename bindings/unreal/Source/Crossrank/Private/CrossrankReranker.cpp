@@ -83,6 +83,14 @@ namespace
 
 	void Set(FOptions& To, const FCrossrankOptions& From, uint64 Cancel)
 	{
+		if (From.Windows.IsSet())
+		{
+			To.Keep(crossrank_options_set_windows(To.Handle, static_cast<size_t>(From.Windows.GetValue())));
+		}
+		if (From.WindowOverlap.IsSet())
+		{
+			To.Keep(crossrank_options_set_window_overlap(To.Handle, static_cast<size_t>(From.WindowOverlap.GetValue())));
+		}
 		if (From.TopK.IsSet())
 		{
 			To.Keep(crossrank_options_set_top_k(To.Handle, static_cast<size_t>(From.TopK.GetValue())));
@@ -205,6 +213,8 @@ FCrossrankResult FCrossrankReranker::Rerank(const FString& Query, TArrayView<con
 		To.Tokens = Ranked[i].tokens;
 		To.QueryCut = Ranked[i].query_cut;
 		To.DocumentCut = Ranked[i].document_cut;
+		To.WindowStart = Ranked[i].window_start;
+		To.WindowEnd = Ranked[i].window_end;
 		OutRanked.Add(To);
 	}
 	return Out;

@@ -48,6 +48,9 @@ struct FCrossrankRanked
 	uint32 Tokens = 0;
 	uint32 QueryCut = 0;
 	uint32 DocumentCut = 0;
+	/** The UTF-8 bytes of the document that the score stands for, with FCrossrankOptions::Windows. */
+	uint64 WindowStart = 0;
+	uint64 WindowEnd = 0;
 };
 
 /** Options of a load. Unset ones keep the defaults of crossrank.h. */
@@ -62,6 +65,8 @@ struct FCrossrankLoadOptions
 struct FCrossrankOptions
 {
 	TOptional<int32> TopK;
+	TOptional<int32> Windows;
+	TOptional<int32> WindowOverlap;
 	TOptional<double> Threshold;
 	TOptional<uint64> TimeLimitMilliseconds;
 	TOptional<int32> MaxTokens;
