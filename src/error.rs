@@ -101,6 +101,12 @@ pub enum Error {
     },
     /// The call was cancelled through its [`CancelToken`](crate::CancelToken).
     Cancelled,
+    /// The GPU or its driver failed: an error, a lost device, a time-out. With [`Backend::Gpu`](crate::Backend::Gpu) a call
+    /// is then finished on the CPU, and its usage says so.
+    Gpu {
+        /// What the driver said.
+        message: String,
+    },
     /// A defect of crossrank or of a library below it, caught before it could harm the host.
     Internal {
         /// What is known about it.
@@ -149,6 +155,7 @@ impl fmt::Display for Error {
                 )
             }
             Self::Cancelled => write!(f, "the call was cancelled"),
+            Self::Gpu { message } => write!(f, "the GPU failed: {message}; use the CPU backend"),
             Self::Internal { message } => write!(f, "internal error, please report it: {message}"),
         }
     }

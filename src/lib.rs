@@ -13,6 +13,9 @@ pub mod capi;
 #[doc(hidden)]
 pub mod cpu;
 mod error;
+#[cfg(feature = "gpu")]
+#[doc(hidden)]
+pub mod gpu;
 #[doc(hidden)]
 pub mod kernels;
 #[doc(hidden)]

@@ -98,7 +98,7 @@ impl From<&Error> for crossrank_status {
             Error::NonFinite { .. } => CROSSRANK_ERR_NON_FINITE,
             Error::SeveralLabels { .. } => CROSSRANK_ERR_SEVERAL_LABELS,
             Error::Cancelled => CROSSRANK_ERR_CANCELLED,
-            Error::Internal { .. } => CROSSRANK_ERR_INTERNAL,
+            Error::Gpu { .. } | Error::Internal { .. } => CROSSRANK_ERR_INTERNAL,
         }
     }
 }

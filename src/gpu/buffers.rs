@@ -1,0 +1,73 @@
+//! Activations and weights as the host holds them: numbers of buffers, shapes, and nothing of the driver.
+
+use std::sync::Arc;
+
+use super::pack::{padded_cols, padded_rows};
+use super::thread::Slot;
+use crate::kernels::Dtype;
+
+/// An activation `[rows, cols]`, row-major f32, padded to [`padded_rows`] x [`padded_cols`]. Padding columns hold zeros
+/// wherever a word has written a row; padding rows hold anything.
+#[derive(Default)]
+pub struct Buf {
+    pub(super) slot: Option<Arc<Slot>>,
+    /// Bytes that the slot has.
+    pub(super) capacity: u64,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+impl Buf {
+    /// Floats from one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        padded_cols(self.cols)
+    }
+
+    /// vec4s from one row to the next.
+    pub(super) fn row4(&self) -> usize {
+        self.stride() / 4
+    }
+
+    /// Bytes with all padding.
+    pub(super) fn bytes(&self) -> u64 {
+        4 * padded_rows(self.rows) as u64 * self.stride() as u64
+    }
+
+    /// The buffer.
+    pub(super) fn slot(&self) -> Arc<Slot> {
+        Arc::clone(self.slot.as_ref().expect("`shape` comes before every other word and makes the buffer"))
+    }
+}
+
+/// A packed linear layer.
+pub struct Linear {
+    pub(super) weight: Arc<Slot>,
+    pub(super) bias: Arc<Slot>,
+    /// Input features.
+    pub(super) inputs: usize,
+    /// Output features.
+    pub(super) outputs: usize,
+}
+
+/// Gain, bias and epsilon.
+pub struct Norm {
+    pub(super) gain: Arc<Slot>,
+    pub(super) bias: Arc<Slot>,
+    pub(super) epsilon: f32,
+}
+
+/// Key and value projections for first tokens.
+pub struct KeyValue {
+    pub(super) key: Arc<Slot>,
+    pub(super) value: Arc<Slot>,
+    pub(super) bias: Arc<Slot>,
+    pub(super) heads: usize,
+}
+
+/// An embedding table, which stays in the host's memory.
+pub struct Table {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) dtype: Dtype,
+    pub(super) bytes: Vec<u8>,
+}

@@ -1,0 +1,457 @@
+//! Adapters as plain data, and the device that runs what has been recorded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use super::pipelines::{Kernel, Pipelines};
+use super::thread::Slot;
+use crate::error::{Error, Result};
+
+/// What kind of processor an adapter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdapterKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU behind a virtual machine.
+    Virtual,
+    /// The processor posing as a GPU: never chosen unless allowed.
+    Software,
+    /// The driver does not say.
+    Other,
+}
+
+/// Which set of shaders an adapter gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tier {
+    /// Less than WebGPU guarantees: not used.
+    None,
+    /// float32 throughout.
+    F32,
+}
+
+/// One adapter of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Adapter {
+    /// For example `NVIDIA H100`.
+    pub name: String,
+    /// The driver's name and version.
+    pub driver: String,
+    /// What it is.
+    pub kind: AdapterKind,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: &'static str,
+    /// The most bytes that one buffer may have in a shader.
+    pub max_buffer_bytes: u64,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub workgroup_invocations: u32,
+    /// Numbers of 16 bits in shaders.
+    pub f16: bool,
+    /// Subgroup operations, and the sizes that subgroups have.
+    pub subgroups: Option<(u32, u32)>,
+    /// The shaders that it gets.
+    pub tier: Tier,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug)]
+pub struct DeviceOptions {
+    /// Whether a processor that poses as a GPU will do. Default: no.
+    pub allow_software: bool,
+    /// Keeps the driver's checks of indexes and loops. Default: no.
+    pub checked: bool,
+    /// How long one submission may take before the device counts as lost. Default: 60 s.
+    pub patience: Duration,
+}
+
+impl Default for DeviceOptions {
+    fn default() -> Self {
+        Self { allow_software: false, checked: false, patience: Duration::from_secs(60) }
+    }
+}
+
+/// WebGPU's guarantees as far as the shaders need them.
+const STORAGE_BUFFERS: u32 = 6;
+const WORKGROUP_BYTES: u32 = 16 << 10;
+const WORKGROUP_INVOCATIONS: u32 = 256;
+/// Workgroups along each dimension of a dispatch, on every adapter.
+pub const MOST_WORKGROUPS: usize = 65_535;
+
+/// All adapters, the most capable kind first.
+pub fn adapters() -> Result<Vec<Adapter>> {
+    super::thread::on_a_thread(|| Ok(found().iter().map(describe).collect()))
+}
+
+fn found() -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+        // No validation layers, whatever is installed: they print.
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    adapters.sort_by_key(|a| match kind(&a.get_info()) {
+        AdapterKind::Discrete => 0,
+        AdapterKind::Integrated => 1,
+        AdapterKind::Virtual => 2,
+        AdapterKind::Other => 3,
+        AdapterKind::Software => 4,
+    });
+    adapters
+}
+
+fn kind(info: &wgpu::AdapterInfo) -> AdapterKind {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+        wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+        wgpu::DeviceType::Cpu => AdapterKind::Software,
+        wgpu::DeviceType::Other => AdapterKind::Other,
+    }
+}
+
+fn describe(adapter: &wgpu::Adapter) -> Adapter {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let enough = limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
+        && limits.max_compute_workgroup_storage_size >= WORKGROUP_BYTES
+        && limits.max_compute_invocations_per_workgroup >= WORKGROUP_INVOCATIONS
+        && limits.max_compute_workgroups_per_dimension as usize >= MOST_WORKGROUPS;
+    Adapter {
+        driver: [info.driver.as_str(), &info.driver_info].join(" ").trim().to_owned(),
+        kind: kind(&info),
+        backend: info.backend.to_str(),
+        max_buffer_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+        tier: if enough { Tier::F32 } else { Tier::None },
+        name: info.name,
+    }
+}
+
+/// One recorded step.
+pub enum Command {
+    /// Bytes into the beginning of a buffer.
+    Upload(Arc<Slot>, Vec<u8>),
+    /// One shader.
+    Dispatch(Dispatch),
+    /// Recording went wrong where a word has no way to say so.
+    Fail(Error),
+}
+
+/// One shader over a grid of workgroups.
+pub struct Dispatch {
+    /// Which.
+    pub kernel: Kernel,
+    /// Values of its overrides.
+    pub values: Vec<f64>,
+    /// Group 0.
+    pub arena: Vec<Arc<Slot>>,
+    /// Group 1.
+    pub weights: Vec<Arc<Slot>>,
+    /// Workgroups.
+    pub grid: [usize; 3],
+}
+
+/// A dispatch with everything that the driver needs.
+struct Ready {
+    pipeline: wgpu::ComputePipeline,
+    groups: [wgpu::BindGroup; 2],
+    grid: [u32; 3],
+}
+
+/// An open device. Lives on its thread and nowhere else.
+pub struct Device {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    adapter: Adapter,
+    patience: Duration,
+    pipelines: Pipelines,
+    buffers: HashMap<u64, wgpu::Buffer>,
+    next_id: u64,
+    groups: HashMap<(Kernel, usize, Vec<u64>), wgpu::BindGroup>,
+    /// Where results land to be read.
+    landing: Option<wgpu::Buffer>,
+    /// The first thing that went wrong; nothing runs after it.
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl Device {
+    /// Opens the best adapter that the options allow.
+    pub fn open(options: &DeviceOptions) -> Result<Self> {
+        let option = |message: &str| Error::InvalidOption { option: "backend", message: message.to_owned() };
+        let found = found();
+        let usable: Vec<_> =
+            found.iter().map(|a| (a, describe(a))).filter(|(_, a)| a.tier != Tier::None).collect();
+        let Some((adapter, facts)) =
+            usable.iter().find(|(_, a)| options.allow_software || a.kind != AdapterKind::Software)
+        else {
+            return Err(option(match (usable.is_empty(), found.is_empty()) {
+                (false, _) => {
+                    "the only GPU adapter is software, slower than the CPU backend: pass allow_software_gpu to use it"
+                }
+                (true, false) => "no GPU adapter offers what WebGPU guarantees: use the CPU backend",
+                (true, true) => {
+                    "no GPU adapter: install a Vulkan, Metal or Direct3D 12 driver, or use the CPU backend"
+                }
+            }));
+        };
+        let own = adapter.limits();
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: own.max_storage_buffer_binding_size,
+            max_buffer_size: own.max_buffer_size,
+            ..wgpu::Limits::default().or_worse_values_from(&own)
+        };
+        let opening = adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("crossrank"),
+            required_limits: limits,
+            ..Default::default()
+        });
+        let (device, queue) = pollster::block_on(opening)
+            .map_err(|error| failed(format!("{} cannot be opened: {error}", facts.name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let first = |fault: &Arc<Mutex<Option<String>>>| {
+            let fault = Arc::clone(fault);
+            move |message: String| {
+                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+            }
+        };
+        let uncaptured = first(&fault);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(error.to_string())));
+        let lost = first(&fault);
+        device.set_device_lost_callback(move |reason, message| {
+            lost(format!("the device was lost ({reason:?}): {message}"));
+        });
+        Ok(Self {
+            device,
+            queue,
+            adapter: facts.clone(),
+            patience: options.patience,
+            pipelines: Pipelines::new(options.checked),
+            buffers: HashMap::new(),
+            next_id: 0,
+            groups: HashMap::new(),
+            landing: None,
+            fault,
+        })
+    }
+
+    /// What it runs on.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// The first thing that went wrong, if anything did.
+    pub fn healthy(&self) -> Result<()> {
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(message) => Err(failed(message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing runs from here on.
+    pub fn break_down(&self, message: &str) {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message.to_owned());
+    }
+
+    /// Destroys the device, as a driver that was reset does.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// A buffer of zeros.
+    pub fn allocate(&mut self, label: &str, bytes: u64) -> Result<u64> {
+        let buffer = self.create(label, bytes, wgpu::BufferUsages::STORAGE, false)?;
+        Ok(self.keep(buffer))
+    }
+
+    /// A buffer of these numbers.
+    pub fn upload(&mut self, label: &str, values: &[f32]) -> Result<u64> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let buffer = self.create(label, bytes.len() as u64, wgpu::BufferUsages::STORAGE, true)?;
+        buffer.get_mapped_range_mut(..).map_err(|error| failed(error.to_string()))?.copy_from_slice(bytes);
+        buffer.unmap();
+        Ok(self.keep(buffer))
+    }
+
+    fn keep(&mut self, buffer: wgpu::Buffer) -> u64 {
+        self.next_id += 1;
+        self.buffers.insert(self.next_id, buffer);
+        self.next_id
+    }
+
+    /// Forgets a buffer and what binds it.
+    pub fn free(&mut self, id: u64) {
+        self.buffers.remove(&id);
+        self.groups.retain(|(_, _, ids), _| !ids.contains(&id));
+    }
+
+    fn create(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<wgpu::Buffer> {
+        let limit = self.adapter.max_buffer_bytes;
+        if bytes > limit {
+            return Err(failed(format!(
+                "`{label}` needs {bytes} bytes, more than the {limit} that a buffer may have here"
+            )));
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage: usage | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation,
+        });
+        match pollster::block_on(scope.pop()) {
+            Some(_) => Err(Error::OutOfMemory { bytes }),
+            None => Ok(buffer),
+        }
+    }
+
+    /// Runs commands in order, waits, and returns the first `bytes` of a buffer, with the time that took.
+    /// Everything between two uploads is one submission of one pass.
+    pub fn run(&mut self, commands: &[Command], read: Option<(&Slot, u64)>) -> Result<(Vec<u8>, Duration)> {
+        let start = Instant::now();
+        let mut ready = Vec::new();
+        for command in commands {
+            match command {
+                Command::Upload(slot, bytes) => {
+                    // What was recorded before must still see the old contents.
+                    if !ready.is_empty() {
+                        self.submit(&std::mem::take(&mut ready), None)?;
+                    }
+                    self.queue.write_buffer(self.buffer(slot.id())?, 0, bytes);
+                }
+                Command::Dispatch(dispatch) => ready.push(self.prepare(dispatch)?),
+                Command::Fail(error) => return Err(error.clone()),
+            }
+        }
+        // A shader that the driver refused has said so by now; submitting it would only bury the reason.
+        self.healthy()?;
+        let landing = match read {
+            Some((slot, bytes)) => Some((self.buffer(slot.id())?.clone(), self.landing(bytes)?, bytes)),
+            None => None,
+        };
+        let index = self.submit(&ready, landing.as_ref())?;
+        let (mapped, done) = mpsc::sync_channel(1);
+        if let Some((_, landing, bytes)) = &landing {
+            landing.map_async(wgpu::MapMode::Read, ..*bytes, move |result| {
+                // Nobody listens any more once the wait below has given up.
+                let _ = mapped.send(result);
+            });
+        }
+        let waiting = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.patience) };
+        if let Err(error) = self.device.poll(waiting) {
+            let message = format!("no answer within {} ms: {error}", self.patience.as_millis());
+            self.break_down(&message);
+        }
+        self.healthy()?;
+        let Some((_, landing, bytes)) = landing else { return Ok((Vec::new(), start.elapsed())) };
+        match done.try_recv() {
+            Ok(Ok(())) => {}
+            _ => return Err(failed("the result could not be mapped".into())),
+        }
+        let view = landing.get_mapped_range(..bytes).map_err(|error| failed(error.to_string()))?;
+        let result = view.to_vec();
+        drop(view);
+        landing.unmap();
+        Ok((result, start.elapsed()))
+    }
+
+    fn submit(
+        &self,
+        ready: &[Ready],
+        read: Option<&(wgpu::Buffer, wgpu::Buffer, u64)>,
+    ) -> Result<wgpu::SubmissionIndex> {
+        let label = Some("crossrank");
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        let mut pass =
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
+        for Ready { pipeline, groups, grid } in ready {
+            pass.set_pipeline(pipeline);
+            for (index, group) in (0..).zip(groups) {
+                pass.set_bind_group(index, group, &[]);
+            }
+            pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+        }
+        drop(pass);
+        if let Some((from, to, bytes)) = read {
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
+        }
+        let index = self.queue.submit([encoder.finish()]);
+        self.healthy()?;
+        Ok(index)
+    }
+
+    fn prepare(&mut self, dispatch: &Dispatch) -> Result<Ready> {
+        let Dispatch { kernel, values, arena, weights, grid } = dispatch;
+        let grid = grid.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        if grid.iter().any(|n| *n as usize > MOST_WORKGROUPS) {
+            return Err(failed(format!("{}: a grid of {grid:?} workgroups", kernel.shader().name)));
+        }
+        let pipeline = self.pipelines.get(&self.device, *kernel, values);
+        let groups = [self.group(*kernel, 0, arena)?, self.group(*kernel, 1, weights)?];
+        Ok(Ready { pipeline, groups, grid })
+    }
+
+    fn group(&mut self, kernel: Kernel, index: usize, slots: &[Arc<Slot>]) -> Result<wgpu::BindGroup> {
+        let key = (kernel, index, slots.iter().map(|s| s.id()).collect::<Vec<_>>());
+        if let Some(group) = self.groups.get(&key) {
+            return Ok(group.clone());
+        }
+        let buffers = slots.iter().map(|s| self.buffer(s.id()).cloned()).collect::<Result<Vec<_>>>()?;
+        let entries: Vec<_> = (0..)
+            .zip(&buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.shader().name),
+            layout: self.pipelines.layout(&self.device, kernel, index),
+            entries: &entries,
+        });
+        self.groups.insert(key, group.clone());
+        Ok(group)
+    }
+
+    fn buffer(&self, id: u64) -> Result<&wgpu::Buffer> {
+        self.buffers.get(&id).ok_or_else(|| failed("a buffer of another device".into()))
+    }
+
+    /// A buffer to map, of at least `bytes`.
+    fn landing(&mut self, bytes: u64) -> Result<wgpu::Buffer> {
+        if let Some(landing) = self.landing.as_ref().filter(|l| l.size() >= bytes) {
+            return Ok(landing.clone());
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let landing = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("landing"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(Error::OutOfMemory { bytes });
+        }
+        self.landing = Some(landing.clone());
+        Ok(landing)
+    }
+}
+
+/// The error of everything that goes wrong between us and the driver.
+pub fn failed(message: String) -> Error {
+    Error::Gpu { message }
+}

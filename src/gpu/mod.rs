@@ -1,0 +1,501 @@
+//! The GPU backend: words are recorded here and run on the device's own thread when `read` asks for a result.
+//!
+//! Matrices are padded (pack.rs), so that shaders check neither rows nor steps of k; whoever writes a row writes its
+//! padding columns with zeros. No shape is a run-time value of a shader: widths are constants of its pipeline, and
+//! numbers of rows are numbers of workgroups.
+
+mod buffers;
+pub mod device;
+pub mod pack;
+pub mod params;
+pub mod pipelines;
+mod thread;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then, widen};
+use crate::text::batch::PackedBatch;
+pub use buffers::{Buf, KeyValue, Linear, Norm, Table};
+use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, failed};
+use pack::{COLUMN_TILE, padded_cols};
+use params::{QUERIES, Sequence, TokenRows, work_list};
+use pipelines::Kernel;
+use thread::{Slot, Thread};
+
+/// The widest head that attention has a shader for.
+pub const MOST_HEAD_WIDTH: usize = 128;
+
+/// A submission is cut, between layers, so that it takes about this long: no watchdog fires, and a cancelled call ends
+/// soon.
+const SUBMISSION: Duration = Duration::from_millis(100);
+
+/// Multiplications and additions per second that are assumed before anything was measured: of a weak integrated GPU, and
+/// of a processor that poses as one.
+const FIRST_GUESS: f64 = 20e9;
+const FIRST_GUESS_SOFTWARE: f64 = 0.5e9;
+
+/// The tile of a linear shader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tile {
+    /// 32 x 32.
+    Small,
+    /// 64 x 64.
+    Medium,
+    /// 128 x 128.
+    Large,
+}
+
+impl Tile {
+    /// The largest tile that leaves no more than half of its last row of tiles empty, and enough tiles for a GPU's cores.
+    fn for_rows(rows: usize) -> Self {
+        match rows {
+            0..=64 => Self::Small,
+            65..=1023 => Self::Medium,
+            _ => Self::Large,
+        }
+    }
+
+    fn side(self) -> usize {
+        match self {
+            Self::Small => 32,
+            Self::Medium => 64,
+            Self::Large => 128,
+        }
+    }
+
+    fn kernel(self) -> Kernel {
+        match self {
+            Self::Small => Kernel::LinearSmall,
+            Self::Medium => Kernel::LinearMedium,
+            Self::Large => Kernel::LinearLarge,
+        }
+    }
+}
+
+/// How the backend works, for tests.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// How the device is opened.
+    pub device: DeviceOptions,
+    /// The tile of every linear word. Default: by the number of rows.
+    pub tile: Option<Tile>,
+    /// Fills every buffer with NaN when it gets a shape, so that whoever reads what nobody wrote is found.
+    pub poison: bool,
+}
+
+/// The GPU backend.
+pub struct Gpu {
+    thread: Arc<Thread>,
+    options: GpuOptions,
+    /// What has been recorded and not yet run, and how much arithmetic it is.
+    commands: Vec<Command>,
+    operations: f64,
+    /// Operations per second, as measured.
+    speed: f64,
+    /// Lists of the batch: of [`params::Work`] (that many), of [`Sequence`], of [`TokenRows`], and the rows that they name.
+    work: List,
+    work_items: usize,
+    sequences: List,
+    tokens: List,
+    rows: List,
+    /// Work space of `attention_first`: `[S, N * padded H]` twice, and `[T,N]`.
+    back: Buf,
+    mixed: Buf,
+    weights: Buf,
+}
+
+/// A buffer for a list that is uploaded with each batch.
+#[derive(Default)]
+struct List {
+    slot: Option<Arc<Slot>>,
+    capacity: u64,
+}
+
+impl List {
+    fn slot(&self) -> Arc<Slot> {
+        Arc::clone(self.slot.as_ref().expect("`begin` and `embed` upload their lists before they use them"))
+    }
+}
+
+/// All adapters of this machine, the most capable kind first.
+pub fn adapters() -> Result<Vec<Adapter>> {
+    device::adapters()
+}
+
+impl Gpu {
+    /// Opens the best adapter that the options allow.
+    pub fn open(options: GpuOptions) -> Result<Self> {
+        let thread = Arc::new(Thread::start(options.device.clone())?);
+        let software = thread.adapter().kind == AdapterKind::Software;
+        Ok(Self {
+            thread,
+            options,
+            commands: Vec::new(),
+            operations: 0.0,
+            speed: if software { FIRST_GUESS_SOFTWARE } else { FIRST_GUESS },
+            work: List::default(),
+            work_items: 0,
+            sequences: List::default(),
+            tokens: List::default(),
+            rows: List::default(),
+            back: Buf::default(),
+            mixed: Buf::default(),
+            weights: Buf::default(),
+        })
+    }
+
+    /// What it runs on.
+    pub fn adapter(&self) -> &Adapter {
+        self.thread.adapter()
+    }
+
+    /// The most rows that a buffer of that many columns can have on this adapter.
+    pub fn most_rows(&self, cols: usize) -> usize {
+        let bytes = 4 * padded_cols(cols) as u64;
+        let rows = usize::try_from(self.adapter().max_buffer_bytes / bytes).unwrap_or(usize::MAX);
+        (rows / pack::ROW_TILE * pack::ROW_TILE).min(MOST_WORKGROUPS)
+    }
+
+    /// Whether what has been recorded is enough for one submission.
+    pub fn enough(&self) -> bool {
+        self.operations >= self.speed * SUBMISSION.as_secs_f64()
+    }
+
+    /// Runs what has been recorded, and waits.
+    pub fn flush(&mut self) -> Result<()> {
+        self.run(None).map(drop)
+    }
+
+    /// Forgets what has been recorded.
+    pub fn clear(&mut self) {
+        self.commands.clear();
+        self.operations = 0.0;
+    }
+
+    /// Destroys the device, as a driver that was reset does. What follows fails.
+    pub fn destroy(&self) -> Result<()> {
+        self.thread.call(|device| {
+            device.destroy();
+            Ok(())
+        })
+    }
+
+    fn run(&mut self, read: Option<(Arc<Slot>, u64)>) -> Result<Vec<u8>> {
+        let commands = std::mem::take(&mut self.commands);
+        let operations = std::mem::take(&mut self.operations);
+        let job = move |device: &mut device::Device| {
+            device.run(&commands, read.as_ref().map(|(slot, bytes)| (&**slot, *bytes)))
+        };
+        let (bytes, time) = self.thread.call(job)?;
+        // Short ones say more about the fixed costs than about the speed.
+        if time * 10 > SUBMISSION {
+            self.speed = 0.5 * self.speed + 0.5 * operations / time.as_secs_f64();
+        }
+        Ok(bytes)
+    }
+
+    fn upload(&self, label: &'static str, values: Vec<f32>) -> Result<Arc<Slot>> {
+        let id = self.thread.call(move |device| device.upload(label, &values))?;
+        Ok(Arc::new(self.thread.slot(id)))
+    }
+
+    fn allocate(&self, label: &'static str, bytes: u64) -> Result<Arc<Slot>> {
+        let id = self.thread.call(move |device| device.allocate(label, bytes))?;
+        Ok(Arc::new(self.thread.slot(id)))
+    }
+
+    /// Records the upload of a list.
+    fn fill<T: bytemuck::Pod>(&mut self, label: &'static str, which: Lists, values: &[T]) -> Result<()> {
+        let bytes = bytemuck::cast_slice::<T, u8>(values).to_vec();
+        let capacity = bytes.len() as u64;
+        let grown =
+            (self.list(which).capacity < capacity).then(|| self.allocate(label, capacity)).transpose()?;
+        let list = self.list(which);
+        if let Some(slot) = grown {
+            *list = List { slot: Some(slot), capacity };
+        }
+        let slot = list.slot();
+        self.commands.push(Command::Upload(slot, bytes));
+        Ok(())
+    }
+
+    fn list(&mut self, which: Lists) -> &mut List {
+        match which {
+            Lists::Work => &mut self.work,
+            Lists::Sequences => &mut self.sequences,
+            Lists::Tokens => &mut self.tokens,
+            Lists::Rows => &mut self.rows,
+        }
+    }
+
+    fn resize(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
+        (buf.rows, buf.cols) = (rows, cols);
+        let bytes = buf.bytes();
+        if bytes > buf.capacity {
+            (buf.slot, buf.capacity) = (Some(self.allocate("activations", bytes)?), bytes);
+        }
+        if self.options.poison {
+            let nan = f32::NAN.to_le_bytes().repeat(buf.capacity as usize / 4);
+            self.commands.push(Command::Upload(buf.slot(), nan));
+        }
+        Ok(())
+    }
+
+    fn dispatch(
+        &mut self,
+        kernel: Kernel,
+        values: &[f64],
+        arena: &[Arc<Slot>],
+        weights: &[Arc<Slot>],
+        grid: [usize; 3],
+    ) {
+        let (values, arena, weights) = (values.to_vec(), arena.to_vec(), weights.to_vec());
+        self.commands.push(Command::Dispatch(Dispatch { kernel, values, arena, weights, grid }));
+    }
+}
+
+/// The lists of a batch.
+#[derive(Clone, Copy)]
+enum Lists {
+    Work,
+    Sequences,
+    Tokens,
+    Rows,
+}
+
+/// Rows of one table that a batch needs, each once, and where they landed.
+#[derive(Default)]
+struct Gather {
+    /// Row of the table -> row of the upload.
+    at: HashMap<u32, u32>,
+}
+
+impl Gather {
+    /// Where row `id` of `table` lies in `rows`; it is widened and appended the first time.
+    fn place(&mut self, table: &Table, id: u32, rows: &mut Vec<f32>) -> u32 {
+        let stride = padded_cols(table.cols);
+        *self.at.entry(id).or_insert_with(|| {
+            let start = rows.len();
+            rows.resize(start + stride, 0.0);
+            let tensor =
+                Tensor { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes: &table.bytes };
+            tensor.widen_row(id as usize, &mut rows[start..start + table.cols]);
+            (start / stride) as u32
+        })
+    }
+}
+
+fn activation_number(then: &Then<'_, Buf>) -> f64 {
+    match then {
+        Then::Store | Then::Add(_) => 0.0,
+        Then::Activate(Activation::Gelu) => 1.0,
+        Then::Activate(Activation::GeluTanh) => 2.0,
+        Then::Activate(Activation::Relu) => 3.0,
+        Then::Activate(Activation::Silu) => 4.0,
+        Then::Activate(Activation::Tanh) => 5.0,
+    }
+}
+
+impl Kernels for Gpu {
+    type Buf = Buf;
+    type Linear = Linear;
+    type Table = Table;
+    type Norm = Norm;
+    type KeyValue = KeyValue;
+
+    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
+        let (weight, bias) = pack::linear(parts);
+        let (weight, bias) = (self.upload("linear weight", weight)?, self.upload("linear bias", bias)?);
+        let outputs = parts.iter().map(|part| part.weight.rows).sum();
+        Ok(Linear { weight, bias, inputs: parts[0].weight.cols, outputs })
+    }
+
+    fn make_table(&self, table: Tensor<'_>) -> Result<Table> {
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(table.bytes.len())
+            .map_err(|_| Error::OutOfMemory { bytes: table.bytes.len() as u64 })?;
+        bytes.extend_from_slice(table.bytes);
+        Ok(Table { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes })
+    }
+
+    fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
+        let gain = self.upload("norm gain", pack::vector(gain))?;
+        Ok(Norm { gain, bias: self.upload("norm bias", pack::vector(bias))?, epsilon })
+    }
+
+    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
+        let key = self.upload("key by rows", pack::by_rows(&key))?;
+        let (value, bias) = pack::by_inputs(&value);
+        let (value, bias) = (self.upload("value by inputs", value)?, self.upload("value bias", bias)?);
+        Ok(KeyValue { key, value, bias, heads })
+    }
+
+    fn make_buf(&self) -> Buf {
+        Buf::default()
+    }
+
+    fn shape(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
+        self.resize(buf, rows, cols)
+    }
+
+    fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Buf> {
+        let mut buf = Buf::default();
+        self.resize(&mut buf, rows, cols)?;
+        let mut padded = vec![0.0_f32; rows * buf.stride()];
+        for (to, from) in padded.chunks_exact_mut(buf.stride()).zip(values.chunks_exact(cols)) {
+            to[..cols].copy_from_slice(from);
+        }
+        self.commands.push(Command::Upload(buf.slot(), bytemuck::cast_slice(&padded).to_vec()));
+        Ok(buf)
+    }
+
+    fn read(&mut self, buf: &Buf, out: &mut [f32]) -> Result<()> {
+        let bytes = self.run(Some((buf.slot(), 4 * (buf.rows * buf.stride()) as u64)))?;
+        let rows = bytes.chunks_exact(4 * buf.stride());
+        for (to, from) in out.chunks_exact_mut(buf.cols).zip(rows) {
+            widen(Dtype::F32, &from[..4 * buf.cols], to);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
+        let tokens = batch.tokens();
+        if tokens > MOST_WORKGROUPS {
+            return Err(failed(format!("{tokens} tokens at once: the most is {MOST_WORKGROUPS}")));
+        }
+        // Below 2^16, as every row number is.
+        let sequence =
+            |rows: std::ops::Range<usize>| Sequence { start: rows.start as u32, len: rows.len() as u32 };
+        let sequences: Vec<_> = batch.rows().map(sequence).collect();
+        let work = work_list(&sequences);
+        self.work_items = work.len();
+        self.fill("work", Lists::Work, &work)?;
+        self.fill("sequences", Lists::Sequences, &sequences)?;
+        let spread = heads * padded_cols(hidden);
+        let (mut back, mut mixed, mut weights) = Default::default();
+        std::mem::swap(&mut back, &mut self.back);
+        std::mem::swap(&mut mixed, &mut self.mixed);
+        std::mem::swap(&mut weights, &mut self.weights);
+        self.resize(&mut back, sequences.len(), spread)?;
+        self.resize(&mut mixed, sequences.len(), spread)?;
+        self.resize(&mut weights, tokens, heads)?;
+        (self.back, self.mixed, self.weights) = (back, mixed, weights);
+        Ok(())
+    }
+
+    fn embed(
+        &mut self,
+        batch: &PackedBatch,
+        word: &Table,
+        position: &Table,
+        kind: &Table,
+        norm: &Norm,
+        out: &mut Buf,
+    ) {
+        let mut rows = Vec::new();
+        let [mut words, mut positions, mut kinds]: [Gather; 3] = Default::default();
+        let tokens: Vec<_> = (0..batch.tokens())
+            .map(|t| TokenRows {
+                word: words.place(word, batch.ids[t], &mut rows),
+                position: positions.place(position, batch.positions[t], &mut rows),
+                kind: kinds.place(kind, batch.types[t], &mut rows),
+            })
+            .collect();
+        let uploaded = self
+            .fill("token rows", Lists::Tokens, &tokens)
+            .and_then(|()| self.fill("table rows", Lists::Rows, &rows));
+        if let Err(error) = uploaded {
+            self.commands.push(Command::Fail(error));
+            return;
+        }
+        let values = [out.cols as f64, out.row4() as f64, norm.epsilon.into()];
+        let arena = [self.rows.slot(), self.tokens.slot(), out.slot()];
+        let weights = [Arc::clone(&norm.gain), Arc::clone(&norm.bias)];
+        self.dispatch(Kernel::EmbedNorm, &values, &arena, &weights, [batch.tokens(), 1, 1]);
+    }
+
+    fn linear(&mut self, x: &Buf, w: &Linear, then: Then<'_, Buf>, out: &mut Buf) {
+        // The shader checks no index, so these must hold whatever the forward pass asks for.
+        if w.inputs != x.cols || w.outputs != out.cols || x.rows > out.rows {
+            let (found, made) = ([x.cols, out.cols], [w.inputs, w.outputs]);
+            let message = format!("a linear layer {made:?} was used as {found:?}");
+            return self.commands.push(Command::Fail(Error::Internal { message }));
+        }
+        let tile = self.options.tile.unwrap_or_else(|| Tile::for_rows(x.rows));
+        let add = matches!(then, Then::Add(_));
+        let values =
+            [x.stride() as f64, out.stride() as f64, activation_number(&then), f64::from(u8::from(add))];
+        // Where nothing is added nothing is read, but something must be bound.
+        let residual = if let Then::Add(residual) = then { residual.slot() } else { x.slot() };
+        let weights = [Arc::clone(&w.weight), Arc::clone(&w.bias)];
+        let grid = [out.cols.div_ceil(tile.side()), x.rows.div_ceil(tile.side()), 1];
+        self.dispatch(tile.kernel(), &values, &[x.slot(), residual, out.slot()], &weights, grid);
+        self.operations += 2.0 * x.rows as f64 * x.cols as f64 * out.cols as f64;
+    }
+
+    fn norm(&mut self, x: &Buf, norm: &Norm, out: &mut Buf) {
+        let values = [x.cols as f64, x.row4() as f64, norm.epsilon.into()];
+        let weights = [Arc::clone(&norm.gain), Arc::clone(&norm.bias)];
+        self.dispatch(Kernel::Norm, &values, &[x.slot(), out.slot()], &weights, [x.rows, 1, 1]);
+    }
+
+    fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
+        let (hidden, width) = (out.cols, out.cols / heads);
+        if width > MOST_HEAD_WIDTH {
+            let message = format!("attention heads of width {width}: the most is {MOST_HEAD_WIDTH}");
+            return self.commands.push(Command::Fail(failed(message)));
+        }
+        let arena = [qkv.slot(), self.work.slot(), out.slot()];
+        // A multiple of 32 or 64 is one of 16: the specialised shaders meet no padding.
+        const { assert!(32 % COLUMN_TILE == 0 && QUERIES == 64) };
+        let special = match width {
+            32 => Some(Kernel::Attention32),
+            64 => Some(Kernel::Attention64),
+            _ => None,
+        };
+        match special {
+            Some(kernel) => {
+                self.dispatch(kernel, &[out.row4() as f64], &arena, &[], [self.work_items, heads, 1]);
+            }
+            None => {
+                let values = [width, hidden, qkv.stride(), out.stride()].map(|v| v as f64);
+                let grid = [self.work_items, heads, QUERIES];
+                self.dispatch(Kernel::AttentionAny, &values, &arena, &[], grid);
+            }
+        }
+        let squares: f64 = batch.rows().map(|r| (r.len() * r.len()) as f64).sum();
+        self.operations += 4.0 * squares * hidden as f64;
+    }
+
+    fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
+        let arena = [x.slot(), self.sequences.slot(), out.slot()];
+        self.dispatch(Kernel::FirstTokens, &[x.row4() as f64], &arena, &[], [batch.sequences(), 1, 1]);
+    }
+
+    fn attention_first(&mut self, batch: &PackedBatch, q: &Buf, x: &Buf, kv: &KeyValue, out: &mut Buf) {
+        let (sequences, heads, row4) = (batch.sequences(), kv.heads, x.row4());
+        let width = (out.cols / heads) as f64;
+        let blocks = row4.div_ceil(64);
+        let sizes = [width, heads as f64, row4 as f64];
+        let list = self.sequences.slot();
+        let (back, mixed, weights) = (self.back.slot(), self.mixed.slot(), self.weights.slot());
+
+        let arena = [q.slot(), Arc::clone(&back)];
+        let grid = [sequences.div_ceil(4), heads, blocks];
+        self.dispatch(Kernel::FirstBack, &sizes, &arena, &[Arc::clone(&kv.key)], grid);
+        let arena = [x.slot(), back, Arc::clone(&list), Arc::clone(&weights)];
+        self.dispatch(Kernel::FirstScores, &sizes[1..], &arena, &[], [sequences, heads, 1]);
+        let arena = [x.slot(), weights, list, Arc::clone(&mixed)];
+        self.dispatch(Kernel::FirstMix, &sizes[1..], &arena, &[], [sequences, heads, blocks]);
+        let value = [Arc::clone(&kv.value), Arc::clone(&kv.bias)];
+        let grid = [sequences.div_ceil(4), (4 * row4).div_ceil(64), 1];
+        self.dispatch(Kernel::FirstOut, &sizes, &[mixed, out.slot()], &value, grid);
+        let hidden = out.cols as f64;
+        self.operations +=
+            4.0 * (batch.tokens() * heads) as f64 * hidden + 4.0 * sequences as f64 * hidden * hidden;
+    }
+}

@@ -1,0 +1,95 @@
+//! Weights in the order in which the shaders read them, and the padding of every matrix.
+
+use crate::kernels::{Part, Tensor};
+
+/// Rows of an activation are padded to whole tiles of the largest linear shader, so that no shader checks a row.
+pub const ROW_TILE: usize = 128;
+/// Columns of an activation are padded with zeros to whole steps of k.
+pub const COLUMN_TILE: usize = 16;
+/// Outputs of a weight are padded with zeros to whole tiles of the largest linear shader.
+pub const OUTPUT_TILE: usize = 128;
+/// Outputs that lie side by side in a packed weight: the smallest tile.
+const PANEL: usize = 32;
+
+/// Rows in memory.
+pub fn padded_rows(rows: usize) -> usize {
+    rows.next_multiple_of(ROW_TILE)
+}
+
+/// Columns in memory.
+pub fn padded_cols(cols: usize) -> usize {
+    cols.next_multiple_of(COLUMN_TILE)
+}
+
+/// Parts stacked along their outputs as `[N/32][K][32]`, and their biases.
+pub fn linear(parts: &[Part<'_>]) -> (Vec<f32>, Vec<f32>) {
+    let outputs: usize = parts.iter().map(|p| p.weight.rows).sum();
+    let inputs = parts[0].weight.cols;
+    let (n, k) = (outputs.next_multiple_of(OUTPUT_TILE), padded_cols(inputs));
+    let (mut weight, mut bias) = (vec![0.0; n * k], vec![0.0; n]);
+    let mut row = vec![0.0; inputs];
+    let mut output = 0;
+    for part in parts {
+        for r in 0..part.weight.rows {
+            scaled_row(part, r, &mut row);
+            let panel = output / PANEL * k * PANEL + output % PANEL;
+            for (i, v) in row.iter().enumerate() {
+                weight[panel + i * PANEL] = *v;
+            }
+            output += 1;
+        }
+        let at = output - part.weight.rows;
+        scaled_bias(part, &mut bias[at..output]);
+    }
+    (weight, bias)
+}
+
+/// A key projection by rows `[H][H]`, columns padded.
+pub fn by_rows(part: &Part<'_>) -> Vec<f32> {
+    let (rows, cols) = (part.weight.rows, part.weight.cols);
+    let stride = padded_cols(cols);
+    let mut packed = vec![0.0; rows * stride];
+    for (r, to) in packed.chunks_exact_mut(stride).enumerate() {
+        scaled_row(part, r, &mut to[..cols]);
+    }
+    packed
+}
+
+/// A value projection as `[H/4][outputs]` vec4s of inputs, and its bias.
+pub fn by_inputs(part: &Part<'_>) -> (Vec<f32>, Vec<f32>) {
+    let (outputs, inputs) = (part.weight.rows, part.weight.cols);
+    let (n, k) = (padded_cols(outputs), padded_cols(inputs));
+    let (mut weight, mut bias) = (vec![0.0; n * k], vec![0.0; n]);
+    let mut row = vec![0.0; inputs];
+    for output in 0..outputs {
+        scaled_row(part, output, &mut row);
+        for (i, v) in row.iter().enumerate() {
+            weight[(i / 4 * n + output) * 4 + i % 4] = *v;
+        }
+    }
+    scaled_bias(part, &mut bias[..outputs]);
+    (weight, bias)
+}
+
+/// A vector, padded.
+pub fn vector(tensor: Tensor<'_>) -> Vec<f32> {
+    let mut values = tensor.values();
+    values.resize(padded_cols(values.len()), 0.0);
+    values
+}
+
+fn scaled_row(part: &Part<'_>, row: usize, out: &mut [f32]) {
+    part.weight.widen_row(row, out);
+    scale(part.scale, out);
+}
+
+fn scaled_bias(part: &Part<'_>, out: &mut [f32]) {
+    part.bias.widen_row(0, out);
+    scale(part.scale, out);
+}
+
+fn scale(factor: f64, values: &mut [f32]) {
+    if factor != 1.0 {
+        values.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
+    }
+}

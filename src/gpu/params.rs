@@ -1,0 +1,66 @@
+//! What the shaders read besides numbers. Each is the twin of a WGSL struct of the same name; tests/shaders.rs compares
+//! the offsets.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Up to [`QUERIES`] queries of one sequence: `first..` of its rows `start..start + len`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Work {
+    /// The sequence's first row.
+    pub start: u32,
+    /// Its rows.
+    pub len: u32,
+    /// The first query, counted from `start`.
+    pub first: u32,
+}
+
+/// The rows `start..start + len`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Sequence {
+    /// First row.
+    pub start: u32,
+    /// Rows.
+    pub len: u32,
+}
+
+/// The gathered table rows whose sum is a token's embedding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct TokenRows {
+    /// Of the word table.
+    pub word: u32,
+    /// Of the position table.
+    pub position: u32,
+    /// Of the segment table.
+    pub kind: u32,
+}
+
+/// Queries of a [`Work`] item: one per invocation of an attention workgroup.
+pub const QUERIES: usize = 64;
+
+/// Cuts sequences into work items, longest sequences first, so that the last workgroups to finish are short ones.
+pub fn work_list(sequences: &[Sequence]) -> Vec<Work> {
+    let mut order = sequences.to_vec();
+    order.sort_by_key(|s| std::cmp::Reverse(s.len));
+    order
+        .iter()
+        .flat_map(|s| (0..s.len).step_by(QUERIES).map(|first| Work { start: s.start, len: s.len, first }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_is_in_one_item_and_long_sequences_come_first() {
+        let sequences = [Sequence { start: 0, len: 1 }, Sequence { start: 1, len: 129 }];
+        let work = |start, len, first| Work { start, len, first };
+        assert_eq!(
+            work_list(&sequences),
+            [work(1, 129, 0), work(1, 129, 64), work(1, 129, 128), work(0, 1, 0)]
+        );
+    }
+}

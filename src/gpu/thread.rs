@@ -1,0 +1,121 @@
+//! The one thread that talks to the driver: error scopes are per thread, and a panic of wgpu or of a driver ends here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Sender};
+use std::thread::JoinHandle;
+
+use super::device::{Adapter, Device, DeviceOptions, failed};
+use crate::error::Result;
+
+/// Work for the thread; `None` ends it.
+type Job = Option<Box<dyn FnOnce(&mut Device) + Send>>;
+
+/// The shader translator recurses; this is what it has in a main thread.
+const STACK_BYTES: usize = 8 << 20;
+
+/// An open device and its thread, joined on drop.
+pub struct Thread {
+    jobs: Sender<Job>,
+    handle: Option<JoinHandle<()>>,
+    adapter: Adapter,
+}
+
+impl Thread {
+    /// Opens a device on a thread of its own.
+    pub fn start(options: DeviceOptions) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let (opened, answer) = mpsc::sync_channel(1);
+        let handle = spawn(move || {
+            let device = catch_unwind(|| Device::open(&options)).unwrap_or_else(|_| Err(panicked()));
+            let mut device = match device {
+                Ok(device) => device,
+                Err(error) => {
+                    // `start` waits for this; if it is gone, so is everybody.
+                    let _ = opened.send(Err(error));
+                    return;
+                }
+            };
+            let _ = opened.send(Ok(device.adapter().clone()));
+            while let Ok(Some(job)) = queue.recv() {
+                if catch_unwind(AssertUnwindSafe(|| job(&mut device))).is_err() {
+                    device.break_down("the driver or its interface panicked");
+                }
+            }
+            // Dropping waits for the driver, which may panic as well.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(device)));
+        })?;
+        let adapter = answer.recv().unwrap_or_else(|_| Err(panicked()))?;
+        Ok(Self { jobs, handle: Some(handle), adapter })
+    }
+
+    /// What the device runs on.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// Runs a job on the thread and waits for it. After a fault nothing runs any more.
+    pub fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Device) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let job = move |device: &mut Device| {
+            let value = device.healthy().and_then(|()| job(device));
+            // The caller waits below, whatever happens.
+            let _ = reply.send(value.and_then(|value| device.healthy().map(|()| value)));
+        };
+        // A thread that has ended drops the job, and with it the sender of the answer.
+        let _ = self.jobs.send(Some(Box::new(job)));
+        answer.recv().unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// The owner of a buffer.
+    pub fn slot(&self, id: u64) -> Slot {
+        Slot { id, jobs: self.jobs.clone() }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Gone already, or about to go.
+        let _ = self.jobs.send(None);
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Owns a buffer of the device: freed on drop.
+pub struct Slot {
+    id: u64,
+    jobs: Sender<Job>,
+}
+
+impl Slot {
+    /// The buffer's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let id = self.id;
+        // With the device everything is freed.
+        let _ = self.jobs.send(Some(Box::new(move |device| device.free(id))));
+    }
+}
+
+/// Runs something that touches the driver on a thread that ends with it.
+pub fn on_a_thread<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn(f)?.join().unwrap_or_else(|_| Err(panicked()))
+}
+
+fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    let thread = std::thread::Builder::new().name("crossrank-gpu".into()).stack_size(STACK_BYTES);
+    thread.spawn(f).map_err(|error| failed(format!("no thread for the GPU: {error}")))
+}
+
+fn panicked() -> crate::error::Error {
+    failed("the driver or its interface panicked".into())
+}
