@@ -18,6 +18,9 @@ pub enum Backend {
     Cpu,
     /// Naive loops with float64 sums: slow, and the yardstick for the others.
     Reference,
+    /// Shaders on a GPU, in builds with the feature `gpu`. Loading fails where there is none; a call whose GPU fails is
+    /// finished on the CPU, and its [`Usage`](crate::Usage) says so.
+    Gpu,
 }
 
 /// Instruction sets of the CPU backend. All of them compute the same bits.
@@ -71,6 +74,8 @@ pub struct LoadOptions {
     pub max_tokens: Option<usize>,
     /// The most bytes that weights and work space together may take. Default: no limit.
     pub memory_limit: Option<u64>,
+    /// Whether [`Backend::Gpu`] may use a processor that poses as a GPU, which is slower than the CPU backend. Default: no.
+    pub allow_software_gpu: bool,
     /// Threads of the host to compute on, in place of our own. Default: none.
     pub executor: Option<Arc<dyn Executor>>,
 }
@@ -83,6 +88,7 @@ impl fmt::Debug for LoadOptions {
             .field("threads", &self.threads)
             .field("max_tokens", &self.max_tokens)
             .field("memory_limit", &self.memory_limit)
+            .field("allow_software_gpu", &self.allow_software_gpu)
             .field("executor", &self.executor.is_some())
             .finish()
     }

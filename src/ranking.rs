@@ -130,10 +130,13 @@ pub struct Usage {
     pub compute_ms: f64,
     /// Milliseconds of the whole call.
     pub total_ms: f64,
-    /// The backend that ran: [`Backend::Auto`] only where no backend of ours did.
+    /// The backend that ran: [`Backend::Auto`] only where no backend of ours did. [`Backend::Cpu`] where a GPU failed and
+    /// any part was computed on the CPU instead.
     pub backend: Backend,
-    /// The instruction set that ran; `None` for the reference backend.
+    /// The instruction set that ran; `None` for the reference backend and the GPU.
     pub isa: Option<Isa>,
+    /// Why the GPU did not compute all of it, where it should have.
+    pub gpu_failure: Option<Error>,
 }
 
 impl Ranking {

@@ -2,6 +2,8 @@
 
 pub mod cached;
 mod engine;
+#[cfg(feature = "gpu")]
+mod gpu;
 pub mod model;
 mod run;
 
@@ -21,7 +23,7 @@ use crate::options::{Backend, Executor, Isa, LoadOptions, RerankOptions, Truncat
 use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
-use run::{GROUP_TOKENS, Work, run};
+use run::{GPU_GROUP_TOKENS, GROUP_TOKENS, Work, run};
 
 /// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
 pub trait Document {
@@ -100,8 +102,10 @@ pub struct ModelInfo {
     pub warnings: Vec<String>,
     /// The backend that computes: never [`Backend::Auto`].
     pub backend: Backend,
-    /// The instruction set that computes; `None` for the reference backend.
+    /// The instruction set that computes; `None` for the reference backend and the GPU.
     pub isa: Option<Isa>,
+    /// The GPU that computes; `None` for every other backend.
+    pub adapter: Option<String>,
     /// Worker threads.
     pub threads: usize,
     /// Milliseconds that loading took.
@@ -155,6 +159,13 @@ impl Builder {
         self
     }
 
+    /// Whether [`Backend::Gpu`] may use a processor that poses as a GPU: for tests, being slower than the CPU backend.
+    /// Default: no.
+    pub fn allow_software_gpu(mut self, allow: bool) -> Self {
+        self.options.allow_software_gpu = allow;
+        self
+    }
+
     /// Computes on the host's threads in place of our own: none are started, and [`threads`](Self::threads) does not apply.
     /// A single pair then computes on one thread, and progress is reported at the end of a call.
     pub fn executor(mut self, executor: impl Into<Option<Arc<dyn Executor>>>) -> Self {
@@ -177,7 +188,10 @@ impl Builder {
         let weight_bytes = weight_bytes(spec, checkpoint.bytes(spec)?, self.ran_by().0);
         // One run per thread, on the largest group that can come.
         let floats = engine::work_floats(spec, self.window(spec).max(GROUP_TOKENS));
-        let work_bytes = floats.saturating_mul(4).saturating_mul(self.thread_count()? as u64);
+        let mut work_bytes = floats.saturating_mul(4).saturating_mul(self.thread_count()? as u64);
+        if self.options.backend == Backend::Gpu {
+            work_bytes = work_bytes.saturating_add(4 * engine::work_floats(spec, GPU_GROUP_TOKENS));
+        }
         Ok(Plan { weight_bytes, work_bytes })
     }
 
@@ -186,6 +200,8 @@ impl Builder {
         match self.options.backend {
             Backend::Reference => (Backend::Reference, None),
             Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
+            // The CPU stands by.
+            Backend::Gpu => (Backend::Gpu, Some(isa::best(self.options.isa))),
         }
     }
 
@@ -215,7 +231,6 @@ impl Builder {
         let start = Instant::now();
         let spec = config::read(files)?;
         let checkpoint = Checkpoint::open(files)?;
-        let (backend, isa) = self.ran_by();
         let max_tokens = self.window(&spec);
         let plan = self.planned(&spec, &checkpoint)?;
         let needed = plan.weight_bytes.saturating_add(plan.work_bytes);
@@ -225,7 +240,7 @@ impl Builder {
         // The three long parts side by side, the longest first.
         let (engine, tokenizer, hash) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
         let part = |index: usize| match index {
-            0 => put(&engine, engine::load(&spec, &checkpoint, isa)),
+            0 => put(&engine, self.engine(&spec, &checkpoint)),
             1 => put(
                 &tokenizer,
                 Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments),
@@ -257,12 +272,29 @@ impl Builder {
             weight_bytes: plan.weight_bytes,
             hash,
             warnings: checkpoint.warnings(&spec)?,
-            backend,
-            isa: engine.isa(),
+            backend: engine.runs().backend,
+            isa: engine.runs().isa,
+            adapter: engine.adapter(),
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
         Ok(Reranker { info, spec, tokenizer, engine, pool: Arc::clone(pool) })
+    }
+
+    fn engine(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
+        let (backend, isa) = self.ran_by();
+        let load = || engine::load(spec, checkpoint, isa);
+        match backend {
+            #[cfg(feature = "gpu")]
+            Backend::Gpu => gpu::load(spec, checkpoint, self.options.allow_software_gpu, load),
+            #[cfg(not(feature = "gpu"))]
+            Backend::Gpu => {
+                let message =
+                    "this build has no GPU backend: build with the feature `gpu`, or use the CPU".to_owned();
+                Err(Error::InvalidOption { option: "backend", message })
+            }
+            Backend::Auto | Backend::Cpu | Backend::Reference => load(),
+        }
     }
 
     fn thread_count(&self) -> Result<usize> {
@@ -429,6 +461,8 @@ fn weight_bytes(spec: &Spec, stored: u64, backend: Backend) -> u64 {
     let bytes = match backend {
         Backend::Reference => 8 * (linear + table),
         Backend::Auto | Backend::Cpu => 4 * linear + u128::from(stored) * table / (table + linear),
+        // Once on the GPU and once on the CPU, which stands by.
+        Backend::Gpu => 2 * (4 * linear + u128::from(stored) * table / (table + linear)),
     };
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

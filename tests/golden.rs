@@ -4,32 +4,16 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{assert_runs, backends, golden, load};
-use crossrank::{RerankOptions, Reranker, Scored, Status};
+use common::{backends, distance_from_golden};
+use crossrank::{Reranker, Scored};
 
 /// The promise: no logit is further from float64 than this.
 const BOUND: f64 = 1e-5;
 
-/// Greatest distance of a model's logits from its golden values, on every backend.
+/// Holds a model's logits against its golden values, on every backend.
 fn check(folder: &str) {
-    let golden = golden(folder);
-    let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
     for (name, builder) in backends() {
-        let model = load(folder, builder);
-        assert_runs(&name, &model);
-        let options = RerankOptions::new().max_tokens(golden.max_length);
-        let scores = model.score_with(&pairs, &options).unwrap();
-        assert_eq!(scores.results.len(), golden.cases.len());
-        let mut worst: f64 = 0.0;
-        for (case, scored) in golden.cases.iter().zip(&scores.results) {
-            assert_eq!(scored.status, Status::Scored);
-            assert_eq!(scored.tokens, case.input_ids.len(), "{folder} pair {}", scored.index);
-            assert_eq!(scored.logits.len(), case.logits.len());
-            for (ours, golden) in scored.logits.iter().zip(&case.logits) {
-                worst = worst.max((f64::from(*ours) - golden).abs());
-            }
-        }
-        println!("{folder} on {name}: within {worst:.1e} of float64");
+        let worst = distance_from_golden(folder, &name, builder);
         assert!(worst <= BOUND, "{folder} on {name}: {worst:e}");
     }
 }

@@ -7,10 +7,12 @@ mod common;
 #[path = "kernels/words.rs"]
 mod words;
 
-use crossrank::gpu::device::DeviceOptions;
+use crossrank::gpu::device::{AdapterKind, DeviceOptions};
 use crossrank::gpu::{Gpu, GpuOptions, Tile};
 
+use common::{distance_from_golden, gpu_adapter};
 use crossrank::reference::Reference;
+use crossrank::{Backend, Error, RerankOptions, Reranker};
 use words::{Output, Sizes, disagreements, outputs};
 
 /// Around the edges of the tiles (32, 64, 128 rows and columns; 16 steps of k) and of the blocks of keys (4, 32, 64).
@@ -38,19 +40,8 @@ fn options(checked: bool) -> GpuOptions {
     GpuOptions { device, poison: true, ..GpuOptions::default() }
 }
 
-/// Whether the GPU tests run here; if not, why, printed.
-fn available() -> bool {
-    let adapters = crossrank::gpu::adapters().unwrap();
-    if adapters.is_empty() {
-        let required = std::env::var_os("CROSSRANK_REQUIRE_GPU").is_some_and(|v| v == "1");
-        assert!(!required, "CROSSRANK_REQUIRE_GPU is set and there is no adapter");
-        println!("SKIP: no GPU adapter, not even a software one");
-    }
-    !adapters.is_empty()
-}
-
 fn matches_the_reference(checked: bool, tile: Option<Tile>) {
-    if !available() {
+    if gpu_adapter().is_none() {
         return;
     }
     let mut gpu = Gpu::open(GpuOptions { tile, ..options(checked) }).unwrap();
@@ -80,5 +71,58 @@ fn every_word_matches_the_reference_checked() {
 fn every_tile_matches_the_reference() {
     for tile in [Tile::Small, Tile::Medium, Tile::Large] {
         matches_the_reference(false, Some(tile));
+    }
+}
+
+/// Within 1e-5 of float64, as the CPU: a tenth of what is promised for the GPU.
+#[test]
+fn the_fixtures_equal_hugging_face() {
+    let Some(adapter) = gpu_adapter() else { return };
+    for fixture in ["bert", "bert-3-labels", "bert-f16", "bert-bf16"] {
+        let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
+        let worst =
+            distance_from_golden(&format!("tests/fixtures/{fixture}"), &format!("gpu {adapter}"), builder);
+        assert!(worst <= 1e-5, "{fixture}: {worst:e}");
+    }
+}
+
+#[test]
+fn a_software_adapter_is_used_only_where_it_is_allowed() {
+    if gpu_adapter().is_none() {
+        return;
+    }
+    let adapters = crossrank::gpu::adapters().unwrap();
+    if adapters[0].kind != AdapterKind::Software {
+        println!("SKIP: {} is no software adapter", adapters[0].name);
+        return;
+    }
+    let load = |builder: crossrank::Builder| builder.load("tests/fixtures/bert");
+    let error = load(Reranker::builder().backend(Backend::Gpu)).err().unwrap();
+    let Error::InvalidOption { option: "backend", message } = error else { panic!("{error}") };
+    assert!(message.contains("allow_software_gpu"), "{message}");
+    let auto = load(Reranker::builder().allow_software_gpu(true)).unwrap();
+    assert_eq!((auto.info().backend, auto.info().adapter.as_deref()), (Backend::Cpu, None));
+}
+
+/// Any work space that is too small for a job, or that still holds an earlier one, shows in the scores.
+#[test]
+fn growing_and_shrinking_jobs_give_the_same_scores() {
+    let Some(adapter) = gpu_adapter() else { return };
+    let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
+    let gpu = common::load("tests/fixtures/bert", builder);
+    common::assert_runs(&format!("gpu {adapter}"), &gpu);
+    let cpu = common::load("tests/fixtures/bert", Reranker::builder().backend(Backend::Cpu));
+    let golden = common::golden("tests/fixtures/bert");
+    let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
+    for count in [3, pairs.len(), 1, 7, 2] {
+        let options = RerankOptions::new().max_tokens(golden.max_length);
+        let ours = gpu.score_with(&pairs[..count], &options).unwrap();
+        assert_eq!(ours.usage.backend, Backend::Gpu);
+        let theirs = cpu.score_with(&pairs[..count], &options).unwrap();
+        for (a, b) in ours.results.iter().zip(&theirs.results) {
+            let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-5;
+            assert!(!a.logits.iter().zip(&b.logits).any(far), "{count}: {:?} {:?}", a.logits, b.logits);
+        }
+        gpu.trim();
     }
 }

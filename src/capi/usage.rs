@@ -42,7 +42,8 @@ thread_local! {
 pub fn backend_number(backend: Backend) -> i32 {
     match backend {
         Backend::Auto => CROSSRANK_BACKEND_AUTO,
-        Backend::Cpu => CROSSRANK_BACKEND_CPU,
+        // Not to be had through this interface yet.
+        Backend::Cpu | Backend::Gpu => CROSSRANK_BACKEND_CPU,
         Backend::Reference => CROSSRANK_BACKEND_REFERENCE,
     }
 }

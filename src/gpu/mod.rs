@@ -37,6 +37,9 @@ const SUBMISSION: Duration = Duration::from_millis(100);
 const FIRST_GUESS: f64 = 20e9;
 const FIRST_GUESS_SOFTWARE: f64 = 0.5e9;
 
+/// Operations of a submission that says something about the speed; what is shorter is mostly fixed costs.
+const LEAST_MEASURED: f64 = 0.5e9;
+
 /// The tile of a linear shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
@@ -159,14 +162,29 @@ impl Gpu {
         (rows / pack::ROW_TILE * pack::ROW_TILE).min(MOST_WORKGROUPS)
     }
 
+    /// Multiplications and additions that one submission should have, at the speed that was measured.
+    pub fn operations_of_a_submission(&self) -> f64 {
+        self.speed * SUBMISSION.as_secs_f64()
+    }
+
     /// Whether what has been recorded is enough for one submission.
     pub fn enough(&self) -> bool {
-        self.operations >= self.speed * SUBMISSION.as_secs_f64()
+        self.operations >= self.operations_of_a_submission()
     }
 
     /// Runs what has been recorded, and waits.
     pub fn flush(&mut self) -> Result<()> {
         self.run(None).map(drop)
+    }
+
+    /// Frees the work space; the next batch allocates it again.
+    pub fn trim(&mut self) {
+        for list in [&mut self.work, &mut self.sequences, &mut self.tokens, &mut self.rows] {
+            *list = List::default();
+        }
+        for buf in [&mut self.back, &mut self.mixed, &mut self.weights] {
+            *buf = Buf::default();
+        }
     }
 
     /// Forgets what has been recorded.
@@ -190,9 +208,8 @@ impl Gpu {
             device.run(&commands, read.as_ref().map(|(slot, bytes)| (&**slot, *bytes)))
         };
         let (bytes, time) = self.thread.call(job)?;
-        // Short ones say more about the fixed costs than about the speed.
-        if time * 10 > SUBMISSION {
-            self.speed = 0.5 * self.speed + 0.5 * operations / time.as_secs_f64();
+        if operations >= LEAST_MEASURED || time * 10 >= SUBMISSION {
+            self.speed = 0.5 * self.speed + 0.5 * operations / time.as_secs_f64().max(1e-6);
         }
         Ok(bytes)
     }

@@ -5,19 +5,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cpu::Cpu;
 use crate::cpu::simd::{self, Simd};
 use crate::cpu::threads::Pool;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::Spec;
-use crate::options::Isa;
+use crate::options::{Backend, Isa};
 use crate::reference::Reference;
 use crate::text::batch::PackedBatch;
 
+/// What computed a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ran {
+    /// The backend.
+    pub backend: Backend,
+    /// Its instruction set, where it has one.
+    pub isa: Option<Isa>,
+    /// Why it was not the GPU, where it should have been.
+    pub gpu_failure: Option<Error>,
+}
+
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
-    /// The instruction set that computes; `None` for the reference backend.
-    fn isa(&self) -> Option<Isa>;
+    /// What computes, unless it fails.
+    fn runs(&self) -> Ran;
+
+    /// The adapter that computes, where it is a GPU.
+    fn adapter(&self) -> Option<String> {
+        None
+    }
+
+    /// Tokens of a group, where groups run one after another; `None` where threads take groups of their own.
+    fn in_turn(&self) -> Option<usize> {
+        None
+    }
 
     /// Logits `[S, labels]` of one batch, row after row. `stop` is asked between the layers; its error ends the run.
     /// With a team, the products of this one batch are shared out over its threads.
@@ -27,7 +48,7 @@ pub trait Engine: Send + Sync {
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
-    ) -> Result<()>;
+    ) -> Result<Ran>;
 
     /// Gives back the work space of idle runs.
     fn trim(&self);
@@ -47,14 +68,23 @@ struct Loaded<K: Kernels> {
 type Make<K> = Box<dyn Fn(Option<&Arc<Pool>>) -> K + Send + Sync>;
 
 /// A backend with its work space, and the activations: everything a run writes to.
-struct Run<K: Kernels> {
-    kernels: K,
-    activations: Activations<K>,
+pub(super) struct Run<K: Kernels> {
+    pub kernels: K,
+    pub activations: Activations<K>,
+}
+
+impl<K: Kernels> Run<K> {
+    /// No activations yet.
+    pub fn new(kernels: K) -> Self {
+        let activations = Activations::new(&kernels);
+        Self { kernels, activations }
+    }
 }
 
 impl<K: Kernels + Send> Engine for Loaded<K> {
-    fn isa(&self) -> Option<Isa> {
-        self.isa
+    fn runs(&self) -> Ran {
+        let backend = if self.isa.is_some() { Backend::Cpu } else { Backend::Reference };
+        Ran { backend, isa: self.isa, gpu_failure: None }
     }
 
     fn logits(
@@ -63,20 +93,16 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
-    ) -> Result<()> {
+    ) -> Result<Ran> {
         let idle = if team.is_some() { &self.in_team } else { &self.alone };
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = lock().pop();
-        let mut run = taken.unwrap_or_else(|| {
-            let kernels = (self.make)(team);
-            let activations = Activations::new(&kernels);
-            Run { kernels, activations }
-        });
+        let mut run = taken.unwrap_or_else(|| Run::new((self.make)(team)));
         let Run { kernels, activations } = &mut run;
         let between = &mut |_: &mut K, _, _: &K::Buf| stop();
         let result = forward(kernels, &self.spec, &self.weights, activations, batch, between, out);
         lock().push(run);
-        result
+        result.map(|()| self.runs())
     }
 
     fn trim(&self) {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Reranker;
+use super::engine::Ran;
 use crate::error::{Error, Result};
 use crate::model::spec::ScoreActivation;
 use crate::options::{Progress, RerankOptions, Truncation};
@@ -15,6 +16,10 @@ use crate::text::windows;
 /// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
 /// streamed in serves all of its rows.
 pub const GROUP_TOKENS: usize = 256;
+
+/// Most tokens of a group on a GPU: enough work for all of its cores, in activations that fit the smallest buffers of any
+/// adapter.
+pub const GPU_GROUP_TOKENS: usize = 8192;
 
 /// Fewest tokens that are worth a group of their own where threads would otherwise idle: below, one group whose products
 /// are shared out over the threads is faster.
@@ -57,7 +62,7 @@ pub fn run(
     let readings = call.read(queries, work, options.truncation.unwrap_or(default))?;
     let tokenize_ms = milliseconds(start);
     let computing = Instant::now();
-    let (results, groups) = call.score(&readings)?;
+    let (results, groups, ran) = call.score(&readings)?;
     let cut = |scored: &Scored| scored.cut.query + scored.cut.document;
     let usage = Usage {
         tokens: results.iter().filter(|r| r.status != Status::NotScored).map(|r| r.tokens).sum(),
@@ -66,8 +71,9 @@ pub fn run(
         tokenize_ms,
         compute_ms: milliseconds(computing),
         total_ms: milliseconds(start),
-        backend: model.info.backend,
-        isa: model.info.isa,
+        backend: ran.backend,
+        isa: ran.isa,
+        gpu_failure: ran.gpu_failure,
     };
     Ok((results, usage))
 }
@@ -89,8 +95,8 @@ struct Call<'a> {
 
 /// What becomes of a group.
 enum Outcome {
-    /// Logits `[pairs, labels]`.
-    Logits(Vec<f32>),
+    /// Logits `[pairs, labels]`, and what computed them.
+    Logits(Vec<f32>, Ran),
     /// The deadline passed.
     Late,
     /// The call fails.
@@ -150,8 +156,8 @@ impl Call<'_> {
         slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
-    /// Scores every reading; also says how many groups that took.
-    fn score(&self, readings: &[Option<Reading>]) -> Result<(Vec<Scored>, usize)> {
+    /// Scores every reading; also says how many groups that took, and what computed them.
+    fn score(&self, readings: &[Option<Reading>]) -> Result<(Vec<Scored>, usize, Ran)> {
         let model = self.model;
         let labels = model.info.labels.len();
         let threads = model.pool.threads();
@@ -166,7 +172,10 @@ impl Call<'_> {
             })
             .collect();
         let lengths: Vec<usize> = windows.iter().map(|(_, _, pair)| pair.ids.len()).collect();
-        let (groups, shared) = plan(&lengths, threads, model.pool.nests());
+        let (groups, shared) = match model.engine.in_turn() {
+            Some(tokens) => (group(&lengths, tokens), true),
+            None => plan(&lengths, threads, model.pool.nests()),
+        };
 
         // Groups that have ended and were not collected yet: a million documents make a hundred thousand groups, so what
         // is looked at each time is what is new.
@@ -176,9 +185,9 @@ impl Call<'_> {
             let batch = PackedBatch::new(members, model.spec.first_position);
             let mut logits = vec![0.0; batch.sequences() * labels];
             let stop = || if self.late() { Err(Error::Cancelled) } else { self.check() };
-            let team = shared.then_some(&model.pool);
+            let team = (shared && model.pool.nests()).then_some(&model.pool);
             let outcome = match stop().and_then(|()| model.engine.logits(&batch, team, &stop, &mut logits)) {
-                Ok(()) => Outcome::Logits(logits),
+                Ok(ran) => Outcome::Logits(logits, ran),
                 Err(Error::Cancelled) if self.check().is_ok() => Outcome::Late,
                 Err(error) => Outcome::Failed(error),
             };
@@ -186,6 +195,7 @@ impl Call<'_> {
         };
         let mut results = Results::new(readings, labels, model.spec.score);
         let mut failure = None;
+        let mut all_ran = model.engine.runs();
         let mut collect = || {
             let ended: Vec<_> = ended.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
             let mut fresh = Vec::new();
@@ -193,7 +203,11 @@ impl Call<'_> {
                 match outcome {
                     Outcome::Failed(error) => failure = failure.take().or(Some(error)),
                     Outcome::Late => {}
-                    Outcome::Logits(logits) => {
+                    Outcome::Logits(logits, ran) => {
+                        // One group that fell back is what the whole call reports.
+                        if all_ran.gpu_failure.is_none() {
+                            all_ran = ran;
+                        }
                         for (&i, logits) in groups[g].iter().zip(logits.chunks_exact(labels)) {
                             let (reading, window, _) = windows[i];
                             fresh.extend(results.take(reading, window, logits));
@@ -215,7 +229,7 @@ impl Call<'_> {
         self.check()?;
         match failure {
             Some(error) => Err(error),
-            None => Ok((results.scored, groups.len())),
+            None => Ok((results.scored, groups.len(), all_ran)),
         }
     }
 }

@@ -57,6 +57,18 @@ impl PackedBatch {
         self.starts.windows(2).map(|w| w[0]..w[1])
     }
 
+    /// Some of the sequences as a batch of their own.
+    pub fn part(&self, sequences: Range<usize>) -> Self {
+        let rows = self.starts[sequences.start]..self.starts[sequences.end];
+        let starts = &self.starts[sequences.start..=sequences.end];
+        Self {
+            ids: self.ids[rows.clone()].to_vec(),
+            types: self.types[rows.clone()].to_vec(),
+            positions: self.positions[rows.clone()].to_vec(),
+            starts: starts.iter().map(|start| start - rows.start).collect(),
+        }
+    }
+
     /// Tokens of the longest sequence.
     pub fn longest(&self) -> usize {
         self.rows().map(|r| r.len()).max().unwrap_or(0)
@@ -96,6 +108,9 @@ mod tests {
         assert_eq!(batch.positions, [2, 3, 4, 2, 2, 3]);
         assert_eq!(batch.starts, [0, 3, 4, 6]);
         assert_eq!(batch.longest(), 3);
+        let last = batch.part(1..3);
+        assert_eq!((&last.positions[..], &last.starts[..]), (&[2, 2, 3][..], &[0, 1, 3][..]));
+        assert_eq!(batch.part(0..3), batch);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::process::{Command, Output};
 
 use crossrank::cpu::isa;
-use crossrank::{Backend, Builder, ModelFiles, Reranker, WeightFile};
+use crossrank::{Backend, Builder, ModelFiles, RerankOptions, Reranker, Status, WeightFile};
 
 /// One case of a golden.json.
 #[derive(serde::Deserialize)]
@@ -45,11 +45,48 @@ pub fn backends() -> Vec<(String, Builder)> {
 /// Asserts that what was asked for is what runs: no test compares a backend with itself.
 pub fn assert_runs(name: &str, model: &Reranker) {
     let info = model.info();
-    let ran = match info.isa {
-        Some(isa) => format!("cpu {}", isa.name()),
-        None => "reference".to_owned(),
+    let ran = match (info.backend, info.isa) {
+        (_, Some(isa)) => format!("cpu {}", isa.name()),
+        (Backend::Gpu, None) => format!("gpu {}", info.adapter.as_deref().unwrap()),
+        _ => "reference".to_owned(),
     };
     assert_eq!(ran, name);
+}
+
+/// The adapter that the GPU tests run on, a software one if there is no other. Without any the tests print that they were
+/// skipped, and `CROSSRANK_REQUIRE_GPU=1` turns that into a failure.
+#[cfg(feature = "gpu")]
+pub fn gpu_adapter() -> Option<String> {
+    let adapters = crossrank::gpu::adapters().unwrap();
+    if adapters.is_empty() {
+        let required = std::env::var_os("CROSSRANK_REQUIRE_GPU").is_some_and(|v| v == "1");
+        assert!(!required, "CROSSRANK_REQUIRE_GPU is set and there is no adapter");
+        println!("SKIP: no GPU adapter, not even a software one");
+    }
+    adapters.first().map(|a| a.name.clone())
+}
+
+/// Greatest distance of a model's logits from its golden values; what ran is `name`.
+pub fn distance_from_golden(folder: &str, name: &str, builder: Builder) -> f64 {
+    let golden = golden(folder);
+    let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
+    let model = load(folder, builder);
+    assert_runs(name, &model);
+    let options = RerankOptions::new().max_tokens(golden.max_length);
+    let scores = model.score_with(&pairs, &options).unwrap();
+    assert_eq!(scores.usage.backend, model.info().backend, "{:?}", scores.usage.gpu_failure);
+    assert_eq!(scores.results.len(), golden.cases.len());
+    let mut worst: f64 = 0.0;
+    for (case, scored) in golden.cases.iter().zip(&scores.results) {
+        assert_eq!(scored.status, Status::Scored);
+        assert_eq!(scored.tokens, case.input_ids.len(), "{folder} pair {}", scored.index);
+        assert_eq!(scored.logits.len(), case.logits.len());
+        for (ours, golden) in scored.logits.iter().zip(&case.logits) {
+            worst = worst.max((f64::from(*ours) - golden).abs());
+        }
+    }
+    println!("{folder} on {name}: within {worst:.1e} of float64");
+    worst
 }
 
 /// Deterministic numbers: Knuth's MMIX generator.

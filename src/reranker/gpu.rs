@@ -1,0 +1,179 @@
+//! A loaded model on the GPU, with the CPU standing by.
+//!
+//! The CPU's weights are loaded as well and not when they are needed: by then the files may have changed, and a device
+//! that was lost for want of memory is no moment to ask for more.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use super::engine::{Engine, Ran, Run};
+use super::run::{GPU_GROUP_TOKENS, GROUP_TOKENS};
+use crate::cpu::threads::Pool;
+use crate::error::{Error, Result};
+use crate::gpu::device::DeviceOptions;
+use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::forward::{Weights, forward};
+use crate::model::spec::Spec;
+use crate::options::Backend;
+use crate::text::batch::PackedBatch;
+
+/// How often a call that waits for another call's group looks whether it is cancelled.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Both backends' weights.
+struct OnGpu {
+    spec: Spec,
+    adapter: String,
+    /// Most tokens of a group that this adapter's buffers hold.
+    capacity: usize,
+    /// Tokens of a group that go through a layer within one submission, at the speed that was measured.
+    group_tokens: AtomicUsize,
+    weights: Weights<Gpu>,
+    /// One at a time: the device has one queue, and every run an arena.
+    run: Mutex<Run<Gpu>>,
+    cpu: Box<dyn Engine>,
+}
+
+/// Loads a checkpoint onto the GPU, and into the CPU by `load_cpu`.
+pub fn load(
+    spec: &Spec,
+    checkpoint: &Checkpoint<'_>,
+    allow_software: bool,
+    load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
+) -> Result<Box<dyn Engine>> {
+    let device = DeviceOptions { allow_software, ..DeviceOptions::default() };
+    let options = GpuOptions { device, ..GpuOptions::default() };
+    Ok(Box::new(OnGpu::load(spec, checkpoint, options, load_cpu)?))
+}
+
+impl OnGpu {
+    fn load(
+        spec: &Spec,
+        checkpoint: &Checkpoint<'_>,
+        options: GpuOptions,
+        load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
+    ) -> Result<Self> {
+        let width = spec.hidden / spec.heads;
+        if width > MOST_HEAD_WIDTH {
+            return Err(Error::Unsupported {
+                what: format!("attention with heads of width {width} on the GPU"),
+                hint: format!("the most is {MOST_HEAD_WIDTH}; use the CPU backend"),
+            });
+        }
+        let gpu = Gpu::open(options)?;
+        let weights = checkpoint.load(&gpu, spec)?;
+        // The widest activations, and for first tokens N rows of H per sequence, which has three special tokens.
+        let widest = (3 * spec.hidden).max(spec.intermediate);
+        let spread = gpu.most_rows(spec.heads * spec.hidden).saturating_mul(3);
+        let capacity = GPU_GROUP_TOKENS.min(gpu.most_rows(widest)).min(spread);
+        let adapter = gpu.adapter().name.clone();
+        let group_tokens = AtomicUsize::new(group_tokens(&gpu, spec, capacity));
+        let run = Mutex::new(Run::new(gpu));
+        Ok(Self { spec: spec.clone(), adapter, capacity, group_tokens, weights, run, cpu: load_cpu()? })
+    }
+
+    /// The run, once no other call has it.
+    fn lock(&self, stop: &dyn Fn() -> Result<()>) -> Result<MutexGuard<'_, Run<Gpu>>> {
+        loop {
+            match self.run.try_lock() {
+                Ok(run) => return Ok(run),
+                Err(TryLockError::Poisoned(run)) => return Ok(run.into_inner()),
+                Err(TryLockError::WouldBlock) => stop()?,
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    fn on_gpu(
+        &self,
+        run: &mut Run<Gpu>,
+        batch: &PackedBatch,
+        stop: &dyn Fn() -> Result<()>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let Run { kernels, activations } = run;
+        let mut between = |gpu: &mut Gpu, _: usize, _: &_| {
+            if gpu.enough() {
+                gpu.flush()?;
+            }
+            stop()
+        };
+        let result = forward(kernels, &self.spec, &self.weights, activations, batch, &mut between, out);
+        // What an ended call has recorded is nobody's.
+        kernels.clear();
+        self.group_tokens.store(group_tokens(kernels, &self.spec, self.capacity), Ordering::Relaxed);
+        result
+    }
+
+    /// The same on the CPU, in groups of its own size.
+    fn on_cpu(
+        &self,
+        batch: &PackedBatch,
+        team: Option<&Arc<Pool>>,
+        stop: &dyn Fn() -> Result<()>,
+        out: &mut [f32],
+    ) -> Result<Ran> {
+        let labels = self.spec.labels.len();
+        let mut start = 0;
+        while start < batch.sequences() {
+            let fits = |end: &usize| batch.starts[*end] - batch.starts[start] <= GROUP_TOKENS;
+            let end = (start + 1..=batch.sequences()).take_while(fits).last().unwrap_or(start + 1);
+            let part = batch.part(start..end);
+            self.cpu.logits(&part, team, stop, &mut out[start * labels..end * labels])?;
+            start = end;
+        }
+        Ok(self.cpu.runs())
+    }
+}
+
+/// Tokens that go through a layer within one submission, but not fewer than the CPU takes at once.
+fn group_tokens(gpu: &Gpu, spec: &Spec, capacity: usize) -> usize {
+    let per_token = 2 * spec.hidden * (4 * spec.hidden + 2 * spec.intermediate);
+    let tokens = (gpu.operations_of_a_submission() / per_token as f64) as usize;
+    tokens.max(GROUP_TOKENS).min(capacity)
+}
+
+impl Engine for OnGpu {
+    fn runs(&self) -> Ran {
+        Ran { backend: Backend::Gpu, isa: None, gpu_failure: None }
+    }
+
+    fn adapter(&self) -> Option<String> {
+        Some(self.adapter.clone())
+    }
+
+    fn in_turn(&self) -> Option<usize> {
+        Some(self.group_tokens.load(Ordering::Relaxed))
+    }
+
+    fn logits(
+        &self,
+        batch: &PackedBatch,
+        team: Option<&Arc<Pool>>,
+        stop: &dyn Fn() -> Result<()>,
+        out: &mut [f32],
+    ) -> Result<Ran> {
+        let mut run = self.lock(stop)?;
+        let result = self.on_gpu(&mut run, batch, stop, out);
+        drop(run);
+        match result {
+            Ok(()) => Ok(self.runs()),
+            Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
+                let ran = self.on_cpu(batch, team, stop, out)?;
+                Ok(Ran { gpu_failure: Some(error), ..ran })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn trim(&self) {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let Run { kernels, activations } = &mut *run;
+        kernels.trim();
+        *activations = crate::model::forward::Activations::new(kernels);
+        drop(run);
+        self.cpu.trim();
+    }
+}
