@@ -11,9 +11,10 @@ use crossrank::gpu::device::{AdapterKind, DeviceOptions};
 use crossrank::gpu::{Gpu, GpuOptions, Tile};
 
 use common::{distance_from_golden, gpu_adapter};
+use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
 use crossrank::reference::Reference;
 use crossrank::{Backend, Error, RerankOptions, Reranker};
-use words::{Output, Sizes, disagreements, outputs};
+use words::{Output, Sizes, batch, disagreements, outputs};
 
 /// Around the edges of the tiles (32, 64, 128 rows and columns; 16 steps of k) and of the blocks of keys (4, 32, 64).
 const SIZES: Sizes = Sizes {
@@ -125,4 +126,56 @@ fn growing_and_shrinking_jobs_give_the_same_scores() {
         }
         gpu.trim();
     }
+}
+
+#[test]
+fn a_score_depends_neither_on_the_tile_nor_on_the_other_rows() {
+    if gpu_adapter().is_none() {
+        return;
+    }
+    let mut bits: Vec<Vec<u32>> = Vec::new();
+    for tile in [Tile::Small, Tile::Medium, Tile::Large] {
+        let mut gpu = Gpu::open(GpuOptions { tile: Some(tile), ..options(false) }).unwrap();
+        let values =
+            |salt: u32, count: u32| (0..count).map(move |i| ((i * 37 + salt) % 101) as f32 * 0.02 - 1.0);
+        let bytes: Vec<u8> = values(3, 50 * 70).flat_map(f32::to_le_bytes).collect();
+        let tensor = |rows, cols, bytes| Tensor { rows, cols, dtype: Dtype::F32, bytes };
+        let part = Part { weight: tensor(50, 70, &bytes), bias: tensor(1, 50, &bytes[..200]), scale: 1.0 };
+        let w = gpu.make_linear(&[part]).unwrap();
+        for rows in [1, 40] {
+            let x: Vec<f32> = values(1, 70 * rows).collect();
+            let x = gpu.write(rows as usize, 70, &x).unwrap();
+            let mut out = gpu.make_buf();
+            gpu.shape(&mut out, rows as usize, 50).unwrap();
+            gpu.linear(&x, &w, Then::Activate(Activation::Gelu), &mut out);
+            let mut all = vec![0.0; 50 * rows as usize];
+            gpu.read(&out, &mut all).unwrap();
+            bits.push(all[..50].iter().map(|v| v.to_bits()).collect());
+        }
+    }
+    assert!(bits.iter().all(|b| *b == bits[0]), "{bits:x?}");
+}
+
+#[test]
+fn what_cannot_be_done_is_an_error_and_the_device_lives_on() {
+    let Some(adapter) = gpu_adapter() else { return };
+    let mut gpu = Gpu::open(options(false)).unwrap();
+    let mut buf = gpu.make_buf();
+    for (rows, cols) in [(usize::MAX, 1), (1, usize::MAX), (1 << 31, 1 << 31), (1 << 24, 1 << 12)] {
+        let error = gpu.shape(&mut buf, rows, cols).unwrap_err();
+        assert!(matches!(error, Error::Gpu { .. }), "{error}");
+    }
+    // Heads that no shader has.
+    let batch = batch(&[2], 8);
+    gpu.begin(&batch, 258, 2).unwrap();
+    let qkv = gpu.write(2, 774, &[0.5; 2 * 774]).unwrap();
+    gpu.shape(&mut buf, 2, 258).unwrap();
+    gpu.attention(&batch, &qkv, 2, &mut buf);
+    let error = gpu.read(&buf, &mut [0.0; 2 * 258]).unwrap_err();
+    assert!(error.to_string().contains("heads of width 129"), "{error}");
+
+    let kept = gpu.write(1, 2, &[3.0, 4.0]).unwrap();
+    let mut out = [0.0; 2];
+    gpu.read(&kept, &mut out).unwrap();
+    assert_eq!((out, gpu.adapter().name.as_str()), ([3.0, 4.0], adapter.as_str()));
 }

@@ -30,7 +30,7 @@ impl Buf {
 
     /// Bytes with all padding.
     pub(super) fn bytes(&self) -> u64 {
-        4 * padded_rows(self.rows) as u64 * self.stride() as u64
+        (4 * padded_rows(self.rows) as u64).saturating_mul(self.stride() as u64)
     }
 
     /// The buffer.

@@ -267,6 +267,8 @@ impl Device {
     /// Destroys the device, as a driver that was reset does.
     pub fn destroy(&self) {
         self.device.destroy();
+        // Whether it answers or not, it says that it is lost.
+        let _ = self.device.poll(wgpu::PollType::Poll);
     }
 
     /// A buffer of zeros.

@@ -249,6 +249,10 @@ impl Gpu {
     }
 
     fn resize(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
+        // Every dispatch is smaller, and the products below stay far from overflow.
+        if rows.max(cols) > u32::MAX as usize {
+            return Err(failed(format!("a buffer of {rows} rows and {cols} columns")));
+        }
         (buf.rows, buf.cols) = (rows, cols);
         let bytes = buf.bytes();
         if bytes > buf.capacity {

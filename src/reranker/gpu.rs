@@ -177,3 +177,110 @@ impl Engine for OnGpu {
         self.cpu.trim();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::config;
+    use crate::model::files::ModelFiles;
+    use crate::options::RerankOptions;
+    use crate::reranker::Reranker;
+    use crate::text::batch::Pair;
+
+    const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bert");
+
+    /// The fixture on whatever adapter there is; `None`, printed, where there is none.
+    fn model(patience: Duration) -> Option<OnGpu> {
+        if crate::gpu::adapters().unwrap().is_empty() {
+            println!("SKIP: no GPU adapter, not even a software one");
+            return None;
+        }
+        let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
+        let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
+        let device = DeviceOptions { allow_software: true, patience, ..DeviceOptions::default() };
+        let options = GpuOptions { device, ..GpuOptions::default() };
+        let cpu = || super::super::engine::load(&spec, &checkpoint, Some(crate::cpu::isa::best(None)));
+        Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
+    }
+
+    fn batch(sequences: usize, len: usize) -> PackedBatch {
+        let pair = Pair { ids: vec![5; len], types: vec![0; len], ..Pair::default() };
+        PackedBatch::new(std::iter::repeat_n(&pair, sequences), 0)
+    }
+
+    fn logits(model: &OnGpu, batch: &PackedBatch) -> (Ran, Vec<f32>) {
+        let mut out = vec![f32::NAN; batch.sequences()];
+        (model.logits(batch, None, &|| Ok(()), &mut out).unwrap(), out)
+    }
+
+    /// What the CPU computes, whatever became of the GPU.
+    fn assert_fell_back(model: &OnGpu, batch: &PackedBatch, why: &str) {
+        let (ran, out) = logits(model, batch);
+        let Some(Error::Gpu { message }) = &ran.gpu_failure else { panic!("{ran:?}") };
+        assert!(message.contains(why), "{message}");
+        assert_eq!(ran.backend, Backend::Cpu);
+        let mut expected = vec![f32::NAN; batch.sequences()];
+        model.cpu.logits(batch, None, &|| Ok(()), &mut expected).unwrap();
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_destroyed_device_leaves_the_work_to_the_cpu() {
+        let Some(model) = model(DeviceOptions::default().patience) else { return };
+        assert_eq!(logits(&model, &batch(3, 9)).0, model.runs());
+        model.run.lock().unwrap().kernels.destroy().ok();
+        // More than one of the CPU's groups.
+        assert_fell_back(&model, &batch(70, 9), "the device was lost");
+        assert_fell_back(&model, &batch(1, 1), "the device was lost");
+        model.trim();
+    }
+
+    #[test]
+    fn a_submission_that_takes_too_long_leaves_the_work_to_the_cpu() {
+        let Some(model) = model(Duration::ZERO) else { return };
+        assert_fell_back(&model, &batch(40, 30), "no answer within 0 ms");
+    }
+
+    #[test]
+    fn more_tokens_than_any_adapter_takes_are_left_to_the_cpu() {
+        let Some(model) = model(DeviceOptions::default().patience) else { return };
+        assert_fell_back(&model, &batch(13_200, 5), "66000 tokens");
+        // The device is as good as before.
+        assert_eq!(logits(&model, &batch(2, 3)).0, model.runs());
+    }
+
+    #[test]
+    fn a_cancelled_call_leaves_nothing_behind() {
+        let Some(model) = model(DeviceOptions::default().patience) else { return };
+        let batch = batch(2, 9);
+        let (_, expected) = logits(&model, &batch);
+        for allowed in 0..3 {
+            let asked = AtomicUsize::new(0);
+            let stop = || match asked.fetch_add(1, Ordering::Relaxed) {
+                n if n < allowed => Ok(()),
+                _ => Err(Error::Cancelled),
+            };
+            let result = model.logits(&batch, None, &stop, &mut [0.0; 2]);
+            // The fixture has fewer layers than that is asked for; every one of them is reached.
+            assert_eq!(result.err(), (allowed < 2).then_some(Error::Cancelled), "{allowed}");
+            assert_eq!(logits(&model, &batch), (model.runs(), expected.clone()));
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_finished_on_the_cpu_says_so() {
+        let Some(broken) = model(DeviceOptions::default().patience) else { return };
+        broken.run.lock().unwrap().kernels.destroy().ok();
+        let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
+        let mut model = builder.load(FIXTURE).unwrap();
+        let ranking = |model: &Reranker| model.rerank("a", &["b", "a"], &RerankOptions::new()).unwrap();
+        let before = ranking(&model);
+        assert_eq!((before.usage.backend, before.usage.gpu_failure), (Backend::Gpu, None));
+        model.engine = Box::new(broken);
+        let after = ranking(&model);
+        assert_eq!(after.usage.backend, Backend::Cpu);
+        assert!(matches!(after.usage.gpu_failure, Some(Error::Gpu { .. })), "{:?}", after.usage.gpu_failure);
+        let order = |results: &[crate::ranking::Ranked]| results.iter().map(|r| r.index).collect::<Vec<_>>();
+        assert_eq!(order(&before.results), order(&after.results));
+    }
+}
