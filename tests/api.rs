@@ -602,3 +602,11 @@ fn a_model_is_shared_between_threads() {
     shared::<CancelToken>();
     shared::<Error>();
 }
+
+#[test]
+#[cfg(not(feature = "gpu"))]
+fn a_build_without_the_gpu_says_so() {
+    let error = Reranker::builder().backend(Backend::Gpu).load("tests/fixtures/bert").err().unwrap();
+    let Error::InvalidOption { option: "backend", message } = error else { panic!("{error}") };
+    assert!(message.contains("build with the feature `gpu`"), "{message}");
+}

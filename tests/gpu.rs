@@ -179,3 +179,25 @@ fn what_cannot_be_done_is_an_error_and_the_device_lives_on() {
     gpu.read(&kept, &mut out).unwrap();
     assert_eq!((out, gpu.adapter().name.as_str()), ([3.0, 4.0], adapter.as_str()));
 }
+
+/// In a process of its own, where the Vulkan loader finds no driver.
+#[test]
+#[cfg(target_os = "linux")]
+fn without_an_adapter_loading_says_what_to_do() {
+    const NAME: &str = "without_an_adapter_loading_says_what_to_do";
+    const CHILD: &str = "CROSSRANK_TEST_WITHOUT_ADAPTER";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([NAME, "--exact"]).env(CHILD, "1");
+        // The second is what loaders before 1.3.207 read.
+        child.env("VK_DRIVER_FILES", "/nonexistent.json").env("VK_ICD_FILENAMES", "/nonexistent.json");
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    assert_eq!(crossrank::gpu::adapters().unwrap(), []);
+    let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
+    let error = builder.load("tests/fixtures/bert").err().unwrap();
+    let Error::InvalidOption { option: "backend", message } = error else { panic!("{error}") };
+    assert!(message.starts_with("no GPU adapter: install"), "{message}");
+}
