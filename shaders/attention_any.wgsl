@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         let higher = max(top, reduce_max(thread, s));
         let keep = exp2(top - higher);
-        let p = select(0.0, exp2(s - higher), thread < count);
+        let p = exp2(s - higher);
         top = higher;
         weights[thread] = p;
         // Also the barrier between storing the weights and reading them.

@@ -11,7 +11,8 @@ use crate::ranking::Scored;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// The fastest this machine has. The default.
+    /// The faster of GPU and CPU, measured at load; never a GPU in software, and the CPU wherever the options hold an
+    /// executor or a memory limit. Calls that are too small for the GPU are computed on the CPU. The default.
     #[default]
     Auto,
     /// Hand-written SIMD on the host processor.

@@ -269,7 +269,7 @@ impl Builder {
             labels: spec.labels.clone(),
             activation: spec.score.name(),
             max_tokens,
-            weight_bytes: plan.weight_bytes,
+            weight_bytes: weight_bytes(&spec, checkpoint.bytes(&spec)?, engine.runs().backend),
             hash,
             warnings: checkpoint.warnings(&spec)?,
             backend: engine.runs().backend,
@@ -284,6 +284,14 @@ impl Builder {
     fn engine(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
         let (backend, isa) = self.ran_by();
         let load = || engine::load(spec, checkpoint, isa);
+        // A host that brings its own threads or counts bytes gets what it knows.
+        #[cfg(feature = "gpu")]
+        if self.options.backend == Backend::Auto
+            && self.options.executor.is_none()
+            && self.options.memory_limit.is_none()
+        {
+            return gpu::faster(spec, checkpoint, load);
+        }
         match backend {
             #[cfg(feature = "gpu")]
             Backend::Gpu => gpu::load(spec, checkpoint, self.options.allow_software_gpu, load),
@@ -344,6 +352,17 @@ impl Reranker {
     /// again.
     pub fn trim(&self) {
         self.engine.trim();
+    }
+
+    /// Does ahead of the first call what it would wait for: on a GPU, shaders are compiled, their results are compared with
+    /// the CPU's, and the speed is measured. Takes up to a few seconds there, and nothing on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gpu`] where the GPU fails or computes other numbers than the CPU. The model can still be used: its calls are
+    /// finished on the CPU.
+    pub fn warmup(&self) -> Result<()> {
+        self.engine.warmup()
     }
 
     /// Ranks documents by relevance to a query. Needs a model with one label.

@@ -259,6 +259,11 @@ impl Device {
         }
     }
 
+    /// How long one submission may take.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Nothing runs from here on.
     pub fn break_down(&self, message: &str) {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message.to_owned());
@@ -327,7 +332,6 @@ impl Device {
     /// Runs commands in order, waits, and returns the first `bytes` of a buffer, with the time that took.
     /// Everything between two uploads is one submission of one pass.
     pub fn run(&mut self, commands: &[Command], read: Option<(&Slot, u64)>) -> Result<(Vec<u8>, Duration)> {
-        let start = Instant::now();
         let mut ready = Vec::new();
         for command in commands {
             match command {
@@ -348,6 +352,8 @@ impl Device {
             Some((slot, bytes)) => Some((self.buffer(slot.id())?.clone(), self.landing(bytes)?, bytes)),
             None => None,
         };
+        // Pipelines are made by now.
+        let start = Instant::now();
         let index = self.submit(&ready, landing.as_ref())?;
         let (mapped, done) = mpsc::sync_channel(1);
         if let Some((_, landing, bytes)) = &landing {

@@ -193,6 +193,23 @@ impl Gpu {
         self.operations = 0.0;
     }
 
+    /// How long one submission may take from here on.
+    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+        self.thread.call(move |device| {
+            device.set_patience(patience);
+            Ok(())
+        })
+    }
+
+    /// Nothing runs on the device from here on, for this reason.
+    pub fn break_down(&self, reason: String) {
+        // Broken already, if this fails.
+        let _ = self.thread.call(move |device| {
+            device.break_down(&reason);
+            Ok(())
+        });
+    }
+
     /// Destroys the device, as a driver that was reset does. What follows fails.
     pub fn destroy(&self) -> Result<()> {
         self.thread.call(|device| {

@@ -50,6 +50,11 @@ pub trait Engine: Send + Sync {
         out: &mut [f32],
     ) -> Result<Ran>;
 
+    /// Does ahead of the first call what it would wait for.
+    fn warmup(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives back the work space of idle runs.
     fn trim(&self);
 }

@@ -5,22 +5,26 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Ran, Run};
 use super::run::{GPU_GROUP_TOKENS, GROUP_TOKENS};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
-use crate::gpu::device::DeviceOptions;
-use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH};
+use crate::gpu::device::{Adapter, AdapterKind, DeviceOptions, Tier};
+use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH, adapters};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::forward::{Weights, forward};
 use crate::model::spec::Spec;
 use crate::options::Backend;
-use crate::text::batch::PackedBatch;
+use crate::text::batch::{PackedBatch, Pair};
 
 /// How often a call that waits for another call's group looks whether it is cancelled.
 const GLANCE: Duration = Duration::from_millis(1);
+
+/// Greatest difference of a logit from the CPU's, per unit of it beyond 1: ten times what is promised, so that no rounding
+/// of a sound driver is taken for a fault.
+const MOST_DIFFERENCE: f32 = 1e-3;
 
 /// Both backends' weights.
 struct OnGpu {
@@ -34,6 +38,8 @@ struct OnGpu {
     /// One at a time: the device has one queue, and every run an arena.
     run: Mutex<Run<Gpu>>,
     cpu: Box<dyn Engine>,
+    /// Groups of fewer tokens are computed on the CPU, which is done with them sooner.
+    least_tokens: usize,
 }
 
 /// Loads a checkpoint onto the GPU, and into the CPU by `load_cpu`.
@@ -46,6 +52,25 @@ pub fn load(
     let device = DeviceOptions { allow_software, ..DeviceOptions::default() };
     let options = GpuOptions { device, ..GpuOptions::default() };
     Ok(Box::new(OnGpu::load(spec, checkpoint, options, load_cpu)?))
+}
+
+/// Loads a checkpoint into the faster of GPU and CPU; never a GPU in software.
+pub fn faster(
+    spec: &Spec,
+    checkpoint: &Checkpoint<'_>,
+    load_cpu: impl Fn() -> Result<Box<dyn Engine>>,
+) -> Result<Box<dyn Engine>> {
+    let hardware = |a: &Adapter| a.kind != AdapterKind::Software && a.tier != Tier::None;
+    // Whatever is wrong with the GPU, here it only means that it is not the faster one.
+    if adapters().is_ok_and(|all| all.iter().any(hardware))
+        && let Ok(mut model) = OnGpu::load(spec, checkpoint, GpuOptions::default(), &load_cpu)
+        && model.warmup().is_ok()
+        && let Ok(Some(least_tokens)) = model.measure()
+    {
+        model.least_tokens = least_tokens;
+        return Ok(Box::new(model));
+    }
+    load_cpu()
 }
 
 impl OnGpu {
@@ -71,7 +96,69 @@ impl OnGpu {
         let adapter = gpu.adapter().name.clone();
         let group_tokens = AtomicUsize::new(group_tokens(&gpu, spec, capacity));
         let run = Mutex::new(Run::new(gpu));
-        Ok(Self { spec: spec.clone(), adapter, capacity, group_tokens, weights, run, cpu: load_cpu()? })
+        let cpu = load_cpu()?;
+        let spec = spec.clone();
+        let model = Self { spec, adapter, capacity, group_tokens, weights, run, cpu, least_tokens: 0 };
+        // Lengths around the edges of attention's blocks, in the smallest tile.
+        model.compare(&model.batch(&[33, 17, 3, 1]))?;
+        Ok(model)
+    }
+
+    /// Made-up sequences of these lengths, or of the model's longest.
+    fn batch(&self, lengths: &[usize]) -> PackedBatch {
+        let spec = &self.spec;
+        let pair = |&len: &usize| {
+            let count = |limit: usize| (0..).map(move |i: u32| i * 7 % limit.min(1 << 20) as u32);
+            let len = len.min(spec.max_tokens);
+            let ids = count(spec.vocabulary).take(len).collect();
+            Pair { ids, types: count(spec.segments.max(1)).take(len).collect(), ..Pair::default() }
+        };
+        PackedBatch::new(&lengths.iter().map(pair).collect::<Vec<_>>(), spec.first_position)
+    }
+
+    /// Computes a batch on both; a GPU that computes other numbers is not used any more.
+    fn compare(&self, batch: &PackedBatch) -> Result<()> {
+        let (go, mut ours, mut theirs) = (|| Ok(()), self.room(batch), self.room(batch));
+        let mut run = self.lock(&go)?;
+        self.on_gpu(&mut run, batch, &go, &mut ours)?;
+        self.on_cpu(batch, None, &go, &mut theirs)?;
+        let differs = |(a, b): (&f32, &f32)| {
+            a.is_finite() != b.is_finite() || (a - b).abs() > MOST_DIFFERENCE * b.abs().max(1.0)
+        };
+        if let Some(i) = ours.iter().zip(&theirs).position(differs) {
+            let message = format!("{} computed {} where the CPU has {}", self.adapter, ours[i], theirs[i]);
+            run.kernels.break_down(message.clone());
+            return Err(Error::Gpu { message });
+        }
+        Ok(())
+    }
+
+    fn room(&self, batch: &PackedBatch) -> Vec<f32> {
+        vec![f32::NAN; batch.sequences() * self.spec.labels.len()]
+    }
+
+    /// From how many tokens on the GPU is faster; `None` if it never is. The GPU's time is a part that is always the
+    /// same and a part per token, the CPU's is per token.
+    fn measure(&self) -> Result<Option<usize>> {
+        let go = || Ok(());
+        let time = |compute: &mut dyn FnMut() -> Result<()>| {
+            // The better of two: the first may have to make room.
+            let mut best = Duration::MAX;
+            for _ in 0..2 {
+                let start = Instant::now();
+                compute()?;
+                best = best.min(start.elapsed());
+            }
+            Ok(best.as_secs_f64())
+        };
+        let (few, many) = (self.batch(&[16]), self.batch(&[16; 64]));
+        let mut out = self.room(&many);
+        let mut run = self.lock(&go)?;
+        let gpu_few = time(&mut || self.on_gpu(&mut run, &few, &go, &mut out))?;
+        let gpu_many = time(&mut || self.on_gpu(&mut run, &many, &go, &mut out))?;
+        let cpu_many = time(&mut || self.on_cpu(&many, None, &go, &mut out).map(drop))?;
+        let threads = crate::cpu::threads::physical_cores() as f64;
+        Ok(break_even([few.tokens(), many.tokens()], [gpu_few, gpu_many], cpu_many / threads))
     }
 
     /// The run, once no other call has it.
@@ -128,6 +215,14 @@ impl OnGpu {
     }
 }
 
+/// From how many tokens on the GPU is faster, given its seconds for `few` and `many` tokens and the CPU's for `many`.
+fn break_even([few, many]: [usize; 2], [gpu_few, gpu_many]: [f64; 2], cpu_many: f64) -> Option<usize> {
+    let per_token = (gpu_many - gpu_few).max(0.0) / (many - few) as f64;
+    let fixed = (gpu_few - per_token * few as f64).max(0.0);
+    let gain = cpu_many / many as f64 - per_token;
+    (gain > 0.0).then(|| (fixed / gain).ceil() as usize)
+}
+
 /// Tokens that go through a layer within one submission, but not fewer than the CPU takes at once.
 fn group_tokens(gpu: &Gpu, spec: &Spec, capacity: usize) -> usize {
     let per_token = 2 * spec.hidden * (4 * spec.hidden + 2 * spec.intermediate);
@@ -155,6 +250,9 @@ impl Engine for OnGpu {
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Ran> {
+        if batch.tokens() < self.least_tokens {
+            return self.on_cpu(batch, team, stop, out);
+        }
         let mut run = self.lock(stop)?;
         let result = self.on_gpu(&mut run, batch, stop, out);
         drop(run);
@@ -166,6 +264,14 @@ impl Engine for OnGpu {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The shader of each tile in turn. The largest runs twice: the first time its pipelines are made.
+    fn warmup(&self) -> Result<()> {
+        for sequences in [4, 16, 64, 64] {
+            self.compare(&self.batch(&vec![16; sequences]))?;
+        }
+        Ok(())
     }
 
     fn trim(&self) {
@@ -185,19 +291,18 @@ mod tests {
     use crate::model::files::ModelFiles;
     use crate::options::RerankOptions;
     use crate::reranker::Reranker;
-    use crate::text::batch::Pair;
 
     const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bert");
 
     /// The fixture on whatever adapter there is; `None`, printed, where there is none.
-    fn model(patience: Duration) -> Option<OnGpu> {
+    fn model() -> Option<OnGpu> {
         if crate::gpu::adapters().unwrap().is_empty() {
             println!("SKIP: no GPU adapter, not even a software one");
             return None;
         }
         let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
         let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
-        let device = DeviceOptions { allow_software: true, patience, ..DeviceOptions::default() };
+        let device = DeviceOptions { allow_software: true, ..DeviceOptions::default() };
         let options = GpuOptions { device, ..GpuOptions::default() };
         let cpu = || super::super::engine::load(&spec, &checkpoint, Some(crate::cpu::isa::best(None)));
         Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
@@ -226,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_destroyed_device_leaves_the_work_to_the_cpu() {
-        let Some(model) = model(DeviceOptions::default().patience) else { return };
+        let Some(model) = model() else { return };
         assert_eq!(logits(&model, &batch(3, 9)).0, model.runs());
         model.run.lock().unwrap().kernels.destroy().ok();
         // More than one of the CPU's groups.
@@ -237,21 +342,73 @@ mod tests {
 
     #[test]
     fn a_submission_that_takes_too_long_leaves_the_work_to_the_cpu() {
-        let Some(model) = model(Duration::ZERO) else { return };
+        let Some(model) = model() else { return };
+        model.run.lock().unwrap().kernels.set_patience(Duration::ZERO).unwrap();
         assert_fell_back(&model, &batch(40, 30), "no answer within 0 ms");
     }
 
     #[test]
     fn more_tokens_than_any_adapter_takes_are_left_to_the_cpu() {
-        let Some(model) = model(DeviceOptions::default().patience) else { return };
+        let Some(model) = model() else { return };
         assert_fell_back(&model, &batch(13_200, 5), "66000 tokens");
         // The device is as good as before.
         assert_eq!(logits(&model, &batch(2, 3)).0, model.runs());
     }
 
+    /// A CPU that computes something else: to `compare`, the same as a GPU that does.
+    struct Wrong(Box<dyn Engine>);
+
+    impl Engine for Wrong {
+        fn runs(&self) -> Ran {
+            self.0.runs()
+        }
+
+        fn logits(
+            &self,
+            batch: &PackedBatch,
+            team: Option<&Arc<Pool>>,
+            stop: &dyn Fn() -> Result<()>,
+            out: &mut [f32],
+        ) -> Result<Ran> {
+            let ran = self.0.logits(batch, team, stop, out)?;
+            *out.last_mut().unwrap() += 0.01;
+            Ok(ran)
+        }
+
+        fn trim(&self) {}
+    }
+
+    #[test]
+    fn a_gpu_that_computes_other_numbers_is_not_used() {
+        let Some(mut model) = model() else { return };
+        model.warmup().unwrap();
+        model.cpu = Box::new(Wrong(model.cpu));
+        let error = model.warmup().unwrap_err();
+        assert!(error.to_string().contains("where the CPU has"), "{error}");
+        assert_fell_back(&model, &batch(3, 9), "where the CPU has");
+    }
+
+    #[test]
+    fn small_groups_are_computed_where_they_are_done_first() {
+        let Some(mut model) = model() else { return };
+        // A processor that poses as a GPU never catches up with itself.
+        assert_eq!(model.measure().unwrap(), None);
+        model.least_tokens = 20;
+        assert_eq!(logits(&model, &batch(2, 9)).0, model.cpu.runs());
+        assert_eq!(logits(&model, &batch(2, 10)).0, model.runs());
+    }
+
+    #[test]
+    fn the_break_even_is_where_the_fixed_costs_are_earned() {
+        // 1 ms and 1 us per token, against 6 us per token on the CPU.
+        let tokens = break_even([16, 1024], [1.016e-3, 2.024e-3], 6.144e-3).unwrap();
+        assert!((200..=201).contains(&tokens), "{tokens}");
+        assert_eq!(break_even([16, 1024], [1e-3, 7e-3], 6e-3), None);
+    }
+
     #[test]
     fn a_cancelled_call_leaves_nothing_behind() {
-        let Some(model) = model(DeviceOptions::default().patience) else { return };
+        let Some(model) = model() else { return };
         let batch = batch(2, 9);
         let (_, expected) = logits(&model, &batch);
         for allowed in 0..3 {
@@ -269,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_finished_on_the_cpu_says_so() {
-        let Some(broken) = model(DeviceOptions::default().patience) else { return };
+        let Some(broken) = model() else { return };
         broken.run.lock().unwrap().kernels.destroy().ok();
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
         let mut model = builder.load(FIXTURE).unwrap();

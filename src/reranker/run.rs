@@ -204,8 +204,8 @@ impl Call<'_> {
                     Outcome::Failed(error) => failure = failure.take().or(Some(error)),
                     Outcome::Late => {}
                     Outcome::Logits(logits, ran) => {
-                        // One group that fell back is what the whole call reports.
-                        if all_ran.gpu_failure.is_none() {
+                        // One group that fell back is what the whole call reports; else the first, which is the largest.
+                        if done == 0 || ran.gpu_failure.is_some() {
                             all_ran = ran;
                         }
                         for (&i, logits) in groups[g].iter().zip(logits.chunks_exact(labels)) {

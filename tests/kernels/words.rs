@@ -26,10 +26,10 @@ pub struct Sizes {
 }
 
 /// Deterministic values in [-1, 1).
-struct Noise(u64);
+pub struct Noise(pub u64);
 
 impl Noise {
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count)
             .map(|_| {
                 // Knuth's MMIX generator.
@@ -40,12 +40,12 @@ impl Noise {
     }
 
     /// A tensor's bytes in f32.
-    fn bytes(&mut self, count: usize, scale: f32) -> Vec<u8> {
+    pub fn bytes(&mut self, count: usize, scale: f32) -> Vec<u8> {
         self.values(count).iter().flat_map(|v| (v * scale).to_le_bytes()).collect()
     }
 }
 
-fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
+pub fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
     Tensor { rows, cols, dtype: Dtype::F32, bytes }
 }
 
