@@ -195,7 +195,7 @@ impl Call<'_> {
         };
         let mut results = Results::new(readings, labels, model.spec.score);
         let mut failure = None;
-        let mut all_ran = model.engine.runs();
+        let mut all_ran: Option<Ran> = None;
         let mut collect = || {
             let ended: Vec<_> = ended.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
             let mut fresh = Vec::new();
@@ -205,8 +205,8 @@ impl Call<'_> {
                     Outcome::Late => {}
                     Outcome::Logits(logits, ran) => {
                         // One group that fell back is what the whole call reports; else the first, which is the largest.
-                        if done == 0 || ran.gpu_failure.is_some() {
-                            all_ran = ran;
+                        if all_ran.is_none() || ran.gpu_failure.is_some() {
+                            all_ran = Some(ran);
                         }
                         for (&i, logits) in groups[g].iter().zip(logits.chunks_exact(labels)) {
                             let (reading, window, _) = windows[i];
@@ -229,7 +229,10 @@ impl Call<'_> {
         self.check()?;
         match failure {
             Some(error) => Err(error),
-            None => Ok((results.scored, groups.len(), all_ran)),
+            None => {
+                let ran = all_ran.unwrap_or_else(|| model.engine.runs());
+                Ok((results.scored, groups.len(), ran))
+            }
         }
     }
 }
