@@ -185,7 +185,12 @@ impl Builder {
     }
 
     fn planned(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Plan> {
-        let weight_bytes = weight_bytes(spec, checkpoint.bytes(spec)?, self.ran_by().0);
+        let weight_bytes = match self.ran_by().0 {
+            Backend::Reference => checkpoint.bytes_in_memory(spec, Some(size_of::<f64>()), size_of::<f64>()),
+            Backend::Auto | Backend::Cpu => checkpoint.bytes_in_memory(spec, None, size_of::<f32>()),
+            // Once on the GPU and once on the CPU, which stands by.
+            Backend::Gpu => checkpoint.bytes_in_memory(spec, None, 2 * size_of::<f32>()),
+        }?;
         // One run per thread, on the largest group that can come.
         let floats = engine::work_floats(spec, self.window(spec).max(GROUP_TOKENS));
         let mut work_bytes = floats.saturating_mul(4).saturating_mul(self.thread_count()? as u64);
@@ -469,19 +474,4 @@ fn rank<D: Document>(
         })
         .collect();
     Ranking::select(results, usage.clone(), options)
-}
-
-/// Bytes of the weights in memory: tables as they are stored, everything else widened to the backend's numbers.
-fn weight_bytes(spec: &Spec, stored: u64, backend: Backend) -> u64 {
-    let (hidden, rows) = (spec.hidden as u128, (spec.vocabulary + spec.positions + spec.segments) as u128);
-    let per_layer = hidden * (4 * hidden + 2 * spec.intermediate as u128 + 9) + spec.intermediate as u128;
-    let linear = per_layer * spec.layers as u128 + hidden * (hidden + 3 + spec.labels.len() as u128);
-    let table = hidden * rows;
-    let bytes = match backend {
-        Backend::Reference => 8 * (linear + table),
-        Backend::Auto | Backend::Cpu => 4 * linear + u128::from(stored) * table / (table + linear),
-        // Once on the GPU and once on the CPU, which stands by.
-        Backend::Gpu => 2 * (4 * linear + u128::from(stored) * table / (table + linear)),
-    };
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

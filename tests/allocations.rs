@@ -56,10 +56,8 @@ fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usiz
         .map(|case| Pair { types: vec![0; case.input_ids.len()], ids: case.input_ids, ..Pair::default() })
         .collect();
     // Long and short ones mixed, one alone, and two: shorter layouts must reuse what longer ones have left.
-    let batches: Vec<PackedBatch> = [&pairs[18..], &pairs[..1], &pairs[24..]]
-        .into_iter()
-        .map(|pairs| PackedBatch::new(pairs, spec.first_position))
-        .collect();
+    let batches: Vec<PackedBatch> =
+        [&pairs[18..], &pairs[..1], &pairs[24..]].into_iter().map(|pairs| spec.pack(pairs)).collect();
     let mut logits = vec![f32::NAN; pairs.len()];
     let mut activations = Activations::new(&cpu);
     let mut round = || {

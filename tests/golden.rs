@@ -39,6 +39,26 @@ fn bf16_weights_equal_hugging_face() {
 }
 
 #[test]
+fn roberta_equals_hugging_face() {
+    check("tests/fixtures/roberta");
+}
+
+#[test]
+fn xlm_roberta_equals_hugging_face() {
+    check("tests/fixtures/xlm-roberta");
+}
+
+#[test]
+fn distilbert_equals_hugging_face() {
+    check("tests/fixtures/distilbert");
+}
+
+#[test]
+fn electra_equals_hugging_face() {
+    check("tests/fixtures/electra");
+}
+
+#[test]
 fn the_bundled_model_equals_hugging_face() {
     check("models/crossrank-mini");
 }

@@ -149,6 +149,30 @@ fn the_bits_of_the_bundled_models_pairs_depend_on_the_pair_alone() {
     }
 }
 
+/// The fixture of each family that computes in a way of its own.
+const FAMILIES: &[&str] = &["xlm-roberta", "distilbert", "electra"];
+
+#[test]
+fn the_bits_of_every_familys_pairs_depend_on_the_pair_alone() {
+    let mut random = Random(3);
+    for family in FAMILIES {
+        let folder = format!("tests/fixtures/{family}");
+        let texts = Texts::new(&folder, 3, 8);
+        let truth = texts.alone(&load(&folder, Reranker::builder().threads(1)));
+        for isa in isa::available() {
+            // Plain Rust takes a hundred times as long as the others: fewer compositions.
+            let (compositions, most) = if isa == Isa::Scalar { (1, 8) } else { (10, 24) };
+            for threads in [1, 2, 5] {
+                let model = load(&folder, Reranker::builder().isa(isa).threads(threads));
+                assert_eq!(model.info().isa, Some(isa));
+                for _ in 0..compositions {
+                    texts.check(&model, &truth, &mut random, most);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn sixteen_host_threads_on_one_model_get_the_same_bits() {
     let texts = Texts::new(BERT, 5, 12);

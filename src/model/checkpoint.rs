@@ -109,10 +109,11 @@ impl<'a> Checkpoint<'a> {
         // Attention scores are divided by the square root of the head width: done once, in the query's weights.
         let scale = 1.0 / ((spec.hidden / spec.heads) as f64).sqrt();
         Ok(Weights {
-            word: self.table(k, network.word)?,
-            position: self.table(k, network.position)?,
-            kind: self.table(k, network.kind)?,
+            word: self.table(k, Some(network.word), spec)?,
+            position: self.table(k, network.position, spec)?,
+            kind: self.table(k, network.kind, spec)?,
             embed_norm: self.norm(k, spec, network.embed_norm)?,
+            project: network.project.map(|project| self.linear(k, &[(project, 1.0)])).transpose()?,
             layers: layers
                 .iter()
                 .map(|layer| {
@@ -128,7 +129,7 @@ impl<'a> Checkpoint<'a> {
                 },
                 rest: self.rest(k, spec, last)?,
             },
-            pooler: self.linear(k, &[(network.pooler, 1.0)])?,
+            dense: self.linear(k, &[(network.dense, 1.0)])?,
             classifier: self.linear(k, &[(network.classifier, 1.0)])?,
         })
     }
@@ -140,18 +141,27 @@ impl<'a> Checkpoint<'a> {
 
     /// Bytes on disk of the tensors that `spec` asks for. Checks like [`load`](Self::load), reads nothing.
     pub fn bytes(&self, spec: &Spec) -> Result<u64> {
-        let mut bytes = 0;
-        Network::locate(self, spec)?.each(|matrix| bytes += matrix.stored.bytes as u64);
-        Ok(bytes)
+        let network = Network::locate(self, spec)?;
+        Ok(network.tables().chain(network.widened()).map(|matrix| matrix.stored.bytes as u64).sum())
+    }
+
+    /// Bytes in memory of the tensors that `spec` asks for: tables as they are stored where `table_width` is `None`, all
+    /// other numbers widened to `width` bytes. Checks like [`load`](Self::load), reads nothing.
+    pub fn bytes_in_memory(&self, spec: &Spec, table_width: Option<usize>, width: usize) -> Result<u64> {
+        let network = Network::locate(self, spec)?;
+        let numbers = |matrix: Matrix<'_>| (matrix.rows * matrix.cols) as u64;
+        let table =
+            |m: Matrix<'_>| table_width.map_or(m.stored.bytes as u64, |width| numbers(m) * width as u64);
+        let tables: u64 = network.tables().map(table).sum();
+        Ok(tables + network.widened().map(|m| numbers(m) * width as u64).sum::<u64>())
     }
 
     /// One sentence for every tensor that `spec` has no use for. Heads of pre-training and position buffers are
     /// expected and not mentioned.
     pub fn warnings(&self, spec: &Spec) -> Result<Vec<String>> {
-        let mut used = BTreeSet::new();
-        Network::locate(self, spec)?.each(|matrix| {
-            used.insert(matrix.name);
-        });
+        let network = Network::locate(self, spec)?;
+        let used: BTreeSet<&str> =
+            network.tables().chain(network.widened()).map(|matrix| matrix.name).collect();
         let expected = |name: &str| {
             name.starts_with("cls.")
                 || name.ends_with("embeddings.position_ids")
@@ -170,7 +180,7 @@ impl<'a> Checkpoint<'a> {
 
     /// The first of `names` that is there, with or without the family's prefix.
     pub(super) fn find(&self, names: &[String], shape: &[usize], spec: &Spec) -> Result<Matrix<'_>> {
-        let bare = |name| str::strip_prefix(name, spec.prefix);
+        let bare = |name| str::strip_prefix(name, spec.names.prefix);
         let spellings = names.iter().flat_map(|name| [Some(name.as_str()), bare(name)]).flatten();
         let found = spellings.filter_map(|name| self.tensors.get_key_value(name)).next();
         let Some((name, stored)) = found else {
@@ -228,8 +238,14 @@ impl<'a> Checkpoint<'a> {
         Ok(LoadedAffine { weight: self.read(affine.weight)?, bias: self.read(affine.bias)? })
     }
 
-    fn table<K: Kernels>(&self, k: &K, matrix: Matrix<'_>) -> Result<K::Table> {
-        k.make_table(self.read(matrix)?.tensor())
+    /// A table that a family does not have is one row of zeros: adding it changes no bit, and `forward` needs no second
+    /// way to embed.
+    fn table<K: Kernels>(&self, k: &K, matrix: Option<Matrix<'_>>, spec: &Spec) -> Result<K::Table> {
+        let table = match matrix {
+            Some(matrix) => self.read(matrix)?,
+            None => Loaded::zeros(spec.embedding),
+        };
+        k.make_table(table.tensor())
     }
 
     fn norm<K: Kernels>(&self, k: &K, spec: &Spec, norm: Affine<'_>) -> Result<K::Norm> {
@@ -264,6 +280,12 @@ struct Loaded<'a> {
 }
 
 impl Loaded<'_> {
+    /// One row of zeros.
+    fn zeros(cols: usize) -> Self {
+        let dtype = Dtype::F32;
+        Self { bytes: Cow::Owned(vec![0; cols * dtype.bytes()]), rows: 1, cols, dtype }
+    }
+
     fn tensor(&self) -> Tensor<'_> {
         Tensor { rows: self.rows, cols: self.cols, dtype: self.dtype, bytes: &self.bytes }
     }

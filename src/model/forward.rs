@@ -7,7 +7,7 @@ use crate::text::batch::PackedBatch;
 
 /// The weights of a model as backend `K` holds them.
 pub struct Weights<K: Kernels + ?Sized> {
-    /// Word table `[V,H]`.
+    /// Word table `[V,E]`.
     pub word: K::Table,
     /// Position table.
     pub position: K::Table,
@@ -15,12 +15,14 @@ pub struct Weights<K: Kernels + ?Sized> {
     pub kind: K::Table,
     /// Norm of the embeddings.
     pub embed_norm: K::Norm,
+    /// Embeddings E -> H, where E is not H.
+    pub project: Option<K::Linear>,
     /// All layers but the last.
     pub layers: Vec<Layer<K>>,
     /// The last layer, of which only the first token is read.
     pub last: LastLayer<K>,
-    /// First linear layer of the head: the pooler.
-    pub pooler: K::Linear,
+    /// First linear layer of the head.
+    pub dense: K::Linear,
     /// Second linear layer of the head: one output per label.
     pub classifier: K::Linear,
 }
@@ -111,7 +113,15 @@ pub fn forward<K: Kernels>(
     k.shape(&mut a.query, sequences, hidden)?;
     k.shape(&mut a.logits, sequences, spec.labels.len())?;
 
-    k.embed(batch, &w.word, &w.position, &w.kind, &w.embed_norm, &mut a.x);
+    match &w.project {
+        None => k.embed(batch, &w.word, &w.position, &w.kind, &w.embed_norm, &mut a.x),
+        Some(project) => {
+            k.shape(&mut a.y, tokens, spec.embedding)?;
+            k.embed(batch, &w.word, &w.position, &w.kind, &w.embed_norm, &mut a.y);
+            k.linear(&a.y, project, Then::Store, &mut a.x);
+            k.shape(&mut a.y, tokens, hidden)?;
+        }
+    }
     between(k, 0, &a.x)?;
     for (index, layer) in w.layers.iter().enumerate() {
         k.linear(&a.x, &layer.qkv, Then::Store, &mut a.qkv);
@@ -129,7 +139,7 @@ pub fn forward<K: Kernels>(
     k.attention_first(batch, &a.query, &a.x, &w.last.key_value, &mut a.context);
     rest(k, spec, &w.last.rest, &mut a.first, &a.context, &mut a.y, &mut a.up);
 
-    k.linear(&a.first, &w.pooler, Then::Activate(spec.head_activation), &mut a.query);
+    k.linear(&a.first, &w.dense, Then::Activate(spec.head_activation), &mut a.query);
     k.linear(&a.query, &w.classifier, Then::Store, &mut a.logits);
     k.read(&a.logits, logits)
 }

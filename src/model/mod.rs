@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod config;
 pub mod files;
 pub mod forward;
+mod json;
+pub mod names;
 mod network;
 pub mod score;
 pub mod spec;

@@ -1,7 +1,8 @@
-//! Which tensors a network is made of: their names per family, and their shapes.
+//! Which tensors a network is made of, and their shapes. Their names are in names.rs.
 
 use crate::error::Result;
 use crate::model::checkpoint::{Checkpoint, Matrix};
+use crate::model::names::Qkv;
 use crate::model::spec::Spec;
 
 /// Weight and bias of a linear layer, or gain and bias of a norm.
@@ -14,11 +15,12 @@ pub(super) struct Affine<'c> {
 /// All tensors of a network, located and checked but not read.
 pub(super) struct Network<'c> {
     pub word: Matrix<'c>,
-    pub position: Matrix<'c>,
-    pub kind: Matrix<'c>,
+    pub position: Option<Matrix<'c>>,
+    pub kind: Option<Matrix<'c>>,
     pub embed_norm: Affine<'c>,
+    pub project: Option<Affine<'c>>,
     pub layers: Vec<EncoderLayer<'c>>,
-    pub pooler: Affine<'c>,
+    pub dense: Affine<'c>,
     pub classifier: Affine<'c>,
 }
 
@@ -35,57 +37,66 @@ pub(super) struct EncoderLayer<'c> {
 }
 
 impl<'c> Network<'c> {
-    /// Locates and checks every tensor of a BERT.
+    /// Locates and checks every tensor.
     pub fn locate(checkpoint: &'c Checkpoint<'_>, spec: &Spec) -> Result<Self> {
-        let names = Names { checkpoint, spec };
-        let (h, f) = (spec.hidden, spec.intermediate);
-        let p = spec.prefix;
+        let find = Find { checkpoint, spec };
+        let names = spec.names;
+        let (h, e, f) = (spec.hidden, spec.embedding, spec.intermediate);
+        let encoder = |name: &str| format!("{}{name}", names.prefix);
+        let table = |name: &str, rows| find.table(&encoder(name), [rows, e]);
         Ok(Self {
-            word: names.table(&format!("{p}embeddings.word_embeddings"), [spec.vocabulary, h])?,
-            position: names.table(&format!("{p}embeddings.position_embeddings"), [spec.positions, h])?,
-            kind: names.table(&format!("{p}embeddings.token_type_embeddings"), [spec.segments, h])?,
-            embed_norm: names.norm(&format!("{p}embeddings.LayerNorm"))?,
+            word: table(names.word, spec.vocabulary)?,
+            position: names.position.map(|name| table(name, spec.positions)).transpose()?,
+            kind: names.kind.map(|name| table(name, spec.segments)).transpose()?,
+            embed_norm: find.norm(&encoder(names.embed_norm), e)?,
+            project: match names.project {
+                Some(name) if e != h => Some(find.linear(&encoder(name), [h, e])?),
+                _ => None,
+            },
             layers: (0..spec.layers)
                 .map(|index| {
-                    let at = |name: &str| format!("{p}encoder.layer.{index}.{name}");
+                    let at = |name: &str| format!("{}{}{index}.{name}", names.prefix, names.layer);
+                    let Qkv::Three([query, key, value]) = names.qkv;
                     Ok(EncoderLayer {
-                        query: names.linear(&at("attention.self.query"), [h, h])?,
-                        key: names.linear(&at("attention.self.key"), [h, h])?,
-                        value: names.linear(&at("attention.self.value"), [h, h])?,
-                        out: names.linear(&at("attention.output.dense"), [h, h])?,
-                        attention_norm: names.norm(&at("attention.output.LayerNorm"))?,
-                        up: names.linear(&at("intermediate.dense"), [f, h])?,
-                        down: names.linear(&at("output.dense"), [h, f])?,
-                        output_norm: names.norm(&at("output.LayerNorm"))?,
+                        query: find.linear(&at(query), [h, h])?,
+                        key: find.linear(&at(key), [h, h])?,
+                        value: find.linear(&at(value), [h, h])?,
+                        out: find.linear(&at(names.out), [h, h])?,
+                        attention_norm: find.norm(&at(names.attention_norm), h)?,
+                        up: find.linear(&at(names.up), [f, h])?,
+                        down: find.linear(&at(names.down), [h, f])?,
+                        output_norm: find.norm(&at(names.output_norm), h)?,
                     })
                 })
                 .collect::<Result<_>>()?,
-            pooler: names.linear(&format!("{p}pooler.dense"), [h, h])?,
-            classifier: names.linear("classifier", [spec.labels.len(), h])?,
+            dense: find.linear(names.dense, [h, h])?,
+            classifier: find.linear(names.classifier, [spec.labels.len(), h])?,
         })
     }
 
-    /// Calls `f` with every tensor.
-    pub fn each(&self, mut f: impl FnMut(Matrix<'c>)) {
-        [self.word, self.position, self.kind].into_iter().for_each(&mut f);
+    /// The tables, which stay as they are stored.
+    pub fn tables(&self) -> impl Iterator<Item = Matrix<'c>> {
+        [Some(self.word), self.position, self.kind].into_iter().flatten()
+    }
+
+    /// Everything that is widened: linear layers and norms.
+    pub fn widened(&self) -> impl Iterator<Item = Matrix<'c>> {
         let layers = self
             .layers
             .iter()
             .flat_map(|l| [l.query, l.key, l.value, l.out, l.attention_norm, l.up, l.down, l.output_norm]);
-        for affine in [self.embed_norm, self.pooler, self.classifier].into_iter().chain(layers) {
-            f(affine.weight);
-            f(affine.bias);
-        }
+        let single = [Some(self.embed_norm), self.project, Some(self.dense), Some(self.classifier)];
+        single.into_iter().flatten().chain(layers).flat_map(|affine| [affine.weight, affine.bias])
     }
 }
 
 /// Finds layers by the name they have in transformers.
-struct Names<'c, 's> {
+struct Find<'c, 's> {
     checkpoint: &'c Checkpoint<'c>,
     spec: &'s Spec,
 }
 
-impl<'c> Names<'c, '_> {
+impl<'c> Find<'c, '_> {
     fn table(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix<'c>> {
         self.checkpoint.find(&[format!("{name}.weight")], &[rows, cols], self.spec)
     }
@@ -97,8 +108,8 @@ impl<'c> Names<'c, '_> {
     }
 
     /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
-    fn norm(&self, name: &str) -> Result<Affine<'c>> {
-        let shape = [self.spec.hidden];
+    fn norm(&self, name: &str, width: usize) -> Result<Affine<'c>> {
+        let shape = [width];
         let weight =
             self.checkpoint.find(&[format!("{name}.weight"), format!("{name}.gamma")], &shape, self.spec)?;
         let bias =

@@ -1,14 +1,16 @@
 //! A cross-encoder as plain data: sizes, and one enum per axis on which families differ.
 
 use crate::kernels::Activation;
+use crate::model::names::Names;
+use crate::text::batch::{PackedBatch, Pair};
 
 /// Everything `forward` and the text layer need to know about a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     /// The architecture as config.json names it, for people.
     pub architecture: String,
-    /// Prefix of the encoder's tensor names, for example `bert.`.
-    pub prefix: &'static str,
+    /// What the tensors are called.
+    pub names: &'static Names,
     /// Encoder layers.
     pub layers: usize,
     /// Width of the residual stream (H).
@@ -19,11 +21,13 @@ pub struct Spec {
     pub intermediate: usize,
     /// Rows of the word table (V).
     pub vocabulary: usize,
-    /// Rows of the position table.
+    /// Width of the embedding tables; where it is not `hidden`, a projection follows.
+    pub embedding: usize,
+    /// Rows of the position table, in families that have one.
     pub positions: usize,
     /// Position id of a sequence's first token.
     pub first_position: u32,
-    /// Rows of the segment table.
+    /// Rows of the segment table; 1 in families that have none.
     pub segments: usize,
     /// Added to the variance in every layer norm.
     pub epsilon: f32,
@@ -39,6 +43,28 @@ pub struct Spec {
     pub max_tokens: usize,
 }
 
+impl Spec {
+    /// Concatenates pairs, each with positions as the model counts them.
+    pub fn pack<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair>) -> PackedBatch {
+        let mut batch = PackedBatch::new(pairs, self.first_position);
+        if self.names.position.is_none() {
+            // The one row of the table that stands for none.
+            batch.positions.fill(0);
+        } else if let Some(padding) = self.first_position.checked_sub(1) {
+            // Where positions count from behind the padding token's, a text that spells that token out gets its position
+            // and the count goes on after it, as in transformers.
+            for rows in batch.starts.windows(2).map(|w| w[0]..w[1]) {
+                let mut next = self.first_position;
+                for row in rows {
+                    batch.positions[row] = if batch.ids[row] == padding { padding } else { next };
+                    next += u32::from(batch.ids[row] != padding);
+                }
+            }
+        }
+        batch
+    }
+}
+
 /// What turns the logits of a pair into its scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScoreActivation {
@@ -50,4 +76,37 @@ pub enum ScoreActivation {
     Tanh,
     /// exp(x) over the sum of all labels' exp(x).
     Softmax,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::names;
+
+    #[test]
+    fn positions_pass_over_padding_tokens_where_they_count_from_behind_them() {
+        let pair = |ids: &[u32]| Pair { ids: ids.into(), types: vec![0; ids.len()], ..Pair::default() };
+        let pairs = [pair(&[0, 7, 1, 8, 2]), pair(&[0, 2])];
+        let spec = |names, first_position| Spec {
+            architecture: String::new(),
+            names,
+            layers: 1,
+            hidden: 1,
+            heads: 1,
+            intermediate: 1,
+            vocabulary: 9,
+            embedding: 1,
+            positions: 9,
+            first_position,
+            segments: 1,
+            epsilon: 1.0,
+            activation: Activation::Gelu,
+            head_activation: Activation::Gelu,
+            labels: vec![],
+            score: ScoreActivation::Identity,
+            max_tokens: 7,
+        };
+        assert_eq!(spec(&names::ROBERTA, 2).pack(&pairs).positions, [2, 3, 1, 4, 5, 2, 3]);
+        assert_eq!(spec(&names::BERT, 0).pack(&pairs).positions, [0, 1, 2, 3, 4, 0, 1]);
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::spec::ScoreActivation;
 use crate::options::{Progress, RerankOptions, Truncation};
 use crate::ranking::{Scored, Status, Usage};
-use crate::text::batch::{PackedBatch, Pair, group};
+use crate::text::batch::{Pair, group};
 use crate::text::windows;
 
 /// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
@@ -182,7 +182,7 @@ impl Call<'_> {
         let ended: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::with_capacity(groups.len()));
         let compute = |g: usize| {
             let members = groups[g].iter().map(|&i| windows[i].2);
-            let batch = PackedBatch::new(members, model.spec.first_position);
+            let batch = model.spec.pack(members);
             let mut logits = vec![0.0; batch.sequences() * labels];
             let stop = || if self.late() { Err(Error::Cancelled) } else { self.check() };
             let team = (shared && model.pool.nests()).then_some(&model.pool);

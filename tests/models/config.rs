@@ -2,6 +2,7 @@
 
 use crossrank::kernels::Activation;
 use crossrank::model::config::read as read_spec;
+use crossrank::model::names;
 use crossrank::model::spec::{ScoreActivation, Spec};
 use crossrank::{Error, ModelFiles, Result};
 use serde_json::{Map, Value, json};
@@ -27,12 +28,13 @@ fn a_spec_holds_what_the_configuration_says() {
     let spec = read_spec(&ModelFiles::from_dir(&fixture("bert")).unwrap()).unwrap();
     let expected = Spec {
         architecture: "BertForSequenceClassification".into(),
-        prefix: "bert.",
+        names: &names::BERT,
         layers: 2,
         hidden: 64,
         heads: 4,
         intermediate: 256,
         vocabulary: 2500,
+        embedding: 64,
         positions: 128,
         first_position: 0,
         segments: 2,
@@ -131,14 +133,20 @@ fn unsupported_models_are_named_with_the_nearest_supported_one() {
     for (config, message) in [
         (
             set("architectures", json!(["T5ForSequenceClassification"])),
-            "architecture `T5ForSequenceClassification` is not supported: the nearest supported architecture is \
-             `BertForSequenceClassification`, for example `cross-encoder/ms-marco-MiniLM-L6-v2`",
+            "architecture `T5ForSequenceClassification` is not supported: its layers are not implemented; the nearest \
+             supported architecture is `BertForSequenceClassification`, for example `cross-encoder/ms-marco-MiniLM-L6-v2`",
         ),
         (
             set("architectures", json!(["BertModel"])),
             "architecture `BertModel` is not supported: it is an embedding model with no classifier head and cannot \
              score pairs; use a cross-encoder: `BertForSequenceClassification`, for example \
              `cross-encoder/ms-marco-MiniLM-L6-v2`",
+        ),
+        (
+            set("architectures", json!(["XLMRobertaXLForSequenceClassification"])),
+            "architecture `XLMRobertaXLForSequenceClassification` is not supported: its layers are not implemented; \
+             the nearest supported architecture is `XLMRobertaForSequenceClassification`, for example \
+             `BAAI/bge-reranker-base`",
         ),
         (
             set("architectures", json!(["Qwen3ForCausalLM\u{1b}[2J"])),

@@ -6,7 +6,7 @@ use crossrank::kernels::Kernels;
 use crossrank::model::forward::{Activations, forward};
 use crossrank::model::{checkpoint, config};
 use crossrank::reference::Reference;
-use crossrank::text::batch::{PackedBatch, Pair};
+use crossrank::text::batch::Pair;
 use crossrank::{Isa, ModelFiles};
 use serde_json::Value;
 
@@ -24,7 +24,11 @@ fn numbers(value: &Value) -> Vec<u32> {
 fn pairs(golden: &Value) -> Vec<Pair> {
     let pair = |case: &Value| Pair {
         ids: numbers(&case["input_ids"]),
-        types: numbers(&case["token_type_ids"]),
+        // transformers gives no segment ids to families without segments.
+        types: match &case["token_type_ids"] {
+            Value::Null => vec![0; case["input_ids"].as_array().unwrap().len()],
+            types => numbers(types),
+        },
         ..Pair::default()
     };
     golden["cases"].as_array().unwrap().iter().map(pair).collect()
@@ -46,7 +50,7 @@ fn run<K: Kernels>(
     let spec = config::read(files).unwrap();
     let weights = checkpoint::load(&k, &spec, files).unwrap();
     let mut activations = Activations::new(&k);
-    let batch = PackedBatch::new(pairs, spec.first_position);
+    let batch = spec.pack(pairs);
     let mut logits = vec![f32::NAN; pairs.len() * spec.labels.len()];
     let mut hook = |k: &mut K, layer: usize, x: &K::Buf| {
         let mut values = vec![f32::NAN; batch.tokens() * spec.hidden];
@@ -134,6 +138,26 @@ fn bert_in_f16_computes_what_transformers_computes() {
 #[test]
 fn bert_in_bf16_computes_what_transformers_computes() {
     check("bert-bf16");
+}
+
+#[test]
+fn roberta_computes_what_transformers_computes() {
+    check("roberta");
+}
+
+#[test]
+fn xlm_roberta_computes_what_transformers_computes() {
+    check("xlm-roberta");
+}
+
+#[test]
+fn distilbert_computes_what_transformers_computes() {
+    check("distilbert");
+}
+
+#[test]
+fn electra_computes_what_transformers_computes() {
+    check("electra");
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! Keys of config.json and tokenizer_config.json, read with limits and with errors that name file and key.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::kernels::Activation;
+use crate::model::spec::ScoreActivation;
+
+/// Upper limits, each at least eight times what any published encoder has: a broken number must not turn into an
+/// allocation or an overflow.
+pub(super) const MAX_LAYERS: usize = 1 << 10;
+pub(super) const MAX_WIDTH: usize = 1 << 17;
+pub(super) const MAX_VOCABULARY: usize = 1 << 24;
+pub(super) const MAX_POSITIONS: usize = 1 << 20;
+pub(super) const MAX_SEGMENTS: usize = 1 << 16;
+pub(super) const MAX_LABELS: usize = 1 << 16;
+
+/// A value of a file as an error may show it.
+pub(super) fn printable(value: &str) -> String {
+    value.chars().take(100).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// A JSON object whose errors name the file and the key.
+pub(super) struct Config {
+    pub file: &'static str,
+    pub map: Map<String, Value>,
+}
+
+impl Config {
+    pub fn broken(&self, key: &str, message: impl std::fmt::Display) -> Error {
+        Error::Format { file: self.file.into(), message: format!("key `{key}`: {message}") }
+    }
+
+    /// A key that is there and not null.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    pub fn string(&self, key: &str) -> Result<Option<&str>> {
+        let wrong = || self.broken(key, "expected a string");
+        self.get(key).map(|value| value.as_str().ok_or_else(wrong)).transpose()
+    }
+
+    pub fn flag(&self, key: &str) -> Result<bool> {
+        let wrong = || self.broken(key, "expected true or false");
+        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
+    }
+
+    /// Refuses a key whose value is not the only one supported.
+    pub fn only(&self, key: &str, supported: &Value, hint: &str) -> Result<()> {
+        match self.get(key) {
+            Some(value) if value != supported => Err(Error::Unsupported {
+                what: format!("{key} `{}`", printable(value.as_str().unwrap_or(&value.to_string()))),
+                hint: hint.into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A whole number from 1 to `limit`.
+    pub fn count(&self, key: &str, limit: usize) -> Result<usize> {
+        let value = self.get(key).ok_or_else(|| self.broken(key, "is missing"))?;
+        value
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| (1..=limit).contains(n))
+            .ok_or_else(|| self.broken(key, format_args!("expected a whole number from 1 to {limit}")))
+    }
+
+    pub fn count_or(&self, key: &str, limit: usize, default: usize) -> Result<usize> {
+        if self.get(key).is_some() { self.count(key, limit) } else { Ok(default) }
+    }
+
+    /// Width of the residual stream and number of heads, by the names that the family gives them.
+    pub fn hidden_and_heads(&self, hidden_key: &str, heads_key: &str) -> Result<(usize, usize)> {
+        let hidden = self.count(hidden_key, MAX_WIDTH)?;
+        let heads = self.count(heads_key, MAX_WIDTH)?;
+        if !hidden.is_multiple_of(heads) {
+            let message = format_args!("{heads} heads do not divide {hidden_key} {hidden}");
+            return Err(self.broken(heads_key, message));
+        }
+        Ok((hidden, heads))
+    }
+
+    /// Width of the embedding tables; without the key it is that of the residual stream.
+    pub fn embedding(&self, hidden: usize) -> Result<usize> {
+        const KEY: &str = "embedding_size";
+        let embedding = self.count_or(KEY, MAX_WIDTH, hidden)?;
+        if embedding > hidden {
+            return Err(Error::Unsupported {
+                what: format!("{KEY} {embedding} above hidden_size {hidden}"),
+                hint: "use a model whose embeddings are no wider than its layers".into(),
+            });
+        }
+        Ok(embedding)
+    }
+
+    /// The position rows that follow the padding token's own, and the first of them: where positions count from the row
+    /// after it.
+    pub fn positions_after_padding(&self, positions: usize) -> Result<(usize, u32)> {
+        const KEY: &str = "pad_token_id";
+        let pad = self.get(KEY).map_or(Some(1), Value::as_u64).and_then(|pad| u32::try_from(pad).ok());
+        let usable = pad.and_then(|pad| positions.checked_sub(pad as usize + 1));
+        match (pad, usable) {
+            (Some(pad), Some(usable)) if usable > 0 => Ok((usable, pad + 1)),
+            _ => Err(self
+                .broken(KEY, format_args!("expected a row of the {positions} positions, and not the last"))),
+        }
+    }
+
+    pub fn epsilon(&self, key: &str, default: f64) -> Result<f32> {
+        let wrong = || self.broken(key, "expected a number above 0 and at most 1");
+        let value = self.get(key).map_or(Some(default), Value::as_f64).ok_or_else(wrong)?;
+        let narrow = value as f32;
+        // Below the smallest normal number the backends would disagree on what is left of it.
+        if (f32::MIN_POSITIVE..=1.0).contains(&narrow) { Ok(narrow) } else { Err(wrong()) }
+    }
+
+    pub fn activation(&self, key: &str) -> Result<Activation> {
+        // The names of transformers' ACT2FN; without the key BERT means gelu.
+        match self.string(key)?.unwrap_or("gelu") {
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
+                Ok(Activation::GeluTanh)
+            }
+            "relu" => Ok(Activation::Relu),
+            "silu" | "swish" => Ok(Activation::Silu),
+            "tanh" => Ok(Activation::Tanh),
+            other => Err(Error::Unsupported {
+                what: format!("{key} `{}`", printable(other)),
+                hint: "use a model with gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu or tanh"
+                    .into(),
+            }),
+        }
+    }
+
+    pub fn architectures(&self) -> Result<Vec<&str>> {
+        const KEY: &str = "architectures";
+        let wrong =
+            || self.broken(KEY, "expected a list of names such as [\"BertForSequenceClassification\"]");
+        let list =
+            self.get(KEY).and_then(Value::as_array).filter(|list| !list.is_empty()).ok_or_else(wrong)?;
+        list.iter().map(|name| name.as_str().ok_or_else(wrong)).collect()
+    }
+
+    /// Names of the outputs. transformers takes their number from id2label, else from num_labels, else 2: it leaves
+    /// both keys out of config.json when they have their default values.
+    pub fn labels(&self) -> Result<Vec<String>> {
+        const KEY: &str = "id2label";
+        let Some(value) = self.get(KEY) else {
+            let count = self.count_or("num_labels", MAX_LABELS, 2)?;
+            return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
+        };
+        let map = value.as_object().filter(|map| (1..=MAX_LABELS).contains(&map.len()));
+        let map =
+            map.ok_or_else(|| self.broken(KEY, format_args!("expected a map of 1 to {MAX_LABELS} labels")))?;
+        (0..map.len())
+            .map(|index| match map.get(&index.to_string()) {
+                Some(Value::String(name)) => Ok(name.clone()),
+                Some(Value::Number(name)) => Ok(name.to_string()),
+                Some(_) => Err(self.broken(KEY, format_args!("label {index}: expected a name"))),
+                None => Err(self.broken(KEY, format_args!("label {index} of 0..{} is missing", map.len()))),
+            })
+            .collect()
+    }
+
+    /// sentence-transformers' rule: its own section, else its former key, else by the number of labels.
+    pub fn score(&self, labels: usize) -> Result<ScoreActivation> {
+        const SECTION: &str = "sentence_transformers";
+        let section = match self.get(SECTION) {
+            None => None,
+            Some(Value::Object(section)) => section.get("activation_fn").filter(|value| !value.is_null()),
+            Some(_) => return Err(self.broken(SECTION, "expected an object")),
+        };
+        let (key, value) = match section {
+            Some(value) => ("sentence_transformers.activation_fn", Some(value)),
+            None => {
+                let key = "sbert_ce_default_activation_function";
+                (key, self.get(key))
+            }
+        };
+        let Some(value) = value else {
+            return Ok(if labels == 1 { ScoreActivation::Sigmoid } else { ScoreActivation::Identity });
+        };
+        let path = value.as_str().ok_or_else(|| self.broken(key, "expected the name of a torch class"))?;
+        // `torch.nn.modules.activation.Sigmoid` and `Sigmoid` mean the same; a class of another package may not.
+        let class = path.rsplit('.').next().filter(|class| path.starts_with("torch.nn.") || *class == path);
+        match class {
+            Some("Identity") => Ok(ScoreActivation::Identity),
+            Some("Sigmoid") => Ok(ScoreActivation::Sigmoid),
+            Some("Tanh") => Ok(ScoreActivation::Tanh),
+            Some("Softmax") => Ok(ScoreActivation::Softmax),
+            _ => Err(Error::Unsupported {
+                what: format!("{key} `{}`", printable(path)),
+                hint: "use a model with torch.nn's Identity, Sigmoid, Tanh or Softmax".into(),
+            }),
+        }
+    }
+
+    /// `None` without the key. transformers writes 1e30, as an integer or a float, for "no limit"; that is cut to the
+    /// largest usize.
+    pub fn model_max_length(&self) -> Result<Option<usize>> {
+        const KEY: &str = "model_max_length";
+        let Some(value) = self.get(KEY) else { return Ok(None) };
+        let length = value.as_f64().filter(|length| *length >= 1.0);
+        let length = length.ok_or_else(|| self.broken(KEY, "expected a number from 1 up"))?;
+        Ok(Some(length as usize))
+    }
+}
