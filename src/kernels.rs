@@ -144,6 +144,22 @@ pub struct Part<'a> {
     pub scale: f64,
 }
 
+/// Embeddings of distances and the projections that make queries and keys of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Distances<'a, Norm> {
+    /// `[R,H]`.
+    pub rows: Tensor<'a>,
+    /// Norm of the rows before they are projected.
+    pub norm: Option<&'a Norm>,
+    /// Makes the queries, scaled like those of tokens.
+    pub query: Option<Part<'a>>,
+    /// Makes the keys.
+    pub key: Option<Part<'a>>,
+    /// `2L-1` row numbers, which never fall and rise by at most 1: the row for a query and a key is number
+    /// `query - key + L - 1`.
+    pub row_of: &'a [u32],
+}
+
 /// One backend. Construction words make weights once per load; the others run once per batch.
 pub trait Kernels {
     /// An activation living wherever this backend lives.
@@ -156,6 +172,12 @@ pub trait Kernels {
     type Norm: Send + Sync;
     /// Key and value projections of a layer of which only the first token is read.
     type KeyValue: Send + Sync;
+    /// What attention adds to its scores by head and distance.
+    type Bias: Send + Sync;
+    /// Cosines and sines by position.
+    type Rotary: Send + Sync;
+    /// Distances as queries and keys, for attention that compares both with them.
+    type Relative: Send + Sync;
 
     /// Stacks `parts` along their output features into one linear layer.
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Self::Linear>;
@@ -165,6 +187,14 @@ pub trait Kernels {
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm>;
     /// Prepares key and value projections for [`attention_first`](Self::attention_first).
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self::KeyValue>;
+
+    /// Keeps a bias of attention scores `[N, 2L-1]` for sequences of at most L tokens: what is added for a query and a key
+    /// is in column `query - key + L - 1`.
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<Self::Bias>;
+    /// Keeps the rotations of L positions `[L,D]`: in each row D/2 cosines and then D/2 sines.
+    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Self::Rotary>;
+    /// Projects embeddings of distances: see [`Distances`].
+    fn make_relative(&self, distances: Distances<'_, Self::Norm>, heads: usize) -> Result<Self::Relative>;
 
     /// A buffer of `[0,0]`; it grows in [`shape`](Self::shape).
     fn make_buf(&self) -> Self::Buf;
@@ -199,6 +229,48 @@ pub trait Kernels {
     /// out `[T,H]`: per sequence and head, softmax(q k^T) v. `qkv` is `[T,3H]`: queries already multiplied by 1/sqrt(D),
     /// keys, values; each `[N,D]`.
     fn attention(&mut self, batch: &PackedBatch, qkv: &Self::Buf, heads: usize, out: &mut Self::Buf);
+
+    /// [`attention`](Self::attention) with `bias` added to the scores by head and distance. No sequence is longer than the
+    /// bias was made for.
+    fn attention_biased(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Self::Buf,
+        bias: &Self::Bias,
+        heads: usize,
+        out: &mut Self::Buf,
+    );
+
+    /// [`attention`](Self::attention) in which a query sees the keys that are at most `reach` tokens away.
+    fn attention_local(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Self::Buf,
+        reach: usize,
+        heads: usize,
+        out: &mut Self::Buf,
+    );
+
+    /// [`attention`](Self::attention) with scores (q k + q K\[r\]) + k Q\[r\], where K and Q are the keys and queries of
+    /// distances and r the row for this query and key. A term whose projection is missing is left out.
+    fn attention_disentangled(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Self::Buf,
+        relative: &Self::Relative,
+        heads: usize,
+        out: &mut Self::Buf,
+    );
+
+    /// Rotates queries and keys of qkv `[T,3H]` in place, by the position in their sequence: of each head the values i and
+    /// i + D/2 become (x cos - y sin, y cos + x sin).
+    fn rotate(&mut self, batch: &PackedBatch, rotary: &Self::Rotary, heads: usize, qkv: &mut Self::Buf);
+
+    /// out `[rows,F]` = f(first half of a row) * second half, for x `[rows,2F]`.
+    fn gate(&mut self, x: &Self::Buf, f: Activation, out: &mut Self::Buf);
+
+    /// out `[S,H]` = the mean of each sequence's rows of x `[T,H]`, summed in their order.
+    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);
 
     /// out `[S,H]` = the first row of each sequence of x `[T,H]`.
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);

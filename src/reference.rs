@@ -1,7 +1,9 @@
 //! [`Kernels`] as naive loops over f64: no unsafe, no threads, no cleverness. The yardstick for every other backend.
 
+use std::ops::Range;
+
 use crate::error::Result;
-use crate::kernels::{Activation, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
 use crate::text::batch::PackedBatch;
 
 /// The reference backend.
@@ -52,6 +54,14 @@ pub struct KeyValue {
     key: Linear,
     value: Linear,
     heads: usize,
+}
+
+/// Queries and keys of distances `[R,H]`, and the row of each distance.
+#[derive(Clone, Debug)]
+pub struct Relative {
+    queries: Option<Matrix>,
+    keys: Option<Matrix>,
+    row_of: Vec<u32>,
 }
 
 fn matrix(tensor: Tensor<'_>) -> Matrix {
@@ -119,14 +129,43 @@ impl Linear {
     }
 }
 
-/// out [D] = softmax(q k^T) v for one query over the rows given.
-fn attend(q: &[f64], keys: &[&[f64]], values: &[&[f64]], out: &mut [f64]) {
-    let scores: Vec<f64> = keys.iter().map(|k| dot(q, k)).collect();
+/// out [D] = softmax(q k^T + terms) v for one query over the rows given; `term` of each of them.
+fn attend(q: &[f64], keys: &[&[f64]], values: &[&[f64]], term: impl Fn(usize) -> f64, out: &mut [f64]) {
+    let scores: Vec<f64> = keys.iter().enumerate().map(|(i, k)| dot(q, k) + term(i)).collect();
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
     let total: f64 = weights.iter().sum();
     for (d, o) in out.iter_mut().enumerate() {
         *o = weights.iter().zip(values).map(|(w, v)| w * v[d]).sum::<f64>() / total;
+    }
+}
+
+/// Attention of every sequence and head: `keys` that a query sees, both counted within the sequence, and the `term` of
+/// (head, query, key, the query's row, the key's row) that is added to a score.
+fn attention(
+    batch: &PackedBatch,
+    qkv: &Matrix,
+    heads: usize,
+    sees: impl Fn(usize, usize) -> Range<usize>,
+    term: impl Fn(usize, [usize; 2], [&[f64]; 2]) -> f64,
+    out: &mut Matrix,
+) {
+    let (hidden, width) = (out.cols, out.cols / heads);
+    for rows in batch.rows() {
+        for head in 0..heads {
+            let part = |third: usize, i: usize| {
+                let at = third * hidden + head * width;
+                &qkv.row(rows.start + i)[at..at + width]
+            };
+            for i in 0..rows.len() {
+                let sees = sees(i, rows.len());
+                let keys: Vec<_> = sees.clone().map(|j| part(1, j)).collect();
+                let values: Vec<_> = sees.clone().map(|j| part(2, j)).collect();
+                let term = |j: usize| term(head, [i, sees.start + j], [part(0, i), keys[j]]);
+                let o = &mut out.row_mut(rows.start + i)[head * width..(head + 1) * width];
+                attend(part(0, i), &keys, &values, term, o);
+            }
+        }
     }
 }
 
@@ -136,6 +175,9 @@ impl Kernels for Reference {
     type Table = Matrix;
     type Norm = Norm;
     type KeyValue = KeyValue;
+    type Bias = Matrix;
+    type Rotary = Matrix;
+    type Relative = Relative;
 
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
         let mut linear =
@@ -159,6 +201,32 @@ impl Kernels for Reference {
 
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
         Ok(KeyValue { key: self.make_linear(&[key])?, value: self.make_linear(&[value])?, heads })
+    }
+
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<Matrix> {
+        Ok(matrix(bias))
+    }
+
+    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Matrix> {
+        Ok(matrix(turns))
+    }
+
+    fn make_relative(&self, distances: Distances<'_, Norm>, _heads: usize) -> Result<Relative> {
+        let mut rows = matrix(distances.rows);
+        if let Some(norm) = distances.norm {
+            (0..rows.rows).for_each(|row| norm.apply(rows.row_mut(row)));
+        }
+        let project = |part: Part<'_>| {
+            let linear = self.make_linear(&[part])?;
+            let values =
+                (0..rows.rows).flat_map(|row| linear.apply(rows.row(row)).collect::<Vec<_>>()).collect();
+            Ok(Matrix { rows: rows.rows, cols: linear.weight.rows, values })
+        };
+        Ok(Relative {
+            queries: distances.query.map(project).transpose()?,
+            keys: distances.key.map(project).transpose()?,
+            row_of: distances.row_of.to_vec(),
+        })
     }
 
     fn make_buf(&self) -> Matrix {
@@ -228,19 +296,85 @@ impl Kernels for Reference {
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Matrix, heads: usize, out: &mut Matrix) {
-        let (hidden, width) = (out.cols, out.cols / heads);
+        attention(batch, qkv, heads, |_, len| 0..len, |_, _, _| 0.0, out);
+    }
+
+    fn attention_biased(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Matrix,
+        bias: &Matrix,
+        heads: usize,
+        out: &mut Matrix,
+    ) {
+        // 2L - 1 columns, the middle one for no distance.
+        let term = |head: usize, [query, key]: [usize; 2], _: [&[f64]; 2]| {
+            bias.row(head)[query + bias.cols / 2 - key]
+        };
+        attention(batch, qkv, heads, |_, len| 0..len, term, out);
+    }
+
+    fn attention_local(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Matrix,
+        reach: usize,
+        heads: usize,
+        out: &mut Matrix,
+    ) {
+        let sees = |i: usize, len: usize| i.saturating_sub(reach)..len.min(i + reach + 1);
+        attention(batch, qkv, heads, sees, |_, _, _| 0.0, out);
+    }
+
+    fn attention_disentangled(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Matrix,
+        relative: &Relative,
+        heads: usize,
+        out: &mut Matrix,
+    ) {
+        let width = out.cols / heads;
+        let term = |head: usize, [i, j]: [usize; 2], [query, key]: [&[f64]; 2]| {
+            let row = relative.row_of[i + relative.row_of.len() / 2 - j] as usize;
+            let part = |rows: &Matrix, with: &[f64]| dot(with, &rows.row(row)[head * width..][..width]);
+            relative.keys.as_ref().map_or(0.0, |keys| part(keys, query))
+                + relative.queries.as_ref().map_or(0.0, |queries| part(queries, key))
+        };
+        attention(batch, qkv, heads, |_, len| 0..len, term, out);
+    }
+
+    fn rotate(&mut self, batch: &PackedBatch, rotary: &Matrix, heads: usize, qkv: &mut Matrix) {
+        let half = rotary.cols / 2;
         for rows in batch.rows() {
-            for head in 0..heads {
-                let part = |third: usize, row: usize| {
-                    let at = third * hidden + head * width;
-                    &qkv.row(row)[at..at + width]
-                };
-                let keys: Vec<_> = rows.clone().map(|row| part(1, row)).collect();
-                let values: Vec<_> = rows.clone().map(|row| part(2, row)).collect();
-                for row in rows.clone() {
-                    let o = &mut out.row_mut(row)[head * width..(head + 1) * width];
-                    attend(part(0, row), &keys, &values, o);
+            for (position, row) in rows.enumerate() {
+                let (cosines, sines) = rotary.row(position).split_at(half);
+                // The heads of the queries, then those of the keys.
+                for head in qkv.row_mut(row).chunks_exact_mut(2 * half).take(2 * heads) {
+                    for i in 0..half {
+                        let (x, y) = (head[i], head[i + half]);
+                        head[i] = x * cosines[i] - y * sines[i];
+                        head[i + half] = y * cosines[i] + x * sines[i];
+                    }
                 }
+            }
+        }
+    }
+
+    fn gate(&mut self, x: &Matrix, f: Activation, out: &mut Matrix) {
+        for row in 0..x.rows {
+            let (gates, values) = x.row(row).split_at(x.cols / 2);
+            for ((o, gate), value) in out.row_mut(row).iter_mut().zip(gates).zip(values) {
+                *o = activate(f, *gate) * value;
+            }
+        }
+    }
+
+    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
+        for (s, rows) in batch.rows().enumerate() {
+            let count = rows.len() as f64;
+            for (h, o) in out.row_mut(s).iter_mut().enumerate() {
+                *o = rows.clone().map(|row| x.row(row)[h]).sum::<f64>() / count;
             }
         }
     }
@@ -268,7 +402,7 @@ impl Kernels for Reference {
                 let part = head * width..(head + 1) * width;
                 let keys: Vec<_> = keys.iter().map(|k| &k[part.clone()]).collect();
                 let values: Vec<_> = values.iter().map(|v| &v[part.clone()]).collect();
-                attend(&q.row(s)[part.clone()], &keys, &values, &mut out.row_mut(s)[part.clone()]);
+                attend(&q.row(s)[part.clone()], &keys, &values, |_| 0.0, &mut out.row_mut(s)[part.clone()]);
             }
         }
     }

@@ -185,12 +185,7 @@ impl Builder {
     }
 
     fn planned(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Plan> {
-        let weight_bytes = match self.ran_by().0 {
-            Backend::Reference => checkpoint.bytes_in_memory(spec, Some(size_of::<f64>()), size_of::<f64>()),
-            Backend::Auto | Backend::Cpu => checkpoint.bytes_in_memory(spec, None, size_of::<f32>()),
-            // Once on the GPU and once on the CPU, which stands by.
-            Backend::Gpu => checkpoint.bytes_in_memory(spec, None, 2 * size_of::<f32>()),
-        }?;
+        let weight_bytes = weight_bytes(spec, checkpoint, self.ran_by().0)?;
         // One run per thread, on the largest group that can come.
         let floats = engine::work_floats(spec, self.window(spec).max(GROUP_TOKENS));
         let mut work_bytes = floats.saturating_mul(4).saturating_mul(self.thread_count()? as u64);
@@ -274,7 +269,7 @@ impl Builder {
             labels: spec.labels.clone(),
             activation: spec.score.name(),
             max_tokens,
-            weight_bytes: weight_bytes(&spec, checkpoint.bytes(&spec)?, engine.runs().backend),
+            weight_bytes: weight_bytes(&spec, &checkpoint, engine.runs().backend)?,
             hash,
             warnings: checkpoint.warnings(&spec)?,
             backend: engine.runs().backend,
@@ -474,4 +469,14 @@ fn rank<D: Document>(
         })
         .collect();
     Ranking::select(results, usage.clone(), options)
+}
+
+/// Bytes of the weights in memory: tables as they are stored, everything else widened to the backend's numbers.
+fn weight_bytes(spec: &Spec, checkpoint: &Checkpoint<'_>, backend: Backend) -> Result<u64> {
+    match backend {
+        Backend::Reference => checkpoint.bytes_in_memory(spec, Some(size_of::<f64>()), size_of::<f64>()),
+        Backend::Auto | Backend::Cpu => checkpoint.bytes_in_memory(spec, None, size_of::<f32>()),
+        // Once on the GPU and once on the CPU, which stands by.
+        Backend::Gpu => Ok(2 * checkpoint.bytes_in_memory(spec, None, size_of::<f32>())?),
+    }
 }

@@ -59,6 +59,11 @@ fn electra_equals_hugging_face() {
 }
 
 #[test]
+fn mpnet_equals_hugging_face() {
+    check("tests/fixtures/mpnet");
+}
+
+#[test]
 fn the_bundled_model_equals_hugging_face() {
     check("models/crossrank-mini");
 }

@@ -9,10 +9,13 @@ use crossrank::cpu::simd::{Scalar, Simd};
 use crossrank::cpu::threads::Pool;
 use crossrank::reference::Reference;
 
+#[path = "kernels/families.rs"]
+mod families;
 #[path = "kernels/words.rs"]
 mod words;
 
-use words::{Output, Sizes, disagreements, outputs};
+use crossrank::kernels::Kernels;
+use words::{Output, Sizes, disagreements};
 
 /// Around every edge: of the vectors (16), of the tiles (4, 6, 14 rows; 16, 32 columns), of the steps of k in one go
 /// (384), and of a block of queries or heads (16, 32).
@@ -23,6 +26,13 @@ const SIZES: Sizes = Sizes {
     lengths: &[1, 2, 13, 14, 15, 16, 17, 31, 32, 33, 64, 100],
     heads: &[(64, 4), (64, 2), (128, 2), (40, 2), (24, 3), (66, 33), (400, 4)],
 };
+
+/// Runs every word.
+fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
+    let mut all = words::outputs(k, &SIZES);
+    all.extend(families::outputs(k));
+    all
+}
 
 /// Greatest distance from the reference that f32 rounding explains, for values around 1; a row around 1000 is already
 /// rounded by 3e-5 where it is subtracted from its mean.
@@ -54,12 +64,12 @@ fn cpu_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
     if threads > 1 {
         cpu.set_team(Some(Arc::new(Pool::new(threads))));
     }
-    outputs(&mut cpu, &SIZES)
+    outputs(&mut cpu)
 }
 
 #[test]
 fn every_word_matches_the_reference_on_every_instruction_set() {
-    let reference = outputs(&mut Reference, &SIZES);
+    let reference = outputs(&mut Reference);
     for isa in isa::available() {
         let found = disagreements(&with_isa!(isa, cpu_outputs(1)), &reference, tolerance);
         assert!(found.is_empty(), "{}:\n{}", isa.name(), found.join("\n"));
@@ -96,9 +106,22 @@ mod saboteur;
 
 #[test]
 fn a_single_wrong_element_of_any_word_is_noticed() {
-    let reference = outputs(&mut Reference, &SIZES);
-    for word in ["linear", "norm", "embed", "attention", "first_tokens", "attention_first"] {
-        let found = disagreements(&outputs(&mut saboteur::Saboteur::of(word), &SIZES), &reference, tolerance);
+    let reference = outputs(&mut Reference);
+    for word in [
+        "linear",
+        "norm",
+        "embed",
+        "attention",
+        "attention_biased",
+        "attention_local",
+        "attention_disentangled",
+        "rotate",
+        "gate",
+        "mean_tokens",
+        "first_tokens",
+        "attention_first",
+    ] {
+        let found = disagreements(&outputs(&mut saboteur::Saboteur::of(word)), &reference, tolerance);
         assert!(!found.is_empty(), "a wrong element of {word} went unnoticed");
         assert!(found.iter().all(|f| f.starts_with(&format!("{word}:"))), "{found:?}");
     }

@@ -150,7 +150,7 @@ fn the_bits_of_the_bundled_models_pairs_depend_on_the_pair_alone() {
 }
 
 /// The fixture of each family that computes in a way of its own.
-const FAMILIES: &[&str] = &["xlm-roberta", "distilbert", "electra"];
+const FAMILIES: &[&str] = &["xlm-roberta", "distilbert", "electra", "mpnet"];
 
 #[test]
 fn the_bits_of_every_familys_pairs_depend_on_the_pair_alone() {

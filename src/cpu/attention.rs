@@ -7,11 +7,12 @@
 use std::ops::Range;
 
 use super::activation::exp;
+use super::distance::extra;
 use super::gemm::even;
 use super::simd::{ByColumns, ByRows, LANES, MatMut, Op, ROW_STRIDE, SCORE_STRIDE, Simd, multiply};
 
 /// The heads of one sequence.
-pub struct Attention<'a> {
+pub struct Attention<'a, T> {
     /// Rows of the sequence [len, 3H]: scaled queries, keys, values.
     pub qkv: &'a [f32],
     /// H.
@@ -20,23 +21,80 @@ pub struct Attention<'a> {
     pub width: usize,
     /// Heads to compute.
     pub heads: Range<usize>,
+    /// What the scores are besides products of queries and keys.
+    pub terms: T,
     /// `[len, heads.len() * D]`.
     pub out: MatMut<'a>,
     /// Work space of [`scratch`] floats.
     pub scratch: &'a mut [f32],
 }
 
+/// A block of queries of one head. Queries are lanes, and those that do not fill a vector hold the first query again.
+pub struct Block<'a> {
+    /// The head.
+    pub head: usize,
+    /// D.
+    pub width: usize,
+    /// Tokens of the sequence.
+    pub len: usize,
+    /// The queries of the block.
+    pub queries: Range<usize>,
+    /// Lanes in use, whole vectors.
+    pub lanes: usize,
+    /// The queries transposed, `[D][SCORE_STRIDE]`.
+    pub transposed: &'a [f32],
+}
+
+/// What attention scores are besides products of queries and keys: nothing, unless a method says otherwise.
+pub trait Terms {
+    /// Whether the keys depend on the block. Such a block is one vector wide on every instruction set: it must hold the
+    /// same queries everywhere for the sums over its keys to have the same bits.
+    const NARROW: bool = false;
+
+    /// The keys that a block of queries needs.
+    #[inline(always)]
+    fn keys(&self, _queries: Range<usize>, len: usize) -> Range<usize> {
+        0..len
+    }
+
+    /// Called before the scores of a block. `rows` is a tile for a left operand.
+    #[inline(always)]
+    fn begin<S: Simd>(&self, _s: S, _block: &Block<'_>, _rows: &mut [f32], _extra: &mut [f32]) {}
+
+    /// Adds to the scores `[keys.len(), SCORE_STRIDE]` of some keys, which lie in `rows` as left operand.
+    #[inline(always)]
+    fn add<S: Simd>(
+        &self,
+        _s: S,
+        _block: &Block<'_>,
+        _keys: Range<usize>,
+        _rows: &[f32],
+        _extra: &mut [f32],
+        _scores: &mut [f32],
+    ) {
+    }
+
+    /// Called with all scores of a block before the softmax, and with the weights after it.
+    #[inline(always)]
+    fn mask(&self, _block: &Block<'_>, _keys: Range<usize>, _scores: &mut [f32], _value: f32) {}
+}
+
+/// Nothing more.
+pub struct Content;
+
+impl Terms for Content {}
+
 /// Work space that [`Attention`] needs for a sequence of `len` tokens and heads of width D, in floats.
 pub fn scratch(len: usize, width: usize) -> usize {
     let padded = width.next_multiple_of(LANES);
-    // Scores, values, a block of queries, a tile of keys.
-    len * SCORE_STRIDE + len * padded + width * SCORE_STRIDE + TILE_ROWS * ROW_STRIDE
+    // Scores, values, a block of queries, a tile of keys, and what terms need.
+    len * SCORE_STRIDE + len * padded + width * SCORE_STRIDE + TILE_ROWS * ROW_STRIDE + extra(len)
 }
 
 /// Rows of a copied tile: at least the tallest microkernel.
 pub const TILE_ROWS: usize = 16;
 
-impl Op for Attention<'_> {
+impl<T: Terms> Op for Attention<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -46,8 +104,9 @@ impl Op for Attention<'_> {
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
         let (values, rest) = rest.split_at_mut(len * padded);
         let (queries, rest) = rest.split_at_mut(width * SCORE_STRIDE);
-        let keys = &mut rest[..TILE_ROWS * ROW_STRIDE];
-        let block = S::NV * LANES;
+        let (keys, extra) = rest.split_at_mut(TILE_ROWS * ROW_STRIDE);
+        let columns = S::NV * LANES;
+        let block = if T::NARROW { LANES } else { columns };
 
         for (slot, head) in self.heads.clone().enumerate() {
             let part = |third: usize, row: usize| {
@@ -60,36 +119,45 @@ impl Op for Attention<'_> {
             }
             for start in (0..len).step_by(block) {
                 let count = block.min(len - start);
+                let lanes = count.next_multiple_of(LANES);
                 // Idle lanes hold the first query: finite whenever the sequence is.
-                for lane in 0..count.next_multiple_of(LANES) {
+                for lane in 0..lanes {
                     let query = part(0, start + if lane < count { lane } else { 0 });
                     for (d, q) in query.iter().enumerate() {
                         queries[d * SCORE_STRIDE + lane] = *q;
                     }
                 }
-                let lanes = count.next_multiple_of(LANES);
-                for tile in even(len, S::MR) {
-                    for (row, to) in tile.clone().zip(keys.chunks_exact_mut(ROW_STRIDE)) {
+                let (transposed, queries) = (&*queries, start..start + count);
+                let seen = self.terms.keys(queries.clone(), len);
+                let block = Block { head, width, len, queries, lanes, transposed };
+                self.terms.begin(s, &block, keys, extra);
+                let scores = &mut scores[..seen.len() * SCORE_STRIDE];
+                for tile in even(seen.len(), S::MR) {
+                    let tile_keys = seen.start + tile.start..seen.start + tile.end;
+                    for (row, to) in tile_keys.clone().zip(keys.chunks_exact_mut(ROW_STRIDE)) {
                         to[..width].copy_from_slice(part(1, row));
                     }
                     let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    multiply::<S, ByRows>(s, width, keys, queries, SCORE_STRIDE, c, false);
+                    multiply::<S, ByRows>(s, width, keys, transposed, SCORE_STRIDE, c, false);
+                    self.terms.add(s, &block, tile_keys, keys, extra, rows);
                 }
+                self.terms.mask(&block, seen.clone(), scores, f32::NEG_INFINITY);
                 let inverse = softmax(s, scores, lanes);
+                self.terms.mask(&block, seen.clone(), scores, 0.0);
                 for tile in even(count, S::MR) {
-                    for column in (0..width).step_by(block) {
-                        let columns = column..(column + block).min(width);
+                    for column in (0..width).step_by(columns) {
+                        let columns = column..(column + columns).min(width);
                         let rows = start + tile.start..start + tile.end;
                         let mut out =
                             self.out.block(rows, slot * width + columns.start..slot * width + columns.end);
                         let c = out.block(0..tile.len(), 0..columns.len());
                         multiply::<S, ByColumns>(
                             s,
-                            len,
+                            seen.len(),
                             &scores[tile.start..],
-                            &values[column..],
+                            &values[seen.start * padded + column..],
                             padded,
                             c,
                             false,

@@ -2,12 +2,16 @@
 
 pub mod activation;
 pub mod attention;
+pub mod distance;
 pub mod embed;
 pub mod first;
+pub mod gate;
 pub mod gemm;
 pub mod isa;
+pub mod mean;
 pub mod norm;
 pub mod pack;
+pub mod rotary;
 pub mod simd;
 pub mod threads;
 
@@ -15,14 +19,19 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
-use crate::kernels::{Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
 use crate::text::batch::PackedBatch;
+use attention::{Attention, Content, Terms};
+use distance::{Bias, Local, Relative};
 use embed::{Embed, Table};
 use first::{KeyValue, Mix};
+use gate::Gate;
 use gemm::{Epilogue, Linear};
+use mean::Mean;
 use norm::{Norm, NormRows};
 use pack::{Packed, grow};
-use simd::{MatMut, Simd};
+use rotary::{Rotary, Rotate};
+use simd::{LANES, MatMut, Simd};
 use threads::Pool;
 
 /// Most threads that share one product. More would wait for each other longer than they compute.
@@ -130,6 +139,27 @@ impl<S: Simd> Cpu<S> {
         }
     }
 
+    /// Attention of every sequence, its heads shared out.
+    fn attend<T: Terms>(
+        &self,
+        batch: &PackedBatch,
+        qkv: &Buf,
+        heads: usize,
+        terms: impl Fn() -> T + Sync,
+        out: &mut Buf,
+    ) {
+        let hidden = out.cols;
+        let width = hidden / heads;
+        for rows in batch.rows() {
+            let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
+            let mut whole = out.mat();
+            let out = whole.block(rows, 0..hidden);
+            self.share(heads, width, out, |heads, out, scratch| {
+                self.simd.run(Attention { qkv, hidden, width, heads, terms: terms(), out, scratch });
+            });
+        }
+    }
+
     /// out `[rows, outputs]` = then(x w^T + bias) where x has its own stride.
     fn product(&self, x: &[f32], x_stride: usize, w: &Packed<S>, then: Epilogue<'_>, out: MatMut<'_>) {
         self.share(w.panels(), Packed::<S>::WIDTH, out, |panels, out, scratch| {
@@ -144,6 +174,9 @@ impl<S: Simd> Kernels for Cpu<S> {
     type Table = Table;
     type Norm = Norm;
     type KeyValue = KeyValue<S>;
+    type Bias = Bias;
+    type Rotary = Rotary;
+    type Relative = Relative;
 
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Packed<S>> {
         Packed::new(parts)
@@ -159,6 +192,38 @@ impl<S: Simd> Kernels for Cpu<S> {
 
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue<S>> {
         KeyValue::new(key, value, heads)
+    }
+
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<Bias> {
+        Bias::new(bias)
+    }
+
+    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Rotary> {
+        Rotary::new(turns)
+    }
+
+    fn make_relative(&self, distances: Distances<'_, Norm>, heads: usize) -> Result<Relative> {
+        // A run of its own: the words of this one may be in use.
+        let mut cpu = Cpu::new(self.simd);
+        let (rows, hidden) = (distances.rows.rows, distances.rows.cols);
+        cpu.reserve(gemm::scratch(rows))?;
+        let mut x = cpu.write(rows, hidden, &distances.rows.values())?;
+        if let Some(norm) = distances.norm {
+            let mut normed = Buf::default();
+            normed.shape(rows, hidden)?;
+            cpu.norm(&x, norm, &mut normed);
+            x = normed;
+        }
+        let mut project = |part: Part<'_>| {
+            let mut out = Buf::default();
+            out.shape(rows, part.weight.rows)?;
+            cpu.linear(&x, &Packed::new(&[part])?, Then::Store, &mut out);
+            Ok(out)
+        };
+        let queries = distances.query.map(&mut project).transpose()?;
+        let keys = distances.key.map(&mut project).transpose()?;
+        let [keys, queries] = [&keys, &queries].map(|made| made.as_ref().map(Buf::get));
+        Relative::new(keys, queries, distances.row_of, rows, heads)
     }
 
     fn make_buf(&self) -> Buf {
@@ -220,16 +285,42 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
-        let hidden = out.cols;
-        let width = hidden / heads;
-        for rows in batch.rows() {
-            let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
-            let mut whole = out.mat();
-            let out = whole.block(rows, 0..hidden);
-            self.share(heads, width, out, |heads, out, scratch| {
-                self.simd.run(attention::Attention { qkv, hidden, width, heads, out, scratch });
-            });
-        }
+        self.attend(batch, qkv, heads, || Content, out);
+    }
+
+    fn attention_biased(&mut self, batch: &PackedBatch, qkv: &Buf, bias: &Bias, heads: usize, out: &mut Buf) {
+        self.attend(batch, qkv, heads, || bias, out);
+    }
+
+    fn attention_local(&mut self, batch: &PackedBatch, qkv: &Buf, reach: usize, heads: usize, out: &mut Buf) {
+        self.attend(batch, qkv, heads, || Local { reach }, out);
+    }
+
+    fn attention_disentangled(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Buf,
+        relative: &Relative,
+        heads: usize,
+        out: &mut Buf,
+    ) {
+        self.attend(batch, qkv, heads, || relative, out);
+    }
+
+    fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
+        let stride = qkv.cols;
+        self.simd.run(Rotate { batch, rotary, heads, qkv: qkv.get_mut(), stride });
+    }
+
+    fn gate(&mut self, x: &Buf, f: Activation, out: &mut Buf) {
+        let width = out.cols;
+        self.share(width.div_ceil(LANES), LANES, out.mat(), |pieces, out, _| {
+            self.simd.run(Gate { x: x.get(), width, f, start: pieces.start * LANES, out });
+        });
+    }
+
+    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
+        self.simd.run(Mean { batch, x: x.get(), hidden: x.cols, out: out.get_mut() });
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use safetensors::tensor::{Dtype as StoredType, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
-use crate::kernels::{Dtype, Kernels, Part, Tensor};
+use crate::kernels::{Distances, Dtype, Kernels, Part, Tensor};
+use crate::model::distance;
 use crate::model::files::{ModelFiles, WeightFile, io_error, open, parse_json};
-use crate::model::forward::{LastLayer, Layer, Rest, Weights};
+use crate::model::forward::{Attend, FirstToken, Last, Layer, Rest, Weights};
 use crate::model::network::{Affine, EncoderLayer, Network};
-use crate::model::spec::Spec;
+use crate::model::spec::{Attention, NormOrder, Pooling, Spec};
 
 /// Bytes of the field that holds the header's length.
 const LENGTH_BYTES: u64 = 8;
@@ -59,17 +62,36 @@ struct Stored {
     shape: Vec<usize>,
     /// First byte, from the start of the file.
     start: u64,
-    bytes: usize,
 }
 
-/// A tensor that has passed the checks of shape and type.
+/// A tensor, or some of its rows, that has passed the checks of shape and type.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'c> {
     name: &'c str,
     stored: &'c Stored,
+    /// Where the rows start, in bytes from the start of the tensor.
+    offset: usize,
     rows: usize,
     cols: usize,
     dtype: Dtype,
+}
+
+impl Matrix<'_> {
+    /// Some of the rows, or of the values of a vector.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let (rows, cols, stride) =
+            if self.is_vector() { (1, range.len(), 1) } else { (range.len(), self.cols, self.cols) };
+        let offset = self.offset + range.start * stride * self.dtype.bytes();
+        Self { offset, rows, cols, ..*self }
+    }
+
+    fn is_vector(&self) -> bool {
+        self.stored.shape.len() == 1
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows * self.cols * self.dtype.bytes()
+    }
 }
 
 impl<'a> Checkpoint<'a> {
@@ -105,32 +127,36 @@ impl<'a> Checkpoint<'a> {
     /// Reads, checks and packs the tensors that `spec` asks for.
     pub fn load<K: Kernels>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
         let network = Network::locate(self, spec)?;
+        let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
-        // Attention scores are divided by the square root of the head width: done once, in the query's weights.
-        let scale = 1.0 / ((spec.hidden / spec.heads) as f64).sqrt();
+        let one = |affine: Affine<'_>| self.linear(k, &[(affine, 1.0)]);
+        let norm = |norm: Option<Affine<'_>>| norm.map(|norm| self.norm(k, spec, norm)).transpose();
+        let absorbed = spec.attention == Attention::Content && spec.order == NormOrder::After;
         Ok(Weights {
             word: self.table(k, Some(network.word), spec)?,
             position: self.table(k, network.position, spec)?,
             kind: self.table(k, network.kind, spec)?,
             embed_norm: self.norm(k, spec, network.embed_norm)?,
-            project: network.project.map(|project| self.linear(k, &[(project, 1.0)])).transpose()?,
+            project: network.project.map(one).transpose()?,
             layers: layers
                 .iter()
-                .map(|layer| {
-                    let qkv = [(layer.query, scale), (layer.key, 1.0), (layer.value, 1.0)];
-                    Ok(Layer { qkv: self.linear(k, &qkv)?, rest: self.rest(k, spec, layer)? })
-                })
+                .enumerate()
+                .map(|(index, layer)| self.layer(k, spec, &shared, layer, index))
                 .collect::<Result<_>>()?,
-            last: LastLayer {
-                query: self.linear(k, &[(last.query, scale)])?,
-                key_value: {
-                    let (key, value) = (self.read_affine(last.key)?, self.read_affine(last.value)?);
-                    k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?
-                },
-                rest: self.rest(k, spec, last)?,
+            last: if absorbed && spec.pooling == Pooling::First {
+                let (key, value) = (self.read_affine(last.key)?, self.read_affine(last.value)?);
+                Last::FirstToken(FirstToken {
+                    query: self.linear(k, &[(last.query, scale(spec))])?,
+                    key_value: k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?,
+                    rest: self.rest(k, spec, last)?,
+                })
+            } else {
+                Last::Whole(self.layer(k, spec, &shared, last, layers.len())?)
             },
-            dense: self.linear(k, &[(network.dense, 1.0)])?,
-            classifier: self.linear(k, &[(network.classifier, 1.0)])?,
+            final_norm: norm(network.final_norm)?,
+            dense: one(network.dense)?,
+            head_norm: norm(network.head_norm)?,
+            classifier: one(network.classifier)?,
         })
     }
 
@@ -142,7 +168,7 @@ impl<'a> Checkpoint<'a> {
     /// Bytes on disk of the tensors that `spec` asks for. Checks like [`load`](Self::load), reads nothing.
     pub fn bytes(&self, spec: &Spec) -> Result<u64> {
         let network = Network::locate(self, spec)?;
-        Ok(network.tables().chain(network.widened()).map(|matrix| matrix.stored.bytes as u64).sum())
+        Ok(network.tables().chain(network.widened()).map(|matrix| matrix.bytes() as u64).sum())
     }
 
     /// Bytes in memory of the tensors that `spec` asks for: tables as they are stored where `table_width` is `None`, all
@@ -150,8 +176,7 @@ impl<'a> Checkpoint<'a> {
     pub fn bytes_in_memory(&self, spec: &Spec, table_width: Option<usize>, width: usize) -> Result<u64> {
         let network = Network::locate(self, spec)?;
         let numbers = |matrix: Matrix<'_>| (matrix.rows * matrix.cols) as u64;
-        let table =
-            |m: Matrix<'_>| table_width.map_or(m.stored.bytes as u64, |width| numbers(m) * width as u64);
+        let table = |m: Matrix<'_>| table_width.map_or(m.bytes() as u64, |width| numbers(m) * width as u64);
         let tables: u64 = network.tables().map(table).sum();
         Ok(tables + network.widened().map(|m| numbers(m) * width as u64).sum::<u64>())
     }
@@ -208,12 +233,13 @@ impl<'a> Checkpoint<'a> {
             [rows, cols] => (rows, cols),
             _ => (1, stored.shape.iter().product()),
         };
-        Ok(Matrix { name, stored, rows, cols, dtype })
+        Ok(Matrix { name, stored, offset: 0, rows, cols, dtype })
     }
 
     /// The tensor's bytes: borrowed from memory, or read from the file.
     fn read(&self, matrix: Matrix<'_>) -> Result<Loaded<'a>> {
-        let Stored { file, start, bytes: count, .. } = *matrix.stored;
+        let Stored { file, start, .. } = *matrix.stored;
+        let (start, count) = (start + matrix.offset as u64, matrix.bytes());
         let source = &self.files[file];
         let bytes = match &source.data {
             Data::Bytes(all) => {
@@ -235,7 +261,10 @@ impl<'a> Checkpoint<'a> {
     }
 
     fn read_affine(&self, affine: Affine<'_>) -> Result<LoadedAffine<'a>> {
-        Ok(LoadedAffine { weight: self.read(affine.weight)?, bias: self.read(affine.bias)? })
+        let weight = self.read(affine.weight)?;
+        let outputs = if affine.weight.is_vector() { weight.cols } else { weight.rows };
+        let bias = affine.bias.map_or_else(|| Ok(Loaded::zeros(outputs)), |bias| self.read(bias))?;
+        Ok(LoadedAffine { weight, bias })
     }
 
     /// A table that a family does not have is one row of zeros: adding it changes no bit, and `forward` needs no second
@@ -260,14 +289,119 @@ impl<'a> Checkpoint<'a> {
         k.make_linear(&parts)
     }
 
+    fn layer<K: Kernels>(
+        &self,
+        k: &K,
+        spec: &Spec,
+        shared: &Shared<'a, K>,
+        layer: &EncoderLayer<'_>,
+        index: usize,
+    ) -> Result<Layer<K>> {
+        let qkv = [(layer.query, scale(spec)), (layer.key, 1.0), (layer.value, 1.0)];
+        Ok(Layer {
+            qkv: self.linear(k, &qkv)?,
+            attend: match shared {
+                Shared::Content => Attend::Content,
+                Shared::Bias(bias) => Attend::Biased(Arc::clone(bias)),
+                Shared::Rotary(all, local) => match (&spec.attention, local) {
+                    (Attention::Rotary { local: Some(near), .. }, Some(local)) if near.layers[index] => {
+                        Attend::Rotary(Arc::clone(local), Some(near.reach))
+                    }
+                    _ => Attend::Rotary(Arc::clone(all), None),
+                },
+                Shared::Distances { rows, norm, row_of, queries, keys } => {
+                    let (query, key) = (self.read_affine(layer.query)?, self.read_affine(layer.key)?);
+                    let distances = Distances {
+                        rows: rows.tensor(),
+                        norm: norm.as_ref(),
+                        query: queries.then(|| query.part(scale(spec))),
+                        key: keys.then(|| key.part(1.0)),
+                        row_of,
+                    };
+                    Attend::Disentangled(k.make_relative(distances, spec.heads)?)
+                }
+            },
+            rest: self.rest(k, spec, layer)?,
+        })
+    }
+
     fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<Rest<K>> {
+        let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
         Ok(Rest {
             out: self.linear(k, &[(layer.out, 1.0)])?,
-            attention_norm: self.norm(k, spec, layer.attention_norm)?,
-            up: self.linear(k, &[(layer.up, 1.0)])?,
+            attention_norm: layer.attention_norm.map(|norm| self.norm(k, spec, norm)).transpose()?,
+            up: self.linear(k, &up)?,
             down: self.linear(k, &[(layer.down, 1.0)])?,
             output_norm: self.norm(k, spec, layer.output_norm)?,
         })
+    }
+}
+
+/// Attention scores are divided by the square root of the head width, times the number of terms in them: done once, in
+/// the weights of the queries.
+fn scale(spec: &Spec) -> f64 {
+    let terms = match spec.attention {
+        Attention::Disentangled { content_to_position, position_to_content, .. } => {
+            1 + usize::from(content_to_position) + usize::from(position_to_content)
+        }
+        _ => 1,
+    };
+    1.0 / ((spec.hidden / spec.heads * terms) as f64).sqrt()
+}
+
+/// What all layers have in common to see positions with.
+enum Shared<'a, K: Kernels> {
+    Content,
+    Bias(Arc<K::Bias>),
+    /// Of layers that see everything, and of those that see their neighbourhood.
+    Rotary(Arc<K::Rotary>, Option<Arc<K::Rotary>>),
+    Distances {
+        rows: Loaded<'a>,
+        norm: Option<K::Norm>,
+        row_of: Vec<u32>,
+        queries: bool,
+        keys: bool,
+    },
+}
+
+impl<'a, K: Kernels> Shared<'a, K> {
+    fn new(checkpoint: &Checkpoint<'a>, k: &K, spec: &Spec, network: &Network<'_>) -> Result<Self> {
+        let (tokens, heads) = (spec.max_tokens, spec.heads);
+        let width = spec.hidden / heads;
+        let table = || network.distances.expect("located for this kind of attention");
+        let rotary = |theta: f64| {
+            let turns = Loaded::new(tokens, width, &distance::rotations(theta, width, tokens));
+            k.make_rotary(turns.tensor()).map(Arc::new)
+        };
+        let bias = |values: &[f32]| {
+            let bias = Loaded::new(heads, 2 * tokens - 1, values);
+            Ok(Self::Bias(Arc::new(k.make_bias(bias.tensor())?)))
+        };
+        match &spec.attention {
+            Attention::Content => Ok(Self::Content),
+            Attention::Alibi => bias(&distance::alibi(heads, tokens)),
+            Attention::Buckets { count } => {
+                let table = checkpoint.read(table())?.tensor().values();
+                let of = |head: usize| {
+                    let table = &table;
+                    distance::buckets(*count, tokens).map(move |bucket| table[bucket * heads + head])
+                };
+                bias(&(0..heads).flat_map(of).collect::<Vec<_>>())
+            }
+            Attention::Rotary { theta, local } => {
+                let local = local.as_ref().map(|local| rotary(local.theta)).transpose()?;
+                Ok(Self::Rotary(rotary(*theta)?, local))
+            }
+            Attention::Disentangled { span, farthest, content_to_position, position_to_content, .. } => {
+                Ok(Self::Distances {
+                    rows: checkpoint.read(table())?,
+                    norm: network.distances_norm.map(|norm| checkpoint.norm(k, spec, norm)).transpose()?,
+                    row_of: distance::rows(*span, *farthest, tokens),
+                    queries: *position_to_content,
+                    keys: *content_to_position,
+                })
+            }
+        }
     }
 }
 
@@ -280,6 +414,12 @@ struct Loaded<'a> {
 }
 
 impl Loaded<'_> {
+    /// Values made here.
+    fn new(rows: usize, cols: usize, values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { bytes: Cow::Owned(bytes), rows, cols, dtype: Dtype::F32 }
+    }
+
     /// One row of zeros.
     fn zeros(cols: usize) -> Self {
         let dtype = Dtype::F32;
@@ -384,8 +524,8 @@ fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<Vec<(St
             )));
         }
         end = to;
-        let (start, bytes) = (data_start + from as u64, to - from);
-        checked.push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start, bytes }));
+        let start = data_start + from as u64;
+        checked.push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start }));
     }
     if data_start + end as u64 != length {
         let rest = length - data_start - end as u64;

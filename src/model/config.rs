@@ -6,10 +6,13 @@ use crate::error::{Error, Result};
 use crate::kernels::Activation;
 use crate::model::files::{ModelFiles, parse_json};
 use crate::model::json::{
-    Config, MAX_LAYERS, MAX_POSITIONS, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH, printable,
+    Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH, printable,
 };
 use crate::model::names;
-use crate::model::spec::Spec;
+use crate::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, Spec};
+
+/// The most numbers that are computed about positions at load: 32 times what 8192 tokens and 16 heads need.
+const MAX_POSITION_NUMBERS: usize = 1 << 23;
 
 /// Derives everything the network and the text layer need from the configuration files.
 pub fn read(files: &ModelFiles) -> Result<Spec> {
@@ -42,6 +45,7 @@ fn family(architecture: &str) -> Option<(&str, Family)> {
         | "CamembertForSequenceClassification" => roberta,
         "DistilBertForSequenceClassification" => distilbert,
         "ElectraForSequenceClassification" => electra,
+        "MPNetForSequenceClassification" => mpnet,
         _ => return None,
     };
     Some((architecture, family))
@@ -73,7 +77,12 @@ fn bert(architecture: &str, config: &Config) -> Result<Spec> {
         first_position: 0,
         segments: config.count_or("type_vocab_size", MAX_SEGMENTS, 2)?,
         epsilon: config.epsilon("layer_norm_eps", 1e-12)?,
+        attention: Attention::Content,
+        order: NormOrder::After,
+        feed_forward: FeedForward::Plain,
         activation: config.activation("hidden_act")?,
+        biases: Biases::ALL,
+        pooling: Pooling::First,
         head_activation: Activation::Tanh,
         score: config.score(labels.len())?,
         labels,
@@ -108,7 +117,12 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         segments: 1,
         // transformers has no key for it.
         epsilon: 1e-12,
+        attention: Attention::Content,
+        order: NormOrder::After,
+        feed_forward: FeedForward::Plain,
         activation: config.activation("activation")?,
+        biases: Biases::ALL,
+        pooling: Pooling::First,
         head_activation: Activation::Relu,
         score: config.score(labels.len())?,
         labels,
@@ -121,6 +135,14 @@ fn electra(architecture: &str, config: &Config) -> Result<Spec> {
     let base = bert(architecture, config)?;
     let embedding = config.embedding(base.hidden)?;
     Ok(Spec { names: &names::ELECTRA, embedding, head_activation: Activation::Gelu, ..base })
+}
+
+/// MPNet: RoBERTa without segments and with a bias by distance.
+fn mpnet(architecture: &str, config: &Config) -> Result<Spec> {
+    let base = roberta(architecture, config)?;
+    // At least one bucket of its own and one shared one on each side.
+    let count = config.count_or("relative_attention_num_buckets", MAX_BUCKETS, 32)?.max(4);
+    Ok(Spec { names: &names::MPNET, segments: 1, attention: Attention::Buckets { count }, ..base })
 }
 
 /// Says what is missing for an unsupported architecture, and what comes nearest to it.
@@ -153,6 +175,7 @@ const NEAREST: &[(&str, Option<&str>)] = &[
     ("Camembert", Some("dangvantuan/CrossEncoder-camembert-large")),
     ("DistilBert", None),
     ("Electra", Some("cross-encoder/ms-marco-electra-base")),
+    ("MPNet", None),
 ];
 
 /// Every array of the network must be addressable: its bytes in f32 fit in `isize`.
@@ -162,6 +185,20 @@ fn check_sizes(spec: &Spec) -> Result<()> {
     let bytes = tallest.checked_mul(spec.hidden).and_then(|n| n.checked_mul(4));
     if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
         let message = format!("a matrix of {tallest} x {} is too large for this machine", spec.hidden);
+        return Err(Error::Format { file: "config.json".into(), message });
+    }
+    let per_token = match &spec.attention {
+        Attention::Content => 0,
+        Attention::Buckets { .. } | Attention::Alibi => 2 * spec.heads,
+        Attention::Rotary { .. } => 2 * spec.hidden / spec.heads,
+        Attention::Disentangled { .. } => 2,
+    };
+    let numbers = per_token.saturating_mul(spec.max_tokens);
+    if numbers > MAX_POSITION_NUMBERS {
+        let message = format!(
+            "positions up to {} need {numbers} numbers, the limit is {MAX_POSITION_NUMBERS}",
+            spec.max_tokens
+        );
         return Err(Error::Format { file: "config.json".into(), message });
     }
     Ok(())

@@ -1,8 +1,10 @@
-//! THE forward pass, written once for every backend.
+//! The forward pass: the order of the words, written once for every backend.
+
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::kernels::{Kernels, Then};
-use crate::model::spec::Spec;
+use crate::model::spec::{FeedForward, NormOrder, Pooling, Spec};
 use crate::text::batch::PackedBatch;
 
 /// The weights of a model as backend `K` holds them.
@@ -19,24 +21,50 @@ pub struct Weights<K: Kernels + ?Sized> {
     pub project: Option<K::Linear>,
     /// All layers but the last.
     pub layers: Vec<Layer<K>>,
-    /// The last layer, of which only the first token is read.
-    pub last: LastLayer<K>,
+    /// The last layer.
+    pub last: Last<K>,
+    /// Norm after the last layer, in families that norm before each part of a layer.
+    pub final_norm: Option<K::Norm>,
     /// First linear layer of the head.
     pub dense: K::Linear,
+    /// Norm in the middle of the head.
+    pub head_norm: Option<K::Norm>,
     /// Second linear layer of the head: one output per label.
     pub classifier: K::Linear,
 }
 
 /// One encoder layer.
 pub struct Layer<K: Kernels + ?Sized> {
-    /// Queries (scaled by 1/sqrt(D)), keys and values as one layer H -> 3H.
+    /// Queries (scaled), keys and values as one layer H -> 3H.
     pub qkv: K::Linear,
+    /// How attention sees positions.
+    pub attend: Attend<K>,
     /// Everything after attention.
     pub rest: Rest<K>,
 }
 
+/// How attention sees positions, with what it needs for that; what layers share they share by `Arc`.
+pub enum Attend<K: Kernels + ?Sized> {
+    /// Not at all.
+    Content,
+    /// A bias by distance.
+    Biased(Arc<K::Bias>),
+    /// Rotated queries and keys; with a reach, keys no further away than that.
+    Rotary(Arc<K::Rotary>, Option<usize>),
+    /// Queries and keys are compared with distances too.
+    Disentangled(K::Relative),
+}
+
 /// The last encoder layer.
-pub struct LastLayer<K: Kernels + ?Sized> {
+pub enum Last<K: Kernels + ?Sized> {
+    /// Computed for the first token only, with keys and values absorbed.
+    FirstToken(FirstToken<K>),
+    /// Where scores depend on positions, or all tokens are read.
+    Whole(Layer<K>),
+}
+
+/// The last encoder layer where only its first token is read.
+pub struct FirstToken<K: Kernels + ?Sized> {
     /// Queries, scaled by 1/sqrt(D).
     pub query: K::Linear,
     /// Keys and values.
@@ -45,17 +73,17 @@ pub struct LastLayer<K: Kernels + ?Sized> {
     pub rest: Rest<K>,
 }
 
-/// What follows attention in every layer.
+/// What is left of a layer without its attention.
 pub struct Rest<K: Kernels + ?Sized> {
     /// Attention's output projection H -> H.
     pub out: K::Linear,
-    /// Norm after attention.
-    pub attention_norm: K::Norm,
-    /// Feed-forward H -> F.
+    /// Norm at attention; `None` is the identity.
+    pub attention_norm: Option<K::Norm>,
+    /// Feed-forward H -> F, or H -> 2F where it is gated: first what the activation takes, then what it multiplies.
     pub up: K::Linear,
     /// Feed-forward F -> H.
     pub down: K::Linear,
-    /// Norm after the feed-forward.
+    /// Norm at the feed-forward.
     pub output_norm: K::Norm,
 }
 
@@ -66,6 +94,7 @@ pub struct Activations<K: Kernels + ?Sized> {
     qkv: K::Buf,
     context: K::Buf,
     up: K::Buf,
+    gated: K::Buf,
     first: K::Buf,
     query: K::Buf,
     logits: K::Buf,
@@ -81,9 +110,23 @@ impl<K: Kernels> Activations<K> {
             qkv: buf(),
             context: buf(),
             up: buf(),
+            gated: buf(),
             first: buf(),
             query: buf(),
             logits: buf(),
+        }
+    }
+
+    /// Shapes what a layer writes for `rows` tokens.
+    fn shape(&mut self, k: &mut K, spec: &Spec, rows: usize) -> Result<()> {
+        k.shape(&mut self.y, rows, spec.hidden)?;
+        k.shape(&mut self.context, rows, spec.hidden)?;
+        match spec.feed_forward {
+            FeedForward::Plain => k.shape(&mut self.up, rows, spec.intermediate),
+            FeedForward::Gated => {
+                k.shape(&mut self.up, rows, 2 * spec.intermediate)?;
+                k.shape(&mut self.gated, rows, spec.intermediate)
+            }
         }
     }
 }
@@ -105,10 +148,7 @@ pub fn forward<K: Kernels>(
     let (tokens, sequences, hidden) = (batch.tokens(), batch.sequences(), spec.hidden);
     k.begin(batch, hidden, spec.heads)?;
     k.shape(&mut a.x, tokens, hidden)?;
-    k.shape(&mut a.y, tokens, hidden)?;
     k.shape(&mut a.qkv, tokens, 3 * hidden)?;
-    k.shape(&mut a.context, tokens, hidden)?;
-    k.shape(&mut a.up, tokens, spec.intermediate)?;
     k.shape(&mut a.first, sequences, hidden)?;
     k.shape(&mut a.query, sequences, hidden)?;
     k.shape(&mut a.logits, sequences, spec.labels.len())?;
@@ -119,44 +159,174 @@ pub fn forward<K: Kernels>(
             k.shape(&mut a.y, tokens, spec.embedding)?;
             k.embed(batch, &w.word, &w.position, &w.kind, &w.embed_norm, &mut a.y);
             k.linear(&a.y, project, Then::Store, &mut a.x);
-            k.shape(&mut a.y, tokens, hidden)?;
         }
     }
     between(k, 0, &a.x)?;
-    for (index, layer) in w.layers.iter().enumerate() {
-        k.linear(&a.x, &layer.qkv, Then::Store, &mut a.qkv);
-        k.attention(batch, &a.qkv, spec.heads, &mut a.context);
-        rest(k, spec, &layer.rest, &mut a.x, &a.context, &mut a.y, &mut a.up);
-        between(k, index + 1, &a.x)?;
+    a.shape(k, spec, tokens)?;
+    match spec.order {
+        NormOrder::After => norm_after(k, spec, w, a, batch, between)?,
+        NormOrder::Before => norm_before(k, spec, w, a, batch, between)?,
     }
 
-    // The last layer for the first token of each sequence only: nobody reads the others.
-    k.first_tokens(batch, &a.x, &mut a.first);
-    k.linear(&a.first, &w.last.query, Then::Store, &mut a.query);
-    k.shape(&mut a.context, sequences, hidden)?;
-    k.shape(&mut a.y, sequences, hidden)?;
-    k.shape(&mut a.up, sequences, spec.intermediate)?;
-    k.attention_first(batch, &a.query, &a.x, &w.last.key_value, &mut a.context);
-    rest(k, spec, &w.last.rest, &mut a.first, &a.context, &mut a.y, &mut a.up);
-
     k.linear(&a.first, &w.dense, Then::Activate(spec.head_activation), &mut a.query);
+    if let Some(norm) = &w.head_norm {
+        k.norm(&a.query, norm, &mut a.first);
+        std::mem::swap(&mut a.query, &mut a.first);
+    }
     k.linear(&a.query, &w.classifier, Then::Store, &mut a.logits);
     k.read(&a.logits, logits)
 }
 
-/// x = norm(y + down(act(up(y)))) where y = norm(x + out(context)): the second half of a layer, in place.
-fn rest<K: Kernels>(
+/// The layers of BERT and its kind, from `a.x` to the first tokens in `a.first`: each half of a layer ends with a norm,
+/// x = norm(x + attention(x)), x = norm(x + feed_forward(x)).
+fn norm_after<K: Kernels>(
+    k: &mut K,
+    spec: &Spec,
+    w: &Weights<K>,
+    a: &mut Activations<K>,
+    batch: &PackedBatch,
+    between: Between<'_, K>,
+) -> Result<()> {
+    let half =
+        |k: &mut K, w: &Rest<K>, x: &mut K::Buf, context: &K::Buf, [y, up, gated]: [&mut K::Buf; 3]| {
+            k.linear(context, &w.out, Then::Add(x), y);
+            norm_or_swap(k, w.attention_norm.as_ref(), y, x);
+            feed_forward(k, spec, w, x, x, up, gated, y);
+            k.norm(y, &w.output_norm, x);
+        };
+    for (index, layer) in w.layers.iter().enumerate() {
+        k.linear(&a.x, &layer.qkv, Then::Store, &mut a.qkv);
+        attention(k, spec, batch, &layer.attend, &mut a.qkv, &mut a.context);
+        half(k, &layer.rest, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+        between(k, index + 1, &a.x)?;
+    }
+    // From the last layer on for the first token of each sequence only: nobody reads the others.
+    k.first_tokens(batch, &a.x, &mut a.first);
+    let rest = match &w.last {
+        Last::FirstToken(last) => {
+            k.linear(&a.first, &last.query, Then::Store, &mut a.query);
+            a.shape(k, spec, batch.sequences())?;
+            k.attention_first(batch, &a.query, &a.x, &last.key_value, &mut a.context);
+            &last.rest
+        }
+        Last::Whole(last) => {
+            k.linear(&a.x, &last.qkv, Then::Store, &mut a.qkv);
+            attention(k, spec, batch, &last.attend, &mut a.qkv, &mut a.context);
+            k.first_tokens(batch, &a.context, &mut a.query);
+            a.shape(k, spec, batch.sequences())?;
+            std::mem::swap(&mut a.context, &mut a.query);
+            &last.rest
+        }
+    };
+    half(k, rest, &mut a.first, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+    Ok(())
+}
+
+/// The layers of ModernBERT, from `a.x` to what the head reads in `a.first`: each half of a layer begins with a norm,
+/// x = x + attention(norm(x)), x = x + feed_forward(norm(x)), and one more follows the last layer.
+fn norm_before<K: Kernels>(
+    k: &mut K,
+    spec: &Spec,
+    w: &Weights<K>,
+    a: &mut Activations<K>,
+    batch: &PackedBatch,
+    between: Between<'_, K>,
+) -> Result<()> {
+    let attend = |k: &mut K, layer: &Layer<K>, a: &mut Activations<K>| {
+        match &layer.rest.attention_norm {
+            Some(norm) => {
+                k.norm(&a.x, norm, &mut a.y);
+                k.linear(&a.y, &layer.qkv, Then::Store, &mut a.qkv);
+            }
+            None => k.linear(&a.x, &layer.qkv, Then::Store, &mut a.qkv),
+        }
+        attention(k, spec, batch, &layer.attend, &mut a.qkv, &mut a.context);
+    };
+    // The sum ends up in `context`, which it has no more use for.
+    let half =
+        |k: &mut K, w: &Rest<K>, x: &mut K::Buf, context: &mut K::Buf, [y, up, gated]: [&mut K::Buf; 3]| {
+            k.linear(context, &w.out, Then::Add(x), y);
+            k.norm(y, &w.output_norm, x);
+            feed_forward(k, spec, w, x, y, up, gated, context);
+            std::mem::swap(x, context);
+        };
+    for (index, layer) in w.layers.iter().enumerate() {
+        attend(k, layer, a);
+        half(k, &layer.rest, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+        between(k, index + 1, &a.x)?;
+    }
+    let Last::Whole(last) = &w.last else { unreachable!("keys that are normed first are never absorbed") };
+    attend(k, last, a);
+    match spec.pooling {
+        Pooling::First => {
+            k.first_tokens(batch, &a.x, &mut a.first);
+            k.first_tokens(batch, &a.context, &mut a.query);
+            a.shape(k, spec, batch.sequences())?;
+            half(k, &last.rest, &mut a.first, &mut a.query, [&mut a.y, &mut a.up, &mut a.gated]);
+            norm_or_swap(k, w.final_norm.as_ref(), &mut a.first, &mut a.query);
+            std::mem::swap(&mut a.first, &mut a.query);
+        }
+        Pooling::Mean => {
+            half(k, &last.rest, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+            norm_or_swap(k, w.final_norm.as_ref(), &mut a.x, &mut a.context);
+            k.mean_tokens(batch, &a.context, &mut a.first);
+        }
+    }
+    Ok(())
+}
+
+/// to = norm(from), or from itself.
+fn norm_or_swap<K: Kernels>(k: &mut K, norm: Option<&K::Norm>, from: &mut K::Buf, to: &mut K::Buf) {
+    match norm {
+        Some(norm) => k.norm(from, norm, to),
+        None => std::mem::swap(from, to),
+    }
+}
+
+/// context `[T,H]` = attention over qkv `[T,3H]`, in which queries and keys may end up rotated.
+fn attention<K: Kernels>(
+    k: &mut K,
+    spec: &Spec,
+    batch: &PackedBatch,
+    attend: &Attend<K>,
+    qkv: &mut K::Buf,
+    context: &mut K::Buf,
+) {
+    match attend {
+        Attend::Content => k.attention(batch, qkv, spec.heads, context),
+        Attend::Biased(bias) => k.attention_biased(batch, qkv, bias, spec.heads, context),
+        Attend::Rotary(rotary, reach) => {
+            k.rotate(batch, rotary, spec.heads, qkv);
+            match reach {
+                None => k.attention(batch, qkv, spec.heads, context),
+                Some(reach) => k.attention_local(batch, qkv, *reach, spec.heads, context),
+            }
+        }
+        Attend::Disentangled(relative) => k.attention_disentangled(batch, qkv, relative, spec.heads, context),
+    }
+}
+
+/// out = residual + down(act(up(x))), or residual + down(act(up_1(x)) * up_2(x)).
+#[expect(clippy::too_many_arguments, reason = "each is a buffer of its own")]
+fn feed_forward<K: Kernels>(
     k: &mut K,
     spec: &Spec,
     w: &Rest<K>,
-    x: &mut K::Buf,
-    context: &K::Buf,
-    y: &mut K::Buf,
+    x: &K::Buf,
+    residual: &K::Buf,
     up: &mut K::Buf,
+    gated: &mut K::Buf,
+    out: &mut K::Buf,
 ) {
-    k.linear(context, &w.out, Then::Add(x), y);
-    k.norm(y, &w.attention_norm, x);
-    k.linear(x, &w.up, Then::Activate(spec.activation), up);
-    k.linear(up, &w.down, Then::Add(x), y);
-    k.norm(y, &w.output_norm, x);
+    match spec.feed_forward {
+        FeedForward::Plain => {
+            k.linear(x, &w.up, Then::Activate(spec.activation), up);
+            k.linear(up, &w.down, Then::Add(residual), out);
+        }
+        FeedForward::Gated => {
+            k.linear(x, &w.up, Then::Store, up);
+            k.gate(up, spec.activation, gated);
+            k.linear(gated, &w.down, Then::Add(residual), out);
+        }
+    }
 }

@@ -13,6 +13,7 @@ pub(super) const MAX_WIDTH: usize = 1 << 17;
 pub(super) const MAX_VOCABULARY: usize = 1 << 24;
 pub(super) const MAX_POSITIONS: usize = 1 << 20;
 pub(super) const MAX_SEGMENTS: usize = 1 << 16;
+pub(super) const MAX_BUCKETS: usize = 1 << 13;
 pub(super) const MAX_LABELS: usize = 1 << 16;
 
 /// A value of a file as an error may show it.

@@ -2,9 +2,11 @@
 
 pub mod checkpoint;
 pub mod config;
+mod distance;
 pub mod files;
 pub mod forward;
 mod json;
+mod math;
 pub mod names;
 mod network;
 pub mod score;

@@ -16,24 +16,36 @@ pub struct Names {
     pub embed_norm: &'static str,
     /// Projection of the embeddings where they are narrower than the residual stream.
     pub project: Option<&'static str>,
+    /// Table of what attention knows about distances, whole, in families that have one.
+    pub distances: Option<&'static str>,
+    /// Norm of that table.
+    pub distances_norm: Option<&'static str>,
     /// What a layer's names start with, up to its number.
     pub layer: &'static str,
     /// Queries, keys and values.
     pub qkv: Qkv,
     /// Attention's output projection.
     pub out: &'static str,
-    /// Norm at attention.
+    /// Norm at attention. A family that norms before it may have none in the first layer.
     pub attention_norm: &'static str,
     /// First feed-forward layer; of a gated one both halves.
     pub up: &'static str,
+    /// Whether the activation takes the second half of a gated one.
+    pub gate_last: bool,
     /// Second feed-forward layer.
     pub down: &'static str,
     /// Norm at the feed-forward.
     pub output_norm: &'static str,
+    /// Norm after the last layer.
+    pub final_norm: Option<&'static str>,
     /// First linear layer of the head.
     pub dense: &'static str,
+    /// Norm in the middle of the head.
+    pub head_norm: Option<&'static str>,
     /// Second linear layer of the head.
     pub classifier: &'static str,
+    /// Part of a tensor's name that only variants have which compute something else.
+    pub foreign: &'static [&'static str],
 }
 
 /// Names of the projections to queries, keys and values.
@@ -41,6 +53,8 @@ pub struct Names {
 pub enum Qkv {
     /// Three layers.
     Three([&'static str; 3]),
+    /// One layer, the three stacked along its outputs.
+    Packed(&'static str),
 }
 
 /// BERT, and what most others were written after.
@@ -51,15 +65,21 @@ pub const BERT: Names = Names {
     kind: Some("embeddings.token_type_embeddings"),
     embed_norm: "embeddings.LayerNorm",
     project: None,
+    distances: None,
+    distances_norm: None,
     layer: "encoder.layer.",
     qkv: Qkv::Three(["attention.self.query", "attention.self.key", "attention.self.value"]),
     out: "attention.output.dense",
     attention_norm: "attention.output.LayerNorm",
     up: "intermediate.dense",
+    gate_last: false,
     down: "output.dense",
     output_norm: "output.LayerNorm",
+    final_norm: None,
     dense: "bert.pooler.dense",
+    head_norm: None,
     classifier: "classifier",
+    foreign: &[],
 };
 
 /// RoBERTa, XLM-RoBERTa and CamemBERT.
@@ -87,5 +107,79 @@ pub const ELECTRA: Names = Names {
     project: Some("embeddings_project"),
     dense: "classifier.dense",
     classifier: "classifier.out_proj",
+    ..BERT
+};
+
+/// MPNet: one table of biases by distance.
+pub const MPNET: Names = Names {
+    prefix: "mpnet.",
+    kind: None,
+    distances: Some("encoder.relative_attention_bias"),
+    qkv: Qkv::Three(["attention.attn.q", "attention.attn.k", "attention.attn.v"]),
+    out: "attention.attn.o",
+    attention_norm: "attention.LayerNorm",
+    dense: "classifier.dense",
+    classifier: "classifier.out_proj",
+    ..BERT
+};
+
+/// ModernBERT.
+pub const MODERNBERT: Names = Names {
+    prefix: "model.",
+    word: "embeddings.tok_embeddings",
+    position: None,
+    kind: None,
+    embed_norm: "embeddings.norm",
+    layer: "layers.",
+    qkv: Qkv::Packed("attn.Wqkv"),
+    out: "attn.Wo",
+    attention_norm: "attn_norm",
+    up: "mlp.Wi",
+    down: "mlp.Wo",
+    output_norm: "mlp_norm",
+    final_norm: Some("final_norm"),
+    dense: "head.dense",
+    head_norm: Some("head.norm"),
+    ..BERT
+};
+
+/// GTE as transformers names it.
+pub const GTE: Names = Names {
+    prefix: "gte.",
+    position: None,
+    qkv: Qkv::Packed("attention.qkv_proj"),
+    out: "attention.o_proj",
+    attention_norm: "attn_ln",
+    up: "mlp.up_gate_proj",
+    gate_last: true,
+    down: "mlp.down_proj",
+    output_norm: "mlp_ln",
+    dense: "gte.pooler.dense",
+    ..BERT
+};
+
+/// GTE as its own code names it.
+pub const NEW: Names = Names { prefix: "new.", dense: "new.pooler.dense", ..GTE };
+
+/// DeBERTa version 2 and 3.
+pub const DEBERTA_V2: Names = Names {
+    prefix: "deberta.",
+    position: None,
+    kind: None,
+    distances: Some("encoder.rel_embeddings"),
+    distances_norm: Some("encoder.LayerNorm"),
+    qkv: Qkv::Three(["attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"]),
+    dense: "pooler.dense",
+    foreign: &["encoder.conv.", ".pos_key_proj.", ".pos_query_proj."],
+    ..BERT
+};
+
+/// JinaBERT: BERT without positions and with a gated feed-forward.
+pub const JINABERT: Names = Names {
+    position: None,
+    up: "mlp.gated_layers",
+    down: "mlp.wo",
+    output_norm: "mlp.layernorm",
+    foreign: &[".layer_norm_q.", ".layer_norm_k."],
     ..BERT
 };

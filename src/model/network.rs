@@ -1,15 +1,25 @@
 //! Which tensors a network is made of, and their shapes. Their names are in names.rs.
 
-use crate::error::Result;
+use std::ops::Range;
+
+use crate::error::{Error, Result};
 use crate::model::checkpoint::{Checkpoint, Matrix};
 use crate::model::names::Qkv;
-use crate::model::spec::Spec;
+use crate::model::spec::{Attention, FeedForward, NormOrder, Spec};
 
 /// Weight and bias of a linear layer, or gain and bias of a norm.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<'c> {
     pub weight: Matrix<'c>,
-    pub bias: Matrix<'c>,
+    /// `None` is zero.
+    pub bias: Option<Matrix<'c>>,
+}
+
+impl Affine<'_> {
+    /// Some of the outputs.
+    fn part(&self, outputs: Range<usize>) -> Self {
+        Self { weight: self.weight.part(outputs.clone()), bias: self.bias.map(|bias| bias.part(outputs)) }
+    }
 }
 
 /// All tensors of a network, located and checked but not read.
@@ -19,8 +29,12 @@ pub(super) struct Network<'c> {
     pub kind: Option<Matrix<'c>>,
     pub embed_norm: Affine<'c>,
     pub project: Option<Affine<'c>>,
+    pub distances: Option<Matrix<'c>>,
+    pub distances_norm: Option<Affine<'c>>,
     pub layers: Vec<EncoderLayer<'c>>,
+    pub final_norm: Option<Affine<'c>>,
     pub dense: Affine<'c>,
+    pub head_norm: Option<Affine<'c>>,
     pub classifier: Affine<'c>,
 }
 
@@ -30,8 +44,9 @@ pub(super) struct EncoderLayer<'c> {
     pub key: Affine<'c>,
     pub value: Affine<'c>,
     pub out: Affine<'c>,
-    pub attention_norm: Affine<'c>,
-    pub up: Affine<'c>,
+    pub attention_norm: Option<Affine<'c>>,
+    /// One part, or two: what the activation takes and what it multiplies.
+    pub up: Vec<Affine<'c>>,
     pub down: Affine<'c>,
     pub output_norm: Affine<'c>,
 }
@@ -40,37 +55,39 @@ impl<'c> Network<'c> {
     /// Locates and checks every tensor.
     pub fn locate(checkpoint: &'c Checkpoint<'_>, spec: &Spec) -> Result<Self> {
         let find = Find { checkpoint, spec };
-        let names = spec.names;
-        let (h, e, f) = (spec.hidden, spec.embedding, spec.intermediate);
+        let (names, biases) = (spec.names, spec.biases);
+        let (h, e) = (spec.hidden, spec.embedding);
         let encoder = |name: &str| format!("{}{name}", names.prefix);
         let table = |name: &str, rows| find.table(&encoder(name), [rows, e]);
+        let norm = |name: &str| find.norm(&encoder(name), h);
+        find.refuse_foreign()?;
         Ok(Self {
             word: table(names.word, spec.vocabulary)?,
             position: names.position.map(|name| table(name, spec.positions)).transpose()?,
             kind: names.kind.map(|name| table(name, spec.segments)).transpose()?,
             embed_norm: find.norm(&encoder(names.embed_norm), e)?,
             project: match names.project {
-                Some(name) if e != h => Some(find.linear(&encoder(name), [h, e])?),
+                Some(name) if e != h => Some(find.linear(&encoder(name), [h, e], true)?),
                 _ => None,
             },
-            layers: (0..spec.layers)
-                .map(|index| {
-                    let at = |name: &str| format!("{}{}{index}.{name}", names.prefix, names.layer);
-                    let Qkv::Three([query, key, value]) = names.qkv;
-                    Ok(EncoderLayer {
-                        query: find.linear(&at(query), [h, h])?,
-                        key: find.linear(&at(key), [h, h])?,
-                        value: find.linear(&at(value), [h, h])?,
-                        out: find.linear(&at(names.out), [h, h])?,
-                        attention_norm: find.norm(&at(names.attention_norm), h)?,
-                        up: find.linear(&at(names.up), [f, h])?,
-                        down: find.linear(&at(names.down), [h, f])?,
-                        output_norm: find.norm(&at(names.output_norm), h)?,
-                    })
-                })
-                .collect::<Result<_>>()?,
-            dense: find.linear(names.dense, [h, h])?,
-            classifier: find.linear(names.classifier, [spec.labels.len(), h])?,
+            distances: match (names.distances, &spec.attention) {
+                (Some(name), Attention::Buckets { count }) => {
+                    Some(find.table(&encoder(name), [*count, spec.heads])?)
+                }
+                (Some(name), Attention::Disentangled { span, .. }) => {
+                    Some(find.table(&encoder(name), [2 * span, h])?)
+                }
+                _ => None,
+            },
+            distances_norm: match (names.distances_norm, &spec.attention) {
+                (Some(name), Attention::Disentangled { norm: true, .. }) => Some(norm(name)?),
+                _ => None,
+            },
+            layers: (0..spec.layers).map(|index| find.layer(index)).collect::<Result<_>>()?,
+            final_norm: names.final_norm.map(norm).transpose()?,
+            dense: find.linear(names.dense, [h, h], biases.dense)?,
+            head_norm: names.head_norm.map(|name| find.norm(name, h)).transpose()?,
+            classifier: find.linear(names.classifier, [spec.labels.len(), h], biases.classifier)?,
         })
     }
 
@@ -79,14 +96,23 @@ impl<'c> Network<'c> {
         [Some(self.word), self.position, self.kind].into_iter().flatten()
     }
 
-    /// Everything that is widened: linear layers and norms.
+    /// Everything that is widened: linear layers, norms, and what is known about distances.
     pub fn widened(&self) -> impl Iterator<Item = Matrix<'c>> {
-        let layers = self
-            .layers
-            .iter()
-            .flat_map(|l| [l.query, l.key, l.value, l.out, l.attention_norm, l.up, l.down, l.output_norm]);
-        let single = [Some(self.embed_norm), self.project, Some(self.dense), Some(self.classifier)];
-        single.into_iter().flatten().chain(layers).flat_map(|affine| [affine.weight, affine.bias])
+        let layers = self.layers.iter().flat_map(|l| {
+            let all = [l.query, l.key, l.value, l.out, l.down, l.output_norm];
+            all.into_iter().chain(l.attention_norm).chain(l.up.iter().copied())
+        });
+        let single = [
+            Some(self.embed_norm),
+            self.project,
+            self.distances_norm,
+            self.final_norm,
+            Some(self.dense),
+            self.head_norm,
+            Some(self.classifier),
+        ];
+        let affine = single.into_iter().flatten().chain(layers);
+        affine.flat_map(|affine| std::iter::once(affine.weight).chain(affine.bias)).chain(self.distances)
     }
 }
 
@@ -97,23 +123,73 @@ struct Find<'c, 's> {
 }
 
 impl<'c> Find<'c, '_> {
+    fn layer(&self, index: usize) -> Result<EncoderLayer<'c>> {
+        let (spec, names, biases) = (self.spec, self.spec.names, self.spec.biases);
+        let (h, f) = (spec.hidden, spec.intermediate);
+        let at = |name: &str| format!("{}{}{index}.{name}", names.prefix, names.layer);
+        let [query, key, value] = match names.qkv {
+            Qkv::Three(names) => {
+                let [query, key, value] = names.map(|name| self.linear(&at(name), [h, h], biases.attention));
+                [query?, key?, value?]
+            }
+            Qkv::Packed(name) => {
+                let packed = self.linear(&at(name), [3 * h, h], biases.attention)?;
+                [0, 1, 2].map(|third| packed.part(third * h..(third + 1) * h))
+            }
+        };
+        // Before the first layer the embeddings' own norm has just been.
+        let identity = spec.order == NormOrder::Before && index == 0;
+        Ok(EncoderLayer {
+            query,
+            key,
+            value,
+            out: self.linear(&at(names.out), [h, h], biases.attention)?,
+            attention_norm: match identity {
+                true => None,
+                false => Some(self.norm(&at(names.attention_norm), h)?),
+            },
+            up: match spec.feed_forward {
+                FeedForward::Plain => vec![self.linear(&at(names.up), [f, h], biases.up)?],
+                FeedForward::Gated => {
+                    let both = self.linear(&at(names.up), [2 * f, h], biases.up)?;
+                    let (first, second) = (both.part(0..f), both.part(f..2 * f));
+                    if names.gate_last { vec![second, first] } else { vec![first, second] }
+                }
+            },
+            down: self.linear(&at(names.down), [h, f], biases.down)?,
+            output_norm: self.norm(&at(names.output_norm), h)?,
+        })
+    }
+
+    /// A variant whose tensors have other names as well would load and compute something else.
+    fn refuse_foreign(&self) -> Result<()> {
+        let foreign = |name: &&str| self.spec.names.foreign.iter().any(|part| name.contains(part));
+        match self.checkpoint.names().find(foreign) {
+            None => Ok(()),
+            Some(name) => Err(Error::Unsupported {
+                what: format!("{} with a tensor `{name}`", self.spec.architecture),
+                hint: "the checkpoint is of a variant whose layers are not implemented; use another model"
+                    .into(),
+            }),
+        }
+    }
+
     fn table(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix<'c>> {
         self.checkpoint.find(&[format!("{name}.weight")], &[rows, cols], self.spec)
     }
 
-    fn linear(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Affine<'c>> {
+    fn linear(&self, name: &str, [rows, cols]: [usize; 2], bias: bool) -> Result<Affine<'c>> {
         let weight = self.checkpoint.find(&[format!("{name}.weight")], &[rows, cols], self.spec)?;
-        let bias = self.checkpoint.find(&[format!("{name}.bias")], &[rows], self.spec)?;
-        Ok(Affine { weight, bias })
+        let find = || self.checkpoint.find(&[format!("{name}.bias")], &[rows], self.spec);
+        Ok(Affine { weight, bias: bias.then(find).transpose()? })
     }
 
     /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
     fn norm(&self, name: &str, width: usize) -> Result<Affine<'c>> {
-        let shape = [width];
-        let weight =
-            self.checkpoint.find(&[format!("{name}.weight"), format!("{name}.gamma")], &shape, self.spec)?;
-        let bias =
-            self.checkpoint.find(&[format!("{name}.bias"), format!("{name}.beta")], &shape, self.spec)?;
-        Ok(Affine { weight, bias })
+        let find = |new: &str, old: &str| {
+            self.checkpoint.find(&[format!("{name}.{new}"), format!("{name}.{old}")], &[width], self.spec)
+        };
+        let bias = || find("bias", "beta");
+        Ok(Affine { weight: find("weight", "gamma")?, bias: self.spec.biases.norms.then(bias).transpose()? })
     }
 }

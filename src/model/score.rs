@@ -1,5 +1,6 @@
 //! Logits to scores, in f64 and with our own exponential: the same bits on every platform.
 
+use super::math::exp;
 use super::spec::ScoreActivation;
 
 impl ScoreActivation {
@@ -35,24 +36,6 @@ fn sigmoid(x: f64) -> f64 {
     // The exponential of a negative number never overflows.
     let power = exp(-x.abs());
     if x < 0.0 { power / (1.0 + power) } else { 1.0 / (1.0 + power) }
-}
-
-/// exp(x) for x <= 0: x = n ln 2 + r, exp(r) by its Taylor series to r^13 (|r| <= 0.35: the next term is below 1e-17),
-/// times 2^n. Below -700 the result, less than 1e-304, is zero.
-fn exp(x: f64) -> f64 {
-    if x < -700.0 {
-        return 0.0;
-    }
-    if x.is_nan() {
-        return x;
-    }
-    // ln 2 in two parts; n times the first, which has 32 bits, is exact.
-    const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
-    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    let n = (x * std::f64::consts::LOG2_E).round_ties_even();
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let series = (1..=13).rev().fold(1.0, |sum, k| 1.0 + r * sum / f64::from(k));
-    series * f64::from_bits(((n as i64 + 1023) as u64) << 52)
 }
 
 #[cfg(test)]

@@ -31,8 +31,18 @@ pub struct Spec {
     pub segments: usize,
     /// Added to the variance in every layer norm.
     pub epsilon: f32,
+    /// How attention sees positions.
+    pub attention: Attention,
+    /// Whether a layer's norms come before or after its halves.
+    pub order: NormOrder,
+    /// What lies between the two linear layers of the feed-forward.
+    pub feed_forward: FeedForward,
     /// Of the feed-forward layers.
     pub activation: Activation,
+    /// Which linear layers and norms have biases.
+    pub biases: Biases,
+    /// What the head reads.
+    pub pooling: Pooling,
     /// Between the two linear layers of the head.
     pub head_activation: Activation,
     /// Names of the outputs, in order.
@@ -41,6 +51,101 @@ pub struct Spec {
     pub score: ScoreActivation,
     /// The longest input in tokens, special tokens included.
     pub max_tokens: usize,
+}
+
+/// How attention sees positions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attention {
+    /// Not at all: they are in the embeddings.
+    Content,
+    /// A learned bias by head and bucket of distances, shared by all layers: MPNet and T5.
+    Buckets {
+        /// Rows of the table.
+        count: usize,
+    },
+    /// A bias that falls linearly with the distance, at a slope of its own for each head.
+    Alibi,
+    /// Rotated queries and keys.
+    Rotary {
+        /// Base of the rotation frequencies in layers that see everything.
+        theta: f64,
+        /// What differs in layers that see their neighbourhood.
+        local: Option<Local>,
+    },
+    /// Distances as queries and keys of their own: DeBERTa.
+    Disentangled {
+        /// Distances up to this are told apart on each side: half of the rows of the table.
+        span: usize,
+        /// Beyond `span / 2`, distances share rows, evenly in their logarithm up to this one. 0: none are shared.
+        farthest: usize,
+        /// Whether queries are compared with distances.
+        content_to_position: bool,
+        /// Whether keys are compared with distances.
+        position_to_content: bool,
+        /// Whether the table is normed.
+        norm: bool,
+    },
+}
+
+/// Layers that see a neighbourhood only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Local {
+    /// Base of their rotation frequencies.
+    pub theta: f64,
+    /// A query sees the keys that are at most this many tokens away.
+    pub reach: usize,
+    /// Layer by layer, whether it is one of them.
+    pub layers: Vec<bool>,
+}
+
+/// Where the norms of a layer stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormOrder {
+    /// After each half, on the residual stream.
+    After,
+    /// Before each half, beside the residual stream; none before the first, and one after the last.
+    Before,
+}
+
+/// What lies between the two linear layers of the feed-forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FeedForward {
+    /// An activation.
+    Plain,
+    /// An activation of one half of the values, times the other half.
+    Gated,
+}
+
+/// What the head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// The first token.
+    First,
+    /// The mean of all tokens.
+    Mean,
+}
+
+/// Which linear layers and norms have biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Biases {
+    /// All norms.
+    pub norms: bool,
+    /// Projections to queries, keys and values, and attention's output projection.
+    pub attention: bool,
+    /// First feed-forward layer.
+    pub up: bool,
+    /// Second feed-forward layer.
+    pub down: bool,
+    /// First linear layer of the head.
+    pub dense: bool,
+    /// Second linear layer of the head.
+    pub classifier: bool,
+}
+
+impl Biases {
+    /// Everywhere.
+    pub const ALL: Self =
+        Self { norms: true, attention: true, up: true, down: true, dense: true, classifier: true };
 }
 
 impl Spec {
@@ -100,7 +205,12 @@ mod tests {
             first_position,
             segments: 1,
             epsilon: 1.0,
+            attention: Attention::Content,
+            order: NormOrder::After,
+            feed_forward: FeedForward::Plain,
             activation: Activation::Gelu,
+            biases: Biases::ALL,
+            pooling: Pooling::First,
             head_activation: Activation::Gelu,
             labels: vec![],
             score: ScoreActivation::Identity,

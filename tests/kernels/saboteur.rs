@@ -1,8 +1,8 @@
 //! A backend that computes like the reference, except for one element of one word's output.
 
 use crossrank::Result;
-use crossrank::kernels::{Kernels, Part, Tensor, Then};
-use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference};
+use crossrank::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
+use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference, Relative};
 use crossrank::text::batch::PackedBatch;
 
 pub struct Saboteur {
@@ -33,6 +33,9 @@ impl Kernels for Saboteur {
     type Table = Matrix;
     type Norm = Norm;
     type KeyValue = KeyValue;
+    type Bias = Matrix;
+    type Rotary = Matrix;
+    type Relative = Relative;
 
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
         self.inner.make_linear(parts)
@@ -45,6 +48,15 @@ impl Kernels for Saboteur {
     }
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
         self.inner.make_key_value(key, value, heads)
+    }
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<Matrix> {
+        self.inner.make_bias(bias)
+    }
+    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Matrix> {
+        self.inner.make_rotary(turns)
+    }
+    fn make_relative(&self, distances: Distances<'_, Norm>, heads: usize) -> Result<Relative> {
+        self.inner.make_relative(distances, heads)
     }
     fn make_buf(&self) -> Matrix {
         self.inner.make_buf()
@@ -84,6 +96,51 @@ impl Kernels for Saboteur {
     fn attention(&mut self, batch: &PackedBatch, qkv: &Matrix, heads: usize, out: &mut Matrix) {
         self.inner.attention(batch, qkv, heads, out);
         self.spoil("attention", out);
+    }
+    fn attention_biased(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Matrix,
+        bias: &Matrix,
+        heads: usize,
+        out: &mut Matrix,
+    ) {
+        self.inner.attention_biased(batch, qkv, bias, heads, out);
+        self.spoil("attention_biased", out);
+    }
+    fn attention_local(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Matrix,
+        reach: usize,
+        heads: usize,
+        out: &mut Matrix,
+    ) {
+        self.inner.attention_local(batch, qkv, reach, heads, out);
+        self.spoil("attention_local", out);
+    }
+    fn attention_disentangled(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Matrix,
+        relative: &Relative,
+        heads: usize,
+        out: &mut Matrix,
+    ) {
+        self.inner.attention_disentangled(batch, qkv, relative, heads, out);
+        self.spoil("attention_disentangled", out);
+    }
+    fn rotate(&mut self, batch: &PackedBatch, rotary: &Matrix, heads: usize, qkv: &mut Matrix) {
+        self.inner.rotate(batch, rotary, heads, qkv);
+        self.spoil("rotate", qkv);
+    }
+    fn gate(&mut self, x: &Matrix, f: Activation, out: &mut Matrix) {
+        self.inner.gate(x, f, out);
+        self.spoil("gate", out);
+    }
+    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
+        self.inner.mean_tokens(batch, x, out);
+        self.spoil("mean_tokens", out);
     }
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
         self.inner.first_tokens(batch, x, out);

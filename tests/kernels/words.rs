@@ -62,7 +62,7 @@ pub fn batch(lengths: &[usize], vocabulary: u32) -> PackedBatch {
     PackedBatch::new(&pairs, 0)
 }
 
-fn read<K: Kernels>(k: &mut K, buf: &K::Buf, count: usize) -> Vec<f32> {
+pub fn read<K: Kernels>(k: &mut K, buf: &K::Buf, count: usize) -> Vec<f32> {
     let mut out = vec![0.0; count];
     k.read(buf, &mut out).unwrap();
     out

@@ -3,7 +3,7 @@
 use crossrank::kernels::Activation;
 use crossrank::model::config::read as read_spec;
 use crossrank::model::names;
-use crossrank::model::spec::{ScoreActivation, Spec};
+use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
 use crossrank::{Error, ModelFiles, Result};
 use serde_json::{Map, Value, json};
 
@@ -39,7 +39,12 @@ fn a_spec_holds_what_the_configuration_says() {
         first_position: 0,
         segments: 2,
         epsilon: 1e-12,
+        attention: Attention::Content,
+        order: NormOrder::After,
+        feed_forward: FeedForward::Plain,
         activation: Activation::Gelu,
+        biases: Biases::ALL,
+        pooling: Pooling::First,
         head_activation: Activation::Tanh,
         labels: vec!["LABEL_0".into()],
         score: ScoreActivation::Identity,

@@ -161,6 +161,11 @@ fn electra_computes_what_transformers_computes() {
 }
 
 #[test]
+fn mpnet_computes_what_transformers_computes() {
+    check("mpnet");
+}
+
+#[test]
 fn golden_logits_notice_swapped_segments() {
     // The commonest defect of other engines: if this passed, the golden cases would prove nothing.
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();

@@ -1,0 +1,36 @@
+//! Gated feed-forward: an activation of one half of the values, times the other half.
+
+use super::activation::activate;
+use super::gemm::{load, store};
+use super::simd::{LANES, MatMut, Op, Simd};
+use crate::kernels::Activation;
+
+/// out = f(first half of a row) * second half, for some columns.
+pub struct Gate<'a> {
+    /// `[rows, 2F]`.
+    pub x: &'a [f32],
+    /// F.
+    pub width: usize,
+    /// f.
+    pub f: Activation,
+    /// The first of the columns.
+    pub start: usize,
+    /// Those columns of `[rows, F]`.
+    pub out: MatMut<'a>,
+}
+
+impl Op for Gate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let columns = self.start..self.start + self.out.cols();
+        for (row, x) in self.x.chunks_exact(2 * self.width).enumerate() {
+            let (gates, values) = x.split_at(self.width);
+            let parts = gates[columns.clone()].chunks(LANES).zip(values[columns.clone()].chunks(LANES));
+            for ((gate, value), out) in parts.zip(self.out.row(row).chunks_mut(LANES)) {
+                store(s, s.mul(activate(s, self.f, load(s, gate)), load(s, value)), out);
+            }
+        }
+    }
+}
