@@ -64,6 +64,21 @@ fn mpnet_equals_hugging_face() {
 }
 
 #[test]
+fn modernbert_equals_hugging_face() {
+    check("tests/fixtures/modernbert");
+}
+
+#[test]
+fn gte_equals_hugging_face() {
+    check("tests/fixtures/gte");
+}
+
+#[test]
+fn deberta_v2_equals_hugging_face() {
+    check("tests/fixtures/deberta-v2");
+}
+
+#[test]
 fn the_bundled_model_equals_hugging_face() {
     check("models/crossrank-mini");
 }

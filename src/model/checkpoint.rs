@@ -369,8 +369,8 @@ impl<'a, K: Kernels> Shared<'a, K> {
         let (tokens, heads) = (spec.max_tokens, spec.heads);
         let width = spec.hidden / heads;
         let table = || network.distances.expect("located for this kind of attention");
-        let rotary = |theta: f64| {
-            let turns = Loaded::new(tokens, width, &distance::rotations(theta, width, tokens));
+        let rotary = |theta: f64, shrink: f64| {
+            let turns = Loaded::new(tokens, width, &distance::rotations(theta, shrink, width, tokens));
             k.make_rotary(turns.tensor()).map(Arc::new)
         };
         let bias = |values: &[f32]| {
@@ -388,9 +388,9 @@ impl<'a, K: Kernels> Shared<'a, K> {
                 };
                 bias(&(0..heads).flat_map(of).collect::<Vec<_>>())
             }
-            Attention::Rotary { theta, local } => {
-                let local = local.as_ref().map(|local| rotary(local.theta)).transpose()?;
-                Ok(Self::Rotary(rotary(*theta)?, local))
+            Attention::Rotary { theta, shrink, local } => {
+                let local = local.as_ref().map(|local| rotary(local.theta, *shrink)).transpose()?;
+                Ok(Self::Rotary(rotary(*theta, *shrink)?, local))
             }
             Attention::Disentangled { span, farthest, content_to_position, position_to_content, .. } => {
                 Ok(Self::Distances {

@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::kernels::Activation;
 use crate::model::files::{ModelFiles, parse_json};
 use crate::model::json::{
-    Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH, printable,
+    Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH, printable,
 };
 use crate::model::names;
-use crate::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, Spec};
+use crate::model::spec::{Attention, Biases, FeedForward, Local, NormOrder, Pooling, Spec};
 
 /// The most numbers that are computed about positions at load: 32 times what 8192 tokens and 16 heads need.
 const MAX_POSITION_NUMBERS: usize = 1 << 23;
@@ -46,15 +46,23 @@ fn family(architecture: &str) -> Option<(&str, Family)> {
         "DistilBertForSequenceClassification" => distilbert,
         "ElectraForSequenceClassification" => electra,
         "MPNetForSequenceClassification" => mpnet,
+        "ModernBertForSequenceClassification" => modernbert,
+        "GteForSequenceClassification" | "NewForSequenceClassification" => gte,
+        "DebertaV2ForSequenceClassification" => deberta_v2,
+        "JinaBertForSequenceClassification" => jinabert,
         _ => return None,
     };
     Some((architecture, family))
 }
 
-/// BERT: positions from 0, segments, a tanh pooler over the first token, then the classifier. The keys that most others
-/// share with it.
+/// BERT: positions from 0, segments, a tanh pooler over the first token, then the classifier.
 fn bert(architecture: &str, config: &Config) -> Result<Spec> {
     config.only("position_embedding_type", &json!("absolute"), "use a model with absolute positions")?;
+    bert_sizes(architecture, config)
+}
+
+/// A BERT of the sizes that most families name by the same keys.
+fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
     if config.flag("is_decoder")? {
         return Err(Error::Unsupported {
             what: "is_decoder `true`".into(),
@@ -75,7 +83,7 @@ fn bert(architecture: &str, config: &Config) -> Result<Spec> {
         embedding: hidden,
         positions,
         first_position: 0,
-        segments: config.count_or("type_vocab_size", MAX_SEGMENTS, 2)?,
+        segments: config.segments()?,
         epsilon: config.epsilon("layer_norm_eps", 1e-12)?,
         attention: Attention::Content,
         order: NormOrder::After,
@@ -145,6 +153,154 @@ fn mpnet(architecture: &str, config: &Config) -> Result<Spec> {
     Ok(Spec { names: &names::MPNET, segments: 1, attention: Attention::Buckets { count }, ..base })
 }
 
+/// ModernBERT: rotary positions, layers that see a neighbourhood between layers that see everything, gates, norms before
+/// each half, and a norm in the head.
+fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
+    let (hidden, heads) = config.hidden_and_heads("hidden_size", "num_attention_heads")?;
+    let positions = config.count("max_position_embeddings", MAX_POSITIONS)?;
+    let layers = config.count("num_hidden_layers", MAX_LAYERS)?;
+    let labels = config.labels()?;
+    // Newer files hold the thetas by kind of layer, older ones one key each.
+    let theta = |kind: &str, old: &str, default| {
+        let theta = config.theta(old, default)?;
+        match config.section("rope_parameters")?.map(|all| all.section(kind)).transpose()?.flatten() {
+            Some(kind) => kind.rotary(theta),
+            None => Ok(theta),
+        }
+    };
+    let global = theta("full_attention", "global_rope_theta", 160_000.0)?;
+    let local = Local {
+        theta: theta("sliding_attention", "local_rope_theta", 10_000.0)?,
+        // The key is the whole width of the neighbourhood.
+        reach: config.count_or("local_attention", MAX_POSITIONS, 128)? / 2,
+        layers: config.local_layers(layers)?,
+    };
+    let (attention, mlp) = (config.flag("attention_bias")?, config.flag("mlp_bias")?);
+    Ok(Spec {
+        architecture: architecture.into(),
+        names: &names::MODERNBERT,
+        layers,
+        hidden,
+        heads,
+        intermediate: config.count("intermediate_size", MAX_WIDTH)?,
+        vocabulary: config.count("vocab_size", MAX_VOCABULARY)?,
+        embedding: hidden,
+        positions: 0,
+        first_position: 0,
+        segments: 1,
+        epsilon: config.epsilon("norm_eps", 1e-5)?,
+        attention: config.even_heads(
+            hidden / heads,
+            Attention::Rotary { theta: global, shrink: 1.0, local: Some(local) },
+        )?,
+        order: NormOrder::Before,
+        feed_forward: FeedForward::Gated,
+        activation: config.activation("hidden_activation")?,
+        biases: Biases {
+            norms: config.flag("norm_bias")?,
+            attention,
+            up: mlp,
+            down: mlp,
+            dense: config.flag("classifier_bias")?,
+            classifier: true,
+        },
+        pooling: match config.string("classifier_pooling")?.unwrap_or("cls") {
+            "cls" => Pooling::First,
+            "mean" => Pooling::Mean,
+            other => {
+                return Err(config.unsupported("classifier_pooling", other, "use a model with cls or mean"));
+            }
+        },
+        head_activation: config.activation("classifier_activation")?,
+        score: config.score(labels.len())?,
+        labels,
+        max_tokens: positions,
+    })
+}
+
+/// GTE: BERT with rotary positions and gates. Its own code calls the architecture New.
+fn gte(architecture: &str, config: &Config) -> Result<Spec> {
+    const OTHER: &str = "use a GTE model with its usual configuration";
+    config.only("position_embedding_type", &json!("rope"), OTHER)?;
+    config.only("layer_norm_type", &json!("layer_norm"), OTHER)?;
+    config.only("logn_attention_scale", &json!(false), OTHER)?;
+    config.only("pack_qkv", &json!(true), OTHER)?;
+    let base = bert_sizes(architecture, config)?;
+    let theta = config.theta("rope_theta", 10_000.0)?;
+    let attention = match config.section("rope_parameters")? {
+        Some(section) => Attention::Rotary { theta: section.rotary(theta)?, shrink: 1.0, local: None },
+        None => config.stretched(theta)?,
+    };
+    Ok(Spec {
+        names: if architecture.starts_with("New") { &names::NEW } else { &names::GTE },
+        attention: config.even_heads(base.hidden / base.heads, attention)?,
+        feed_forward: FeedForward::Gated,
+        biases: Biases { up: false, ..Biases::ALL },
+        positions: 0,
+        ..base
+    })
+}
+
+/// DeBERTa versions 2 and 3: no positions but in attention, which compares queries and keys with distances too.
+fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
+    const OTHER: &str = "use a DeBERTa of version 2 or 3 with its usual configuration";
+    for (key, only) in [
+        ("relative_attention", json!(true)),
+        ("share_att_key", json!(true)),
+        ("position_biased_input", json!(false)),
+        ("conv_kernel_size", json!(0)),
+        ("type_vocab_size", json!(0)),
+    ] {
+        config.only(key, &only, OTHER)?;
+    }
+    let base = bert_sizes(architecture, config)?;
+    config.only("embedding_size", &json!(base.hidden), OTHER)?;
+    config.only("pooler_hidden_size", &json!(base.hidden), OTHER)?;
+    let farthest =
+        config.count_unless_negative("max_relative_positions", MAX_POSITIONS)?.unwrap_or(base.positions);
+    let buckets = config.count_unless_negative("position_buckets", MAX_POSITIONS)?;
+    let terms = config.words("pos_att_type", '|')?;
+    if let Some(other) = terms.iter().find(|term| !["c2p", "p2c"].contains(&term.as_str())) {
+        return Err(config.unsupported("pos_att_type", other, OTHER));
+    }
+    Ok(Spec {
+        names: &names::DEBERTA_V2,
+        positions: 0,
+        segments: 1,
+        epsilon: config.epsilon("layer_norm_eps", 1e-7)?,
+        attention: Attention::Disentangled {
+            span: buckets.unwrap_or(farthest),
+            farthest: if buckets.is_some() { farthest } else { 0 },
+            content_to_position: terms.iter().any(|term| term == "c2p"),
+            position_to_content: terms.iter().any(|term| term == "p2c"),
+            norm: config.words("norm_rel_ebd", '|')?.iter().any(|norm| norm == "layer_norm"),
+        },
+        head_activation: config.activation("pooler_hidden_act")?,
+        ..base
+    })
+}
+
+/// JinaBERT: BERT with a bias that falls with the distance in place of positions, and gates.
+fn jinabert(architecture: &str, config: &Config) -> Result<Spec> {
+    const OTHER: &str = "use a JinaBERT with its usual configuration";
+    config.only("position_embedding_type", &json!("alibi"), OTHER)?;
+    let base = bert_sizes(architecture, config)?;
+    let activation = match config.string("feed_forward_type")?.unwrap_or("geglu") {
+        "geglu" => Activation::Gelu,
+        "reglu" => Activation::Relu,
+        other => return Err(config.unsupported("feed_forward_type", other, OTHER)),
+    };
+    Ok(Spec {
+        names: &names::JINABERT,
+        attention: Attention::Alibi,
+        feed_forward: FeedForward::Gated,
+        activation,
+        biases: Biases { up: false, ..Biases::ALL },
+        positions: 0,
+        ..base
+    })
+}
+
 /// Says what is missing for an unsupported architecture, and what comes nearest to it.
 fn unsupported_architecture(architecture: &str) -> Error {
     let common = |name: &str| name.bytes().zip(architecture.bytes()).take_while(|(a, b)| a == b).count();
@@ -176,6 +332,10 @@ const NEAREST: &[(&str, Option<&str>)] = &[
     ("DistilBert", None),
     ("Electra", Some("cross-encoder/ms-marco-electra-base")),
     ("MPNet", None),
+    ("ModernBert", Some("Alibaba-NLP/gte-reranker-modernbert-base")),
+    ("New", Some("Alibaba-NLP/gte-multilingual-reranker-base")),
+    ("DebertaV2", Some("mixedbread-ai/mxbai-rerank-base-v1")),
+    ("JinaBert", Some("jinaai/jina-reranker-v1-turbo-en")),
 ];
 
 /// Every array of the network must be addressable: its bytes in f32 fit in `isize`.

@@ -59,11 +59,12 @@ pub fn alibi(heads: usize, tokens: usize) -> Vec<f32> {
     (0..heads).flat_map(|head| distances(tokens).map(move |d| -slope(head) * d.abs() as f32)).collect()
 }
 
-/// Rotations `[tokens, width]`: in each row the cosines and then the sines of position * theta^(-2i / width). Frequencies,
+/// Rotations `[tokens, width]`: in each row the cosines and then the sines of
+/// position * theta^(-2i / width) * shrink^(-2 / width). Frequencies,
 /// angles and results are each rounded to f32, as transformers rounds them: at position 8000 the angle's rounding alone
 /// moves a cosine by 1e-4, and the models were trained with it.
-pub fn rotations(theta: f64, width: usize, tokens: usize) -> Vec<f32> {
-    let frequency = |i: usize| exp(-ln(theta) * (2 * i) as f64 / width as f64) as f32;
+pub fn rotations(theta: f64, shrink: f64, width: usize, tokens: usize) -> Vec<f32> {
+    let frequency = |i: usize| exp(-(ln(theta) * (2 * i) as f64 + ln(shrink) * 2.0) / width as f64) as f32;
     let frequencies: Vec<f32> = (0..width / 2).map(frequency).collect();
     let turn = |position: usize| {
         let angles = frequencies.iter().map(move |frequency| f64::from(*frequency * position as f32));
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn rotations_are_cosines_and_sines() {
-        let turns = rotations(10_000.0, 8, 50);
+        let turns = rotations(10_000.0, 1.0, 8, 50);
         for (position, row) in turns.chunks(8).enumerate() {
             for i in 0..4 {
                 let angle = position as f64 * 10_000f64.powf(-(i as f64) / 4.0);

@@ -1,10 +1,10 @@
 //! Keys of config.json and tokenizer_config.json, read with limits and with errors that name file and key.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::kernels::Activation;
-use crate::model::spec::ScoreActivation;
+use crate::model::spec::{Attention, ScoreActivation};
 
 /// Upper limits, each at least eight times what any published encoder has: a broken number must not turn into an
 /// allocation or an overflow.
@@ -50,11 +50,112 @@ impl Config {
     /// Refuses a key whose value is not the only one supported.
     pub fn only(&self, key: &str, supported: &Value, hint: &str) -> Result<()> {
         match self.get(key) {
-            Some(value) if value != supported => Err(Error::Unsupported {
-                what: format!("{key} `{}`", printable(value.as_str().unwrap_or(&value.to_string()))),
-                hint: hint.into(),
-            }),
+            Some(value) if value != supported => {
+                Err(self.unsupported(key, value.as_str().unwrap_or(&value.to_string()), hint))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// An object inside this one.
+    pub fn section(&self, key: &str) -> Result<Option<Config>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Config { file: self.file, map: map.clone() })),
+            Some(_) => Err(self.broken(key, "expected an object")),
+        }
+    }
+
+    /// A list of words, or one string of them.
+    pub fn words(&self, key: &str, between: char) -> Result<Vec<String>> {
+        let wrong = || self.broken(key, "expected a list of words");
+        let word = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
+        match self.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(word).collect(),
+            Some(value) => Ok(word(value)?.split(between).map(str::to_owned).collect()),
+        }
+    }
+
+    /// The error for a value that is well formed and not supported.
+    pub fn unsupported(&self, key: &str, value: &str, hint: &str) -> Error {
+        Error::Unsupported { what: format!("{key} `{}`", printable(value)), hint: hint.into() }
+    }
+
+    /// Base of rotation frequencies.
+    pub fn theta(&self, key: &str, default: f64) -> Result<f64> {
+        let theta = self.get(key).map_or(Some(default), Value::as_f64);
+        theta
+            .filter(|theta| (1.0..=1e12).contains(theta))
+            .ok_or_else(|| self.broken(key, "expected a number from 1 to 1e12"))
+    }
+
+    /// The theta of a section about rotary positions, which must not be of a kind that changes them.
+    pub fn rotary(&self, default: f64) -> Result<f64> {
+        self.only("rope_type", &json!("default"), "use a model with rotary positions of type default")?;
+        self.theta("rope_theta", default)
+    }
+
+    /// Rotary positions that may be stretched by a factor as NTK scaling does it: theta times the factor, and all
+    /// frequencies divided by factor^(2/D).
+    pub fn stretched(&self, theta: f64) -> Result<Attention> {
+        const KEY: &str = "rope_scaling";
+        let Some(section) = self.section(KEY)? else {
+            return Ok(Attention::Rotary { theta, shrink: 1.0, local: None });
+        };
+        section.only("type", &json!("ntk"), "use a model with rope_scaling of type ntk or without")?;
+        section.only("mixed_b", &Value::Null, "use a model without mixed_b")?;
+        let factor = section.theta("factor", 1.0)?;
+        Ok(Attention::Rotary { theta: theta * factor, shrink: factor, local: None })
+    }
+
+    /// Rotary positions turn the values of a head in pairs.
+    pub fn even_heads(&self, width: usize, attention: Attention) -> Result<Attention> {
+        if width.is_multiple_of(2) {
+            return Ok(attention);
+        }
+        Err(self.broken(
+            "num_attention_heads",
+            format_args!("rotary positions need heads of even width, not {width}"),
+        ))
+    }
+
+    /// Layer by layer, whether it sees a neighbourhood only.
+    pub fn local_layers(&self, layers: usize) -> Result<Vec<bool>> {
+        const KEY: &str = "layer_types";
+        if self.get(KEY).is_none() {
+            let every = self.count_or("global_attn_every_n_layers", MAX_LAYERS, 3)?;
+            return Ok((0..layers).map(|index| index % every != 0).collect());
+        }
+        let kinds = self.words(KEY, ',')?;
+        if kinds.len() != layers {
+            return Err(self.broken(KEY, format_args!("expected {layers} of them, one for each layer")));
+        }
+        let local = |kind: &String| match kind.as_str() {
+            "sliding_attention" => Ok(true),
+            "full_attention" => Ok(false),
+            other => {
+                Err(self.unsupported(KEY, other, "use a model with full_attention and sliding_attention"))
+            }
+        };
+        kinds.iter().map(local).collect()
+    }
+
+    /// Rows of the segment table; 1 for a family that names none.
+    pub fn segments(&self) -> Result<usize> {
+        const KEY: &str = "type_vocab_size";
+        // DeBERTa says 0 where it has no such table.
+        if self.get(KEY).and_then(Value::as_u64) == Some(0) && self.get("relative_attention").is_some() {
+            return Ok(1);
+        }
+        self.count_or(KEY, MAX_SEGMENTS, 2)
+    }
+
+    /// [`count`](Self::count) of a key for which -1 stands for none, as does its absence.
+    pub fn count_unless_negative(&self, key: &str, limit: usize) -> Result<Option<usize>> {
+        match self.get(key).map(Value::as_i64) {
+            None | Some(Some(..0)) => Ok(None),
+            _ => self.count(key, limit).map(Some),
         }
     }
 

@@ -69,6 +69,8 @@ pub enum Attention {
     Rotary {
         /// Base of the rotation frequencies in layers that see everything.
         theta: f64,
+        /// All frequencies are divided by this to the power of 2/D. 1 unless the positions are stretched.
+        shrink: f64,
         /// What differs in layers that see their neighbourhood.
         local: Option<Local>,
     },

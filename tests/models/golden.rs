@@ -50,7 +50,11 @@ fn run<K: Kernels>(
     let spec = config::read(files).unwrap();
     let weights = checkpoint::load(&k, &spec, files).unwrap();
     let mut activations = Activations::new(&k);
-    let batch = spec.pack(pairs);
+    let mut batch = spec.pack(pairs);
+    if spec.segments < 2 {
+        // transformers makes segment ids for DeBERTa too, and reads none of them.
+        batch.types.fill(0);
+    }
     let mut logits = vec![f32::NAN; pairs.len() * spec.labels.len()];
     let mut hook = |k: &mut K, layer: usize, x: &K::Buf| {
         let mut values = vec![f32::NAN; batch.tokens() * spec.hidden];
@@ -163,6 +167,21 @@ fn electra_computes_what_transformers_computes() {
 #[test]
 fn mpnet_computes_what_transformers_computes() {
     check("mpnet");
+}
+
+#[test]
+fn modernbert_computes_what_transformers_computes() {
+    check("modernbert");
+}
+
+#[test]
+fn gte_computes_what_transformers_computes() {
+    check("gte");
+}
+
+#[test]
+fn deberta_v2_computes_what_transformers_computes() {
+    check("deberta-v2");
 }
 
 #[test]
