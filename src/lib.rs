@@ -31,6 +31,7 @@ pub mod text;
 pub use cancel::CancelToken;
 pub use error::{Error, Result};
 pub use model::files::{ModelFiles, WeightFile};
+pub use model::modules::ModuleFiles;
 pub use options::{Backend, Executor, Isa, Progress, ProgressFn, RerankOptions, Truncation, Windows};
 pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
 pub use reranker::cached::CachedReranker;

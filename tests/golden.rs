@@ -79,6 +79,21 @@ fn deberta_v2_equals_hugging_face() {
 }
 
 #[test]
+fn jinabert_equals_the_oracle() {
+    check("tests/fixtures/jinabert");
+}
+
+#[test]
+fn camembert_equals_the_oracle() {
+    check("tests/fixtures/camembert");
+}
+
+#[test]
+fn ettin_equals_the_oracle() {
+    check("tests/fixtures/ettin");
+}
+
+#[test]
 fn the_bundled_model_equals_hugging_face() {
     check("models/crossrank-mini");
 }

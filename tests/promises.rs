@@ -150,8 +150,17 @@ fn the_bits_of_the_bundled_models_pairs_depend_on_the_pair_alone() {
 }
 
 /// The fixture of each family that computes in a way of its own.
-const FAMILIES: &[&str] =
-    &["xlm-roberta", "distilbert", "electra", "mpnet", "modernbert", "gte", "deberta-v2"];
+const FAMILIES: &[&str] = &[
+    "xlm-roberta",
+    "distilbert",
+    "electra",
+    "mpnet",
+    "modernbert",
+    "gte",
+    "deberta-v2",
+    "jinabert",
+    "ettin",
+];
 
 #[test]
 fn the_bits_of_every_familys_pairs_depend_on_the_pair_alone() {

@@ -102,7 +102,11 @@ impl<'a> Checkpoint<'a> {
             return Err(Error::NotFound { name: files.name.clone(), hint: hint.into() });
         }
         let mut checkpoint = Self { files: vec![], tensors: BTreeMap::new() };
-        for (index, file) in files.weights.iter().enumerate() {
+        // The tensors of a module are told apart by its folder, as on disk.
+        let modules =
+            files.modules.iter().filter_map(|m| Some((format!("{}/", m.path), m.weights.as_ref()?)));
+        let all = files.weights.iter().map(|file| (String::new(), file)).chain(modules);
+        for (index, (folder, file)) in all.enumerate() {
             let (source, length) = match file {
                 WeightFile::Path(path) => {
                     let (file, length) = open(path)?;
@@ -114,6 +118,7 @@ impl<'a> Checkpoint<'a> {
                 }
             };
             for (name, stored) in read_header(&source, index, length)? {
+                let name = folder.clone() + &name;
                 if checkpoint.tensors.contains_key(&name) {
                     return Err(source.broken(format!("tensor `{name}` is in another shard too")));
                 }
@@ -130,13 +135,15 @@ impl<'a> Checkpoint<'a> {
         let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
         let one = |affine: Affine<'_>| self.linear(k, &[(affine, 1.0)]);
-        let norm = |norm: Option<Affine<'_>>| norm.map(|norm| self.norm(k, spec, norm)).transpose();
+        let norm =
+            |norm: Option<Affine<'_>>, epsilon| norm.map(|norm| self.norm(k, norm, epsilon)).transpose();
+        let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
         let absorbed = spec.attention == Attention::Content && spec.order == NormOrder::After;
         Ok(Weights {
             word: self.table(k, Some(network.word), spec)?,
             position: self.table(k, network.position, spec)?,
             kind: self.table(k, network.kind, spec)?,
-            embed_norm: self.norm(k, spec, network.embed_norm)?,
+            embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
             project: network.project.map(one).transpose()?,
             layers: layers
                 .iter()
@@ -153,9 +160,9 @@ impl<'a> Checkpoint<'a> {
             } else {
                 Last::Whole(self.layer(k, spec, &shared, last, layers.len())?)
             },
-            final_norm: norm(network.final_norm)?,
+            final_norm: norm(network.final_norm, spec.epsilon)?,
             dense: one(network.dense)?,
-            head_norm: norm(network.head_norm)?,
+            head_norm: norm(network.head_norm, head_epsilon)?,
             classifier: one(network.classifier)?,
         })
     }
@@ -277,9 +284,9 @@ impl<'a> Checkpoint<'a> {
         k.make_table(table.tensor())
     }
 
-    fn norm<K: Kernels>(&self, k: &K, spec: &Spec, norm: Affine<'_>) -> Result<K::Norm> {
+    fn norm<K: Kernels>(&self, k: &K, norm: Affine<'_>, epsilon: f32) -> Result<K::Norm> {
         let norm = self.read_affine(norm)?;
-        k.make_norm(norm.weight.tensor(), norm.bias.tensor(), spec.epsilon)
+        k.make_norm(norm.weight.tensor(), norm.bias.tensor(), epsilon)
     }
 
     fn linear<K: Kernels>(&self, k: &K, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
@@ -329,10 +336,10 @@ impl<'a> Checkpoint<'a> {
         let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
         Ok(Rest {
             out: self.linear(k, &[(layer.out, 1.0)])?,
-            attention_norm: layer.attention_norm.map(|norm| self.norm(k, spec, norm)).transpose()?,
+            attention_norm: layer.attention_norm.map(|norm| self.norm(k, norm, spec.epsilon)).transpose()?,
             up: self.linear(k, &up)?,
             down: self.linear(k, &[(layer.down, 1.0)])?,
-            output_norm: self.norm(k, spec, layer.output_norm)?,
+            output_norm: self.norm(k, layer.output_norm, spec.epsilon)?,
         })
     }
 }
@@ -395,7 +402,10 @@ impl<'a, K: Kernels> Shared<'a, K> {
             Attention::Disentangled { span, farthest, content_to_position, position_to_content, .. } => {
                 Ok(Self::Distances {
                     rows: checkpoint.read(table())?,
-                    norm: network.distances_norm.map(|norm| checkpoint.norm(k, spec, norm)).transpose()?,
+                    norm: network
+                        .distances_norm
+                        .map(|norm| checkpoint.norm(k, norm, spec.epsilon))
+                        .transpose()?,
                     row_of: distance::rows(*span, *farthest, tokens),
                     queries: *position_to_content,
                     keys: *content_to_position,

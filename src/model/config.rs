@@ -8,6 +8,7 @@ use crate::model::files::{ModelFiles, parse_json};
 use crate::model::json::{
     Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH, printable,
 };
+use crate::model::modules;
 use crate::model::names;
 use crate::model::spec::{Attention, Biases, FeedForward, Local, NormOrder, Pooling, Spec};
 
@@ -16,17 +17,20 @@ const MAX_POSITION_NUMBERS: usize = 1 << 23;
 
 /// Derives everything the network and the text layer need from the configuration files.
 pub fn read(files: &ModelFiles) -> Result<Spec> {
-    let config = Config { file: "config.json", map: parse_json("config.json", &files.config)? };
+    let config = Config { file: "config.json".into(), map: parse_json("config.json", &files.config)? };
     let tokenizer = match &files.tokenizer_config {
         Some(bytes) => parse_json("tokenizer_config.json", bytes)?,
         None => Map::new(),
     };
-    let tokenizer = Config { file: "tokenizer_config.json", map: tokenizer };
+    let tokenizer = Config { file: "tokenizer_config.json".into(), map: tokenizer };
     let architectures = config.architectures()?;
-    let mut spec = architectures.iter().find_map(|name| family(name)).map_or_else(
-        || Err(unsupported_architecture(architectures[0])),
-        |(architecture, family)| family(architecture, &config),
-    )?;
+    let mut spec = match architectures.iter().find_map(|name| family(name)) {
+        Some((architecture, family)) => family(architecture, &config)?,
+        None => match encoder(architectures[0]).filter(|_| !files.modules.is_empty()) {
+            Some(family) => modules::head(family(architectures[0], &config)?, files)?,
+            None => return Err(unsupported_architecture(architectures[0])),
+        },
+    };
     if let Some(length) = tokenizer.model_max_length()? {
         spec.max_tokens = spec.max_tokens.min(length);
     }
@@ -53,6 +57,12 @@ fn family(architecture: &str) -> Option<(&str, Family)> {
         _ => return None,
     };
     Some((architecture, family))
+}
+
+/// The function that reads the configuration of an encoder without a head.
+fn encoder(architecture: &str) -> Option<Family> {
+    let name = architecture.strip_suffix("Model")?;
+    Some(family(&format!("{name}ForSequenceClassification"))?.1)
 }
 
 /// BERT: positions from 0, segments, a tanh pooler over the first token, then the classifier.
@@ -92,6 +102,7 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
         biases: Biases::ALL,
         pooling: Pooling::First,
         head_activation: Activation::Tanh,
+        head: None,
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
@@ -132,6 +143,7 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         biases: Biases::ALL,
         pooling: Pooling::First,
         head_activation: Activation::Relu,
+        head: None,
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
@@ -212,6 +224,7 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
             }
         },
         head_activation: config.activation("classifier_activation")?,
+        head: None,
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
+use crate::model::modules::{self, ModuleFiles};
 
 /// The most bytes of config.json, tokenizer_config.json and a checkpoint's index: the index of the largest checkpoint
 /// that is accepted takes half of it.
-const MAX_CONFIG_BYTES: u64 = 4 << 20;
+pub(super) const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// The most bytes of tokenizer.json: vocabularies of 256 000 words take about 35 MB.
 const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
 /// Characters of a JSON parser's message that are kept: it may quote a file's content at any length.
@@ -52,6 +53,8 @@ pub struct ModelFiles {
     pub tokenizer_config: Option<Vec<u8>>,
     /// model.safetensors, or its shards.
     pub weights: Vec<WeightFile>,
+    /// Where the head is not in `weights`: the modules that follow the encoder, as modules.json lists them.
+    pub modules: Vec<ModuleFiles>,
 }
 
 /// A safetensors file.
@@ -109,6 +112,7 @@ impl ModelFiles {
             weights: find_weights(dir)?,
             tokenizer: needed("tokenizer.json", MAX_TOKENIZER_BYTES)?,
             tokenizer_config: read_small(&dir.join("tokenizer_config.json"), MAX_CONFIG_BYTES)?,
+            modules: modules::find(dir)?,
             name,
         })
     }
@@ -135,6 +139,7 @@ impl ModelFiles {
             tokenizer: tokenizer.into(),
             tokenizer_config: None,
             weights,
+            modules: Vec::new(),
         }
     }
 
@@ -174,7 +179,13 @@ impl ModelFiles {
         add(&mut hash, &self.config);
         add(&mut hash, &self.tokenizer);
         add(&mut hash, self.tokenizer_config.as_deref().unwrap_or_default());
-        for weights in &self.weights {
+        for module in &self.modules {
+            add(&mut hash, module.path.as_bytes());
+            add(&mut hash, module.kind.as_bytes());
+            add(&mut hash, &module.config);
+        }
+        let modules = self.modules.iter().filter_map(|module| module.weights.as_ref());
+        for weights in self.weights.iter().chain(modules) {
             let path = match weights {
                 WeightFile::Path(path) => path,
                 WeightFile::Bytes(_, bytes) => {
@@ -303,9 +314,7 @@ fn find_weights(dir: &Path) -> Result<Vec<WeightFile>> {
     for shard in map.values() {
         let shard =
             shard.as_str().ok_or_else(|| broken("key `weight_map`: expected names of files".into()))?;
-        // A shard lies beside its index: nothing in a model may point elsewhere on the disk.
-        let plain = !shard.is_empty() && shard != "." && !shard.contains(['/', '\\', ':', '\0']);
-        if !plain || shard.contains("..") {
+        if !is_plain_name(shard) {
             let shown: String =
                 shard.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
             return Err(broken(format!(
@@ -325,6 +334,12 @@ fn find_weights(dir: &Path) -> Result<Vec<WeightFile>> {
             Err(broken(message))
         })
         .collect()
+}
+
+/// Whether a name that a file gives stays in the folder of that file: nothing in a model may point elsewhere on the disk.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    let plain = !name.is_empty() && name != "." && !name.contains(['/', '\\', ':', '\0']);
+    plain && !name.contains("..")
 }
 
 /// Says what a directory without safetensors holds instead, and which repository would do.
@@ -356,7 +371,7 @@ fn no_weights(dir: &Path) -> Error {
 }
 
 /// Whether a path is there. Anything there but a regular file is an error: a pipe would block its reader for ever.
-fn is_file(path: &Path) -> Result<bool> {
+pub(super) fn is_file(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(true),
         Ok(found) => Err(Error::Io {
@@ -388,7 +403,7 @@ pub(super) fn open(path: &Path) -> Result<(File, u64)> {
 }
 
 /// A whole file of at most `limit` bytes; `None` where there is none.
-fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if !is_file(path)? {
         return Ok(None);
     }

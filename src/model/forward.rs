@@ -177,7 +177,7 @@ pub fn forward<K: Kernels>(
     k.read(&a.logits, logits)
 }
 
-/// The layers of BERT and its kind, from `a.x` to the first tokens in `a.first`: each half of a layer ends with a norm,
+/// The layers of BERT and its kind, from `a.x` to what the head reads in `a.first`: each half of a layer ends with a norm,
 /// x = norm(x + attention(x)), x = norm(x + feed_forward(x)).
 fn norm_after<K: Kernels>(
     k: &mut K,
@@ -212,6 +212,11 @@ fn norm_after<K: Kernels>(
         Last::Whole(last) => {
             k.linear(&a.x, &last.qkv, Then::Store, &mut a.qkv);
             attention(k, spec, batch, &last.attend, &mut a.qkv, &mut a.context);
+            if spec.pooling == Pooling::Mean {
+                half(k, &last.rest, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+                k.mean_tokens(batch, &a.x, &mut a.first);
+                return Ok(());
+            }
             k.first_tokens(batch, &a.context, &mut a.query);
             a.shape(k, spec, batch.sequences())?;
             std::mem::swap(&mut a.context, &mut a.query);

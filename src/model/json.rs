@@ -23,13 +23,13 @@ pub(super) fn printable(value: &str) -> String {
 
 /// A JSON object whose errors name the file and the key.
 pub(super) struct Config {
-    pub file: &'static str,
+    pub file: String,
     pub map: Map<String, Value>,
 }
 
 impl Config {
     pub fn broken(&self, key: &str, message: impl std::fmt::Display) -> Error {
-        Error::Format { file: self.file.into(), message: format!("key `{key}`: {message}") }
+        Error::Format { file: self.file.clone(), message: format!("key `{key}`: {message}") }
     }
 
     /// A key that is there and not null.
@@ -42,9 +42,14 @@ impl Config {
         self.get(key).map(|value| value.as_str().ok_or_else(wrong)).transpose()
     }
 
+    /// False without the key.
     pub fn flag(&self, key: &str) -> Result<bool> {
+        self.flag_or(key, false)
+    }
+
+    pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
         let wrong = || self.broken(key, "expected true or false");
-        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
+        self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(wrong))
     }
 
     /// Refuses a key whose value is not the only one supported.
@@ -61,7 +66,7 @@ impl Config {
     pub fn section(&self, key: &str) -> Result<Option<Config>> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Config { file: self.file, map: map.clone() })),
+            Some(Value::Object(map)) => Ok(Some(Config { file: self.file.clone(), map: map.clone() })),
             Some(_) => Err(self.broken(key, "expected an object")),
         }
     }
@@ -284,18 +289,39 @@ impl Config {
         let Some(value) = value else {
             return Ok(if labels == 1 { ScoreActivation::Sigmoid } else { ScoreActivation::Identity });
         };
+        self.torch_score(key, value)
+    }
+
+    /// What turns logits into scores, by the name of a torch class.
+    fn torch_score(&self, key: &str, value: &Value) -> Result<ScoreActivation> {
         let path = value.as_str().ok_or_else(|| self.broken(key, "expected the name of a torch class"))?;
-        // `torch.nn.modules.activation.Sigmoid` and `Sigmoid` mean the same; a class of another package may not.
-        let class = path.rsplit('.').next().filter(|class| path.starts_with("torch.nn.") || *class == path);
-        match class {
+        match torch_class(path) {
             Some("Identity") => Ok(ScoreActivation::Identity),
             Some("Sigmoid") => Ok(ScoreActivation::Sigmoid),
             Some("Tanh") => Ok(ScoreActivation::Tanh),
             Some("Softmax") => Ok(ScoreActivation::Softmax),
-            _ => Err(Error::Unsupported {
-                what: format!("{key} `{}`", printable(path)),
-                hint: "use a model with torch.nn's Identity, Sigmoid, Tanh or Softmax".into(),
-            }),
+            _ => Err(self.unsupported(
+                key,
+                path,
+                "use a model with torch.nn's Identity, Sigmoid, Tanh or Softmax",
+            )),
+        }
+    }
+
+    /// What a module's scores go through; nothing unless it says so.
+    pub fn module_score(&self, key: &str) -> Result<ScoreActivation> {
+        self.get(key).map_or(Ok(ScoreActivation::Identity), |value| self.torch_score(key, value))
+    }
+
+    /// An activation of a module of sentence-transformers, which is Tanh unless it says another.
+    pub fn module_activation(&self, key: &str) -> Result<Activation> {
+        let Some(path) = self.string(key)? else { return Ok(Activation::Tanh) };
+        match torch_class(path) {
+            Some("GELU") => Ok(Activation::Gelu),
+            Some("ReLU") => Ok(Activation::Relu),
+            Some("SiLU") => Ok(Activation::Silu),
+            Some("Tanh") => Ok(Activation::Tanh),
+            _ => Err(self.unsupported(key, path, "use a model with torch.nn's GELU, ReLU, SiLU or Tanh")),
         }
     }
 
@@ -308,4 +334,9 @@ impl Config {
         let length = length.ok_or_else(|| self.broken(KEY, "expected a number from 1 up"))?;
         Ok(Some(length as usize))
     }
+}
+
+/// `torch.nn.modules.activation.Sigmoid` and `Sigmoid` mean the same; a class of another package may not.
+fn torch_class(path: &str) -> Option<&str> {
+    path.rsplit('.').next().filter(|class| path.starts_with("torch.nn.") || *class == path)
 }

@@ -7,6 +7,7 @@ pub mod files;
 pub mod forward;
 mod json;
 mod math;
+pub mod modules;
 pub mod names;
 mod network;
 pub mod score;

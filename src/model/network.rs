@@ -61,6 +61,10 @@ impl<'c> Network<'c> {
         let table = |name: &str, rows| find.table(&encoder(name), [rows, e]);
         let norm = |name: &str| find.norm(&encoder(name), h);
         find.refuse_foreign()?;
+        let (dense, head_norm, classifier) = match &spec.head {
+            None => (names.dense, names.head_norm, names.classifier),
+            Some(head) => (&head.dense[..], head.norm.as_deref(), &head.classifier[..]),
+        };
         Ok(Self {
             word: table(names.word, spec.vocabulary)?,
             position: names.position.map(|name| table(name, spec.positions)).transpose()?,
@@ -85,9 +89,14 @@ impl<'c> Network<'c> {
             },
             layers: (0..spec.layers).map(|index| find.layer(index)).collect::<Result<_>>()?,
             final_norm: names.final_norm.map(norm).transpose()?,
-            dense: find.linear(names.dense, [h, h], biases.dense)?,
-            head_norm: names.head_norm.map(|name| find.norm(name, h)).transpose()?,
-            classifier: find.linear(names.classifier, [spec.labels.len(), h], biases.classifier)?,
+            dense: find.linear(dense, [h, h], biases.dense)?,
+            head_norm: match (&spec.head, head_norm) {
+                // A module's norm has its bias whatever the encoder's have.
+                (Some(_), Some(name)) => Some(find.norm_with(name, h, true)?),
+                (None, Some(name)) => Some(find.norm(name, h)?),
+                (_, None) => None,
+            },
+            classifier: find.linear(classifier, [spec.labels.len(), h], biases.classifier)?,
         })
     }
 
@@ -184,12 +193,16 @@ impl<'c> Find<'c, '_> {
         Ok(Affine { weight, bias: bias.then(find).transpose()? })
     }
 
-    /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
     fn norm(&self, name: &str, width: usize) -> Result<Affine<'c>> {
+        self.norm_with(name, width, self.spec.biases.norms)
+    }
+
+    /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
+    fn norm_with(&self, name: &str, width: usize, bias: bool) -> Result<Affine<'c>> {
         let find = |new: &str, old: &str| {
             self.checkpoint.find(&[format!("{name}.{new}"), format!("{name}.{old}")], &[width], self.spec)
         };
-        let bias = || find("bias", "beta");
-        Ok(Affine { weight: find("weight", "gamma")?, bias: self.spec.biases.norms.then(bias).transpose()? })
+        let find_bias = || find("bias", "beta");
+        Ok(Affine { weight: find("weight", "gamma")?, bias: bias.then(find_bias).transpose()? })
     }
 }

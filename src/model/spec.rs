@@ -43,6 +43,8 @@ pub struct Spec {
     pub biases: Biases,
     /// What the head reads.
     pub pooling: Pooling,
+    /// Names of the head's modules where they are not the family's.
+    pub head: Option<Head>,
     /// Between the two linear layers of the head.
     pub head_activation: Activation,
     /// Names of the outputs, in order.
@@ -125,6 +127,19 @@ pub enum Pooling {
     First,
     /// The mean of all tokens.
     Mean,
+}
+
+/// A head made of modules beside the encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// First linear layer.
+    pub dense: String,
+    /// Norm between the two.
+    pub norm: Option<String>,
+    /// Second linear layer.
+    pub classifier: String,
+    /// Added to the variance in that norm.
+    pub epsilon: f32,
 }
 
 /// Which linear layers and norms have biases.
@@ -213,6 +228,7 @@ mod tests {
             activation: Activation::Gelu,
             biases: Biases::ALL,
             pooling: Pooling::First,
+            head: None,
             head_activation: Activation::Gelu,
             labels: vec![],
             score: ScoreActivation::Identity,

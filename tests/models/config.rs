@@ -45,6 +45,7 @@ fn a_spec_holds_what_the_configuration_says() {
         activation: Activation::Gelu,
         biases: Biases::ALL,
         pooling: Pooling::First,
+        head: None,
         head_activation: Activation::Tanh,
         labels: vec!["LABEL_0".into()],
         score: ScoreActivation::Identity,

@@ -185,6 +185,21 @@ fn deberta_v2_computes_what_transformers_computes() {
 }
 
 #[test]
+fn jinabert_computes_what_the_oracle_computes() {
+    check("jinabert");
+}
+
+#[test]
+fn camembert_computes_what_the_oracle_computes() {
+    check("camembert");
+}
+
+#[test]
+fn a_head_of_modules_computes_what_the_oracle_computes() {
+    check("ettin");
+}
+
+#[test]
 fn golden_logits_notice_swapped_segments() {
     // The commonest defect of other engines: if this passed, the golden cases would prove nothing.
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();

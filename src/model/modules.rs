@@ -1,0 +1,142 @@
+//! Heads that sentence-transformers spreads over folders beside the encoder: modules.json lists them in order.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::model::files::{
+    MAX_CONFIG_BYTES, ModelFiles, WeightFile, is_file, is_plain_name, parse_json, read_small,
+};
+use crate::model::json::{Config, MAX_LABELS, printable};
+use crate::model::spec::{Biases, Head, Pooling, Spec};
+
+/// A head has four; this bounds how many folders are looked into.
+const MAX_MODULES: usize = 16;
+
+/// The key of a dense layer's activation.
+const ACTIVATION: &str = "activation_function";
+
+/// One module after the encoder.
+#[derive(Clone, Debug)]
+pub struct ModuleFiles {
+    /// Its folder, for example `2_Dense`.
+    pub path: String,
+    /// Its class, for example `sentence_transformers.models.Dense`.
+    pub kind: String,
+    /// Its config.json.
+    pub config: Vec<u8>,
+    /// Its model.safetensors, where it has weights.
+    pub weights: Option<WeightFile>,
+}
+
+/// The modules that the modules.json of a directory lists after the encoder, which lies in the directory itself.
+pub(super) fn find(dir: &Path) -> Result<Vec<ModuleFiles>> {
+    let list_path = dir.join("modules.json");
+    let Some(list) = read_small(&list_path, MAX_CONFIG_BYTES)? else { return Ok(Vec::new()) };
+    let file = list_path.display().to_string();
+    let list: Vec<Map<String, Value>> = parse_json(&file, &list)?;
+    let broken = |message: String| Error::Format { file: file.clone(), message };
+    if list.len() > MAX_MODULES {
+        return Err(broken(format!("lists {} modules, the limit is {MAX_MODULES}", list.len())));
+    }
+    let text = |module: &Map<String, Value>, key: &str| {
+        let value = module.get(key).and_then(Value::as_str).map(str::to_owned);
+        value.ok_or_else(|| broken(format!("key `{key}`: expected a string for every module")))
+    };
+    let mut modules = Vec::new();
+    for module in &list {
+        let (path, kind) = (text(module, "path")?, text(module, "type")?);
+        if path.is_empty() {
+            continue;
+        }
+        if !is_plain_name(&path) {
+            return Err(broken(format!(
+                "`{}` is not the plain name of a folder beside it",
+                printable(&path)
+            )));
+        }
+        let folder = dir.join(&path);
+        let weights = folder.join("model.safetensors");
+        modules.push(ModuleFiles {
+            config: read_small(&folder.join("config.json"), MAX_CONFIG_BYTES)?
+                .unwrap_or_else(|| b"{}".into()),
+            weights: is_file(&weights)?.then_some(WeightFile::Path(weights)),
+            path,
+            kind,
+        });
+    }
+    Ok(modules)
+}
+
+/// Gives an encoder the head that its modules are: pooling, a dense layer with an activation, a norm or none, and a dense
+/// layer with one output per label.
+pub(super) fn head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
+    let kind = |module: &ModuleFiles| module.kind.rsplit('.').next().unwrap_or_default().to_owned();
+    let kinds: Vec<String> = files.modules.iter().map(kind).collect();
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let (norm, last) = match kinds[..] {
+        ["Pooling", "Dense", "LayerNorm", "Dense"] => (Some(2), 3),
+        ["Pooling", "Dense", "Dense"] => (None, 2),
+        _ => {
+            return Err(Error::Unsupported {
+                what: format!("modules.json with {}", printable(&kinds.join(", "))),
+                hint: "use a cross-encoder whose head is Pooling, Dense, LayerNorm, Dense".into(),
+            });
+        }
+    };
+    let module = |index: usize| {
+        let module = &files.modules[index];
+        let file = format!("{}/config.json", module.path);
+        Ok::<_, Error>(Config { map: parse_json(&file, &module.config)?, file })
+    };
+    let (pooling, dense, scores) = (module(0)?, module(1)?, module(last)?);
+    for (config, key, expected) in [
+        (&dense, "in_features", encoder.hidden),
+        (&dense, "out_features", encoder.hidden),
+        (&scores, "in_features", encoder.hidden),
+    ] {
+        let found = config.count(key, usize::MAX)?;
+        if found != expected {
+            return Err(config.broken(key, format_args!("expected the encoder's {expected}, found {found}")));
+        }
+    }
+    let labels = scores.count("out_features", MAX_LABELS)?;
+    let bias = |config: &Config| config.flag_or("bias", true);
+    let name = |index: usize, layer: &str| format!("{}/{layer}", files.modules[index].path);
+    Ok(Spec {
+        head: Some(Head {
+            dense: name(1, "linear"),
+            norm: norm.map(|index| name(index, "norm")),
+            classifier: name(last, "linear"),
+            // torch's default, which the module has no key for.
+            epsilon: 1e-5,
+        }),
+        biases: Biases { dense: bias(&dense)?, classifier: bias(&scores)?, ..encoder.biases },
+        pooling: self::pooling(&pooling)?,
+        head_activation: dense.module_activation(ACTIVATION)?,
+        score: scores.module_score(ACTIVATION)?,
+        labels: (0..labels).map(|i| format!("LABEL_{i}")).collect(),
+        ..encoder
+    })
+}
+
+/// Newer files name the mode, older ones have a flag for each.
+fn pooling(config: &Config) -> Result<Pooling> {
+    const KEY: &str = "pooling_mode";
+    let flags: Vec<&str> = config
+        .map
+        .iter()
+        .filter(|(_, value)| **value == Value::Bool(true))
+        .map(|(k, _)| k.as_str())
+        .collect();
+    let flags: Vec<&str> = flags.into_iter().filter_map(|key| key.strip_prefix("pooling_mode_")).collect();
+    match (config.string(KEY)?, &flags[..]) {
+        (Some("cls"), _) | (None, ["cls_token"]) => Ok(Pooling::First),
+        (Some("mean"), _) | (None, ["mean_tokens"]) => Ok(Pooling::Mean),
+        (mode, _) => {
+            let mode = mode.map_or_else(|| flags.join(", "), str::to_owned);
+            Err(config.unsupported(KEY, &mode, "use a model that pools by cls or mean"))
+        }
+    }
+}
