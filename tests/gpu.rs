@@ -4,6 +4,8 @@
 //! `CROSSRANK_REQUIRE_GPU=1` turns that into a failure.
 
 mod common;
+#[path = "kernels/families.rs"]
+mod families;
 #[path = "kernels/words.rs"]
 mod words;
 
@@ -12,11 +14,12 @@ use crossrank::gpu::{Gpu, GpuOptions, Tile};
 
 use common::{distance_from_golden, gpu_adapter};
 use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
-use crossrank::model::forward::{Activations, LastLayer, Layer, Rest, Weights, forward};
-use crossrank::model::spec::{ScoreActivation, Spec};
+use crossrank::model::forward::{Activations, Attend, FirstToken, Last, Layer, Rest, Weights, forward};
+use crossrank::model::names::BERT;
+use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
 use crossrank::reference::Reference;
 use crossrank::{Backend, Error, RerankOptions, Reranker};
-use words::{Output, Sizes, batch, disagreements, outputs};
+use words::{Output, Sizes, batch, disagreements};
 
 /// Around the edges of the tiles (32, 64, 128 rows and columns; 16 steps of k) and of the blocks of keys (4, 32, 64).
 const SIZES: Sizes = Sizes {
@@ -26,6 +29,13 @@ const SIZES: Sizes = Sizes {
     lengths: &[100, 1, 64, 2, 15, 16, 17, 31, 33],
     heads: &[(64, 2), (128, 2), (40, 2), (45, 3), (66, 33), (200, 2)],
 };
+
+/// Runs every word.
+fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
+    let mut all = words::outputs(k, &SIZES);
+    all.extend(families::outputs(k));
+    all
+}
 
 /// Like the CPU's, but for drivers' exp2 and division, which are right to a few units in the last place, and for
 /// a softmax that is rescaled as it goes.
@@ -53,8 +63,8 @@ fn matches_the_reference(checked: bool, tile: Option<Tile>) {
         words::linear(&mut gpu, &SIZES, &mut ours);
         words::linear(&mut Reference, &SIZES, &mut reference);
     } else {
-        ours = outputs(&mut gpu, &SIZES);
-        reference = outputs(&mut Reference, &SIZES);
+        ours = outputs(&mut gpu);
+        reference = outputs(&mut Reference);
     }
     let found = disagreements(&ours, &reference, tolerance);
     assert!(found.is_empty(), "{}:\n{}", gpu.adapter().name, found.join("\n"));
@@ -74,17 +84,24 @@ fn every_word_matches_the_reference_checked() {
 fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
     let spec = Spec {
         architecture: String::new(),
-        prefix: "",
+        names: &BERT,
         layers: 2,
         hidden: 45,
         heads: 3,
         intermediate: 50,
         vocabulary: 8,
+        embedding: 45,
         positions: 40,
         first_position: 0,
         segments: 2,
         epsilon: 1e-12,
+        attention: Attention::Content,
+        order: NormOrder::After,
+        feed_forward: FeedForward::Plain,
         activation: Activation::Gelu,
+        biases: Biases::ALL,
+        pooling: Pooling::First,
+        head: None,
         head_activation: Activation::Tanh,
         labels: vec![String::new(); 3],
         score: ScoreActivation::Identity,
@@ -106,7 +123,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
     };
     let rest = |k: &K, noise: &mut words::Noise| Rest {
         out: linear(k, h, h, noise),
-        attention_norm: norm(k, noise),
+        attention_norm: Some(norm(k, noise)),
         up: linear(k, spec.intermediate, h, noise),
         down: linear(k, h, spec.intermediate, noise),
         output_norm: norm(k, noise),
@@ -118,13 +135,20 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         position: table(k, spec.positions, &mut noise),
         kind: table(k, spec.segments, &mut noise),
         embed_norm: norm(k, &mut noise),
-        layers: vec![Layer { qkv: linear(k, 3 * h, h, &mut noise), rest: rest(k, &mut noise) }],
-        last: LastLayer {
+        project: None,
+        layers: vec![Layer {
+            qkv: linear(k, 3 * h, h, &mut noise),
+            attend: Attend::Content,
+            rest: rest(k, &mut noise),
+        }],
+        last: Last::FirstToken(FirstToken {
             query: linear(k, h, h, &mut noise),
             key_value: k.make_key_value(part, part, spec.heads).unwrap(),
             rest: rest(k, &mut noise),
-        },
-        pooler: linear(k, h, h, &mut noise),
+        }),
+        final_norm: None,
+        dense: linear(k, h, h, &mut noise),
+        head_norm: None,
         classifier: linear(k, 3, h, &mut noise),
     };
     let mut activations = Activations::new(k);

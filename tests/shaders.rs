@@ -195,4 +195,10 @@ fn the_linear_shaders_differ_in_nothing_but_their_tile() {
     };
     assert_eq!(epilogue("linear_small"), epilogue("linear_medium"));
     assert_eq!(epilogue("linear_small"), epilogue("linear_large"));
+    // The gate has its activations.
+    let activations = |name: &str| {
+        let text = epilogue(name).split_once("// The error function").unwrap().1;
+        text.split("// Stores four").next().unwrap().trim().to_owned()
+    };
+    assert_eq!(activations("linear_small"), activations("gate"));
 }

@@ -56,6 +56,32 @@ pub struct Norm {
     pub(super) epsilon: f32,
 }
 
+/// What attention adds to its scores by head and distance, `[N, 2L-1]`.
+pub struct Bias {
+    pub(super) values: Arc<Slot>,
+    /// L - 1.
+    pub(super) middle: usize,
+}
+
+/// Cosines and sines `[L,D]`.
+pub struct Rotary {
+    pub(super) turns: Arc<Slot>,
+    /// L.
+    pub(super) positions: usize,
+    /// D.
+    pub(super) width: usize,
+}
+
+/// Distances as queries and keys, each `[R,H]` padded like an activation.
+pub struct Relative {
+    pub(super) keys: Option<Buf>,
+    pub(super) queries: Option<Buf>,
+    /// Row numbers `[2L-1]`, exact in f32.
+    pub(super) row_of: Arc<Slot>,
+    /// L - 1.
+    pub(super) middle: usize,
+}
+
 /// Key and value projections for first tokens.
 pub struct KeyValue {
     pub(super) key: Arc<Slot>,

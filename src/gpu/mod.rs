@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then, widen};
+use crate::kernels::{Activation, Distances, Dtype, Kernels, Part, Tensor, Then, widen};
 use crate::text::batch::PackedBatch;
-pub use buffers::{Buf, KeyValue, Linear, Norm, Table};
+pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary, Table};
 use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, failed};
 use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
@@ -132,8 +132,13 @@ impl Gpu {
     /// Opens the best adapter that the options allow.
     pub fn open(options: GpuOptions) -> Result<Self> {
         let thread = Arc::new(Thread::start(options.device.clone())?);
+        Ok(Self::on(thread, options))
+    }
+
+    /// A backend with nothing recorded and no work space.
+    fn on(thread: Arc<Thread>, options: GpuOptions) -> Self {
         let software = thread.adapter().kind == AdapterKind::Software;
-        Ok(Self {
+        Self {
             thread,
             options,
             commands: Vec::new(),
@@ -147,7 +152,7 @@ impl Gpu {
             back: Buf::default(),
             mixed: Buf::default(),
             weights: Buf::default(),
-        })
+        }
     }
 
     /// What it runs on.
@@ -282,6 +287,36 @@ impl Gpu {
         Ok(())
     }
 
+    fn attention_with(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Buf,
+        terms: Terms<'_>,
+        heads: usize,
+        out: &mut Buf,
+    ) {
+        let (hidden, width, longest) = (out.cols, out.cols / heads, batch.longest());
+        if width > MOST_HEAD_WIDTH {
+            return self.commands.push(Command::Fail(too_wide(width)));
+        }
+        if terms.number > 0.0 && longest > terms.middle + 1 {
+            let message = format!("{longest} tokens, and distances of {} at most", terms.middle);
+            return self.commands.push(Command::Fail(Error::Internal { message }));
+        }
+        // Beyond every sequence of a batch, and far from overflow.
+        let reach = terms.reach.unwrap_or(MOST_WORKGROUPS).min(MOST_WORKGROUPS);
+        let sizes = [width, hidden, qkv.stride(), out.stride(), terms.middle, reach].map(|v| v as f64);
+        let values = [sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], terms.number];
+        // What is not read must be bound all the same.
+        let table = |slot: Option<&Arc<Slot>>| slot.map_or_else(|| qkv.slot(), Arc::clone);
+        let weights = [table(terms.keys), table(terms.queries), table(terms.row_of)];
+        let arena = [qkv.slot(), self.work.slot(), out.slot()];
+        let grid = [self.work_items, heads, QUERIES];
+        self.dispatch(Kernel::AttentionDistance, &values, &arena, &weights, grid);
+        let seen = |rows: std::ops::Range<usize>| (rows.len() * rows.len().min(2 * reach + 1)) as f64;
+        self.operations += 4.0 * batch.rows().map(seen).sum::<f64>() * hidden as f64;
+    }
+
     fn dispatch(
         &mut self,
         kernel: Kernel,
@@ -293,6 +328,21 @@ impl Gpu {
         let (values, arena, weights) = (values.to_vec(), arena.to_vec(), weights.to_vec());
         self.commands.push(Command::Dispatch(Dispatch { kernel, values, arena, weights, grid }));
     }
+}
+
+/// What attention knows about distances: see shaders/attention_distance.wgsl.
+#[derive(Default)]
+struct Terms<'a> {
+    /// Keys of distances, or the bias.
+    keys: Option<&'a Arc<Slot>>,
+    queries: Option<&'a Arc<Slot>>,
+    row_of: Option<&'a Arc<Slot>>,
+    /// L - 1, where there is a table of distances.
+    middle: usize,
+    /// `None` sees every key.
+    reach: Option<usize>,
+    /// The shader's TERMS.
+    number: f64,
 }
 
 /// The lists of a batch.
@@ -326,6 +376,10 @@ impl Gather {
     }
 }
 
+fn too_wide(width: usize) -> Error {
+    failed(format!("attention heads of width {width}: the most is {MOST_HEAD_WIDTH}"))
+}
+
 fn activation_number(then: &Then<'_, Buf>) -> f64 {
     match then {
         Then::Store | Then::Add(_) => 0.0,
@@ -343,6 +397,9 @@ impl Kernels for Gpu {
     type Table = Table;
     type Norm = Norm;
     type KeyValue = KeyValue;
+    type Bias = Bias;
+    type Rotary = Rotary;
+    type Relative = Relative;
 
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
         let (weight, bias) = pack::linear(parts);
@@ -370,6 +427,44 @@ impl Kernels for Gpu {
         let (value, bias) = pack::by_inputs(&value);
         let (value, bias) = (self.upload("value by inputs", value)?, self.upload("value bias", bias)?);
         Ok(KeyValue { key, value, bias, heads })
+    }
+
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<Bias> {
+        Ok(Bias { values: self.upload("attention bias", bias.values())?, middle: bias.cols / 2 })
+    }
+
+    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Rotary> {
+        let (positions, width) = (turns.rows, turns.cols);
+        Ok(Rotary { turns: self.upload("rotations", turns.values())?, positions, width })
+    }
+
+    fn make_relative(&self, distances: Distances<'_, Norm>, _heads: usize) -> Result<Relative> {
+        let Tensor { rows, cols, .. } = distances.rows;
+        if distances.row_of.iter().any(|row| *row as usize >= rows) {
+            return Err(Error::Internal { message: "a distance has no row".into() });
+        }
+        // Words change their backend: these run on another one on the same thread.
+        let mut gpu = Self::on(Arc::clone(&self.thread), self.options.clone());
+        let mut embeddings = gpu.write(rows, cols, &distances.rows.values())?;
+        if let Some(norm) = distances.norm {
+            let mut normed = gpu.make_buf();
+            gpu.shape(&mut normed, rows, cols)?;
+            gpu.norm(&embeddings, norm, &mut normed);
+            embeddings = normed;
+        }
+        let mut project = |part: Part<'_>| {
+            let mut out = gpu.make_buf();
+            gpu.shape(&mut out, rows, part.weight.rows)?;
+            let linear = gpu.make_linear(&[part])?;
+            gpu.linear(&embeddings, &linear, Then::Store, &mut out);
+            Ok::<_, Error>(out)
+        };
+        let queries = distances.query.map(&mut project).transpose()?;
+        let keys = distances.key.map(&mut project).transpose()?;
+        gpu.flush()?;
+        let row_of = distances.row_of.iter().map(|row| *row as f32).collect();
+        let row_of = self.upload("rows of distances", row_of)?;
+        Ok(Relative { keys, queries, row_of, middle: distances.row_of.len() / 2 })
     }
 
     fn make_buf(&self) -> Buf {
@@ -484,8 +579,7 @@ impl Kernels for Gpu {
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
         let (hidden, width) = (out.cols, out.cols / heads);
         if width > MOST_HEAD_WIDTH {
-            let message = format!("attention heads of width {width}: the most is {MOST_HEAD_WIDTH}");
-            return self.commands.push(Command::Fail(failed(message)));
+            return self.commands.push(Command::Fail(too_wide(width)));
         }
         let arena = [qkv.slot(), self.work.slot(), out.slot()];
         // A multiple of 32 or 64 is one of 16: the specialised shaders meet no padding.
@@ -507,6 +601,65 @@ impl Kernels for Gpu {
         }
         let squares: f64 = batch.rows().map(|r| (r.len() * r.len()) as f64).sum();
         self.operations += 4.0 * squares * hidden as f64;
+    }
+
+    fn attention_biased(&mut self, batch: &PackedBatch, qkv: &Buf, bias: &Bias, heads: usize, out: &mut Buf) {
+        let terms = Terms { keys: Some(&bias.values), middle: bias.middle, number: 1.0, ..Terms::default() };
+        self.attention_with(batch, qkv, terms, heads, out);
+    }
+
+    fn attention_local(&mut self, batch: &PackedBatch, qkv: &Buf, reach: usize, heads: usize, out: &mut Buf) {
+        self.attention_with(batch, qkv, Terms { reach: Some(reach), ..Terms::default() }, heads, out);
+    }
+
+    fn attention_disentangled(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Buf,
+        relative: &Relative,
+        heads: usize,
+        out: &mut Buf,
+    ) {
+        let (keys, queries) =
+            (relative.keys.as_ref().map(Buf::slot), relative.queries.as_ref().map(Buf::slot));
+        let number = if keys.is_some() { 2.0 } else { 0.0 } + if queries.is_some() { 4.0 } else { 0.0 };
+        let terms = Terms {
+            keys: keys.as_ref(),
+            queries: queries.as_ref(),
+            row_of: Some(&relative.row_of),
+            middle: relative.middle,
+            number,
+            ..Terms::default()
+        };
+        self.attention_with(batch, qkv, terms, heads, out);
+    }
+
+    fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
+        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.width {
+            let message = "rotations of other positions or widths".into();
+            return self.commands.push(Command::Fail(Error::Internal { message }));
+        }
+        let values = [rotary.width / 2, heads, qkv.stride()].map(|v| v as f64);
+        let arena = [qkv.slot(), self.work.slot()];
+        let grid = [self.work_items, QUERIES, 1];
+        self.dispatch(Kernel::Rotate, &values, &arena, &[Arc::clone(&rotary.turns)], grid);
+    }
+
+    fn gate(&mut self, x: &Buf, f: Activation, out: &mut Buf) {
+        if x.cols != 2 * out.cols || x.rows > out.rows {
+            let message = format!("gates of {} columns for {}", x.cols, out.cols);
+            return self.commands.push(Command::Fail(Error::Internal { message }));
+        }
+        let sizes = [out.cols, x.stride(), out.stride()].map(|v| v as f64);
+        let values = [sizes[0], sizes[1], sizes[2], activation_number(&Then::Activate(f))];
+        let grid = [x.rows, out.row4().div_ceil(64), 1];
+        self.dispatch(Kernel::Gate, &values, &[x.slot(), out.slot()], &[], grid);
+    }
+
+    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
+        let arena = [x.slot(), self.sequences.slot(), out.slot()];
+        let grid = [batch.sequences(), x.row4().div_ceil(64), 1];
+        self.dispatch(Kernel::MeanTokens, &[x.row4() as f64], &arena, &[], grid);
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {

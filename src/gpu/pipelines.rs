@@ -48,6 +48,14 @@ pub enum Kernel {
     Attention64,
     /// attention_any.wgsl: heads of any width up to 128.
     AttentionAny,
+    /// attention_distance.wgsl: as AttentionAny, with what attention knows about distances.
+    AttentionDistance,
+    /// rotate.wgsl.
+    Rotate,
+    /// gate.wgsl.
+    Gate,
+    /// mean_tokens.wgsl.
+    MeanTokens,
     /// first_tokens.wgsl.
     FirstTokens,
     /// first_back.wgsl.
@@ -74,7 +82,7 @@ macro_rules! shader {
 }
 
 /// In the order of [`Kernel`].
-pub const SHADERS: [Shader; 13] = [
+pub const SHADERS: [Shader; 17] = [
     shader!("embed_norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Read, Write], [Read, Read]),
     shader!("linear_small", 64, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
     shader!("linear_medium", 128, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
@@ -83,6 +91,16 @@ pub const SHADERS: [Shader; 13] = [
     shader!("attention_32", 64, ["HIDDEN4"], [Read, Read, Write], []),
     shader!("attention_64", 64, ["HIDDEN4"], [Read, Read, Write], []),
     shader!("attention_any", 64, ["WIDTH", "HIDDEN", "ROW", "OUT"], [Read, Read, Write], []),
+    shader!(
+        "attention_distance",
+        64,
+        ["WIDTH", "HIDDEN", "ROW", "OUT", "MIDDLE", "REACH", "TERMS"],
+        [Read, Read, Write],
+        [Read, Read, Read]
+    ),
+    shader!("rotate", 64, ["HALF", "HEADS", "ROW"], [Write, Read], [Read]),
+    shader!("gate", 64, ["WIDTH", "IN", "OUT", "ACTIVATION"], [Read, Write], []),
+    shader!("mean_tokens", 64, ["ROW4"], [Read, Read, Write], []),
     shader!("first_tokens", 64, ["ROW4"], [Read, Read, Write], []),
     shader!("first_back", 64, ["WIDTH", "HEADS", "ROW4"], [Read, Write], [Read]),
     shader!("first_scores", 64, ["HEADS", "ROW4"], [Read, Read, Read, Write], []),
