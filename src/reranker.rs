@@ -354,6 +354,25 @@ impl Reranker {
         self.engine.trim();
     }
 
+    /// Lets go of the GPU, as an app must that goes to the background: its weights are moved to the host's memory. Calls are
+    /// computed on the CPU until [`resume`](Self::resume). Only [`trim`](Self::trim) on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gpu`] where the GPU had failed before; calls are computed on the CPU then anyway.
+    pub fn suspend(&self) -> Result<()> {
+        self.engine.suspend()
+    }
+
+    /// Takes the GPU back after [`suspend`](Self::suspend).
+    ///
+    /// # Errors
+    ///
+    /// Where the GPU cannot be opened any more; calls are computed on the CPU then, and `resume` may be tried again.
+    pub fn resume(&self) -> Result<()> {
+        self.engine.resume()
+    }
+
     /// Does ahead of the first call what it would wait for: on a GPU, shaders are compiled, their results are compared with
     /// the CPU's, and the speed is measured. Takes up to a few seconds there, and nothing on the CPU.
     ///

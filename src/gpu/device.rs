@@ -276,6 +276,22 @@ impl Device {
         let _ = self.device.poll(wgpu::PollType::Poll);
     }
 
+    /// What every buffer holds.
+    pub fn contents(&mut self) -> Result<HashMap<u64, Vec<u8>>> {
+        let sizes: Vec<_> = self.buffers.iter().map(|(id, buffer)| (*id, buffer.size())).collect();
+        sizes.into_iter().map(|(id, bytes)| Ok((id, self.run(&[], Some((id, bytes)))?.0))).collect()
+    }
+
+    /// Makes the buffers that another device had, under their numbers.
+    pub fn restore(&mut self, contents: &HashMap<u64, Vec<u8>>) -> Result<()> {
+        for (id, bytes) in contents {
+            let buffer = self.create_with("restored", bytes)?;
+            self.buffers.insert(*id, buffer);
+            self.next_id = self.next_id.max(*id);
+        }
+        self.healthy()
+    }
+
     /// A buffer of zeros.
     pub fn allocate(&mut self, label: &str, bytes: u64) -> Result<u64> {
         let buffer = self.create(label, bytes, wgpu::BufferUsages::STORAGE, false)?;
@@ -284,11 +300,15 @@ impl Device {
 
     /// A buffer of these numbers.
     pub fn upload(&mut self, label: &str, values: &[f32]) -> Result<u64> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let buffer = self.create_with(label, bytemuck::cast_slice(values))?;
+        Ok(self.keep(buffer))
+    }
+
+    fn create_with(&self, label: &str, bytes: &[u8]) -> Result<wgpu::Buffer> {
         let buffer = self.create(label, bytes.len() as u64, wgpu::BufferUsages::STORAGE, true)?;
         buffer.get_mapped_range_mut(..).map_err(|error| failed(error.to_string()))?.copy_from_slice(bytes);
         buffer.unmap();
-        Ok(self.keep(buffer))
+        Ok(buffer)
     }
 
     fn keep(&mut self, buffer: wgpu::Buffer) -> u64 {
@@ -331,7 +351,7 @@ impl Device {
 
     /// Runs commands in order, waits, and returns the first `bytes` of a buffer, with the time that took.
     /// Everything between two uploads is one submission of one pass.
-    pub fn run(&mut self, commands: &[Command], read: Option<(&Slot, u64)>) -> Result<(Vec<u8>, Duration)> {
+    pub fn run(&mut self, commands: &[Command], read: Option<(u64, u64)>) -> Result<(Vec<u8>, Duration)> {
         let mut ready = Vec::new();
         for command in commands {
             match command {
@@ -349,7 +369,7 @@ impl Device {
         // A shader that the driver refused has said so by now; submitting it would only bury the reason.
         self.healthy()?;
         let landing = match read {
-            Some((slot, bytes)) => Some((self.buffer(slot.id())?.clone(), self.landing(bytes)?, bytes)),
+            Some((id, bytes)) => Some((self.buffer(id)?.clone(), self.landing(bytes)?, bytes)),
             None => None,
         };
         // Pipelines are made by now.

@@ -182,6 +182,18 @@ impl Gpu {
         self.run(None).map(drop)
     }
 
+    /// Moves the weights to the host's memory and closes the device. What follows fails until it is resumed.
+    pub fn suspend(&mut self) -> Result<()> {
+        self.clear();
+        self.trim();
+        self.thread.suspend()
+    }
+
+    /// Opens the device again, with the weights.
+    pub fn resume(&self) -> Result<()> {
+        self.thread.resume()
+    }
+
     /// Frees the work space; the next batch allocates it again.
     pub fn trim(&mut self) {
         for list in [&mut self.work, &mut self.sequences, &mut self.tokens, &mut self.rows] {
@@ -227,7 +239,7 @@ impl Gpu {
         let commands = std::mem::take(&mut self.commands);
         let operations = std::mem::take(&mut self.operations);
         let job = move |device: &mut device::Device| {
-            device.run(&commands, read.as_ref().map(|(slot, bytes)| (&**slot, *bytes)))
+            device.run(&commands, read.as_ref().map(|(slot, bytes)| (slot.id(), *bytes)))
         };
         let (bytes, time) = self.thread.call(job)?;
         if operations >= LEAST_MEASURED || time * 10 >= SUBMISSION {

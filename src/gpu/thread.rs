@@ -1,5 +1,6 @@
 //! The one thread that talks to the driver: error scopes are per thread, and a panic of wgpu or of a driver ends here.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
@@ -7,8 +8,48 @@ use std::thread::JoinHandle;
 use super::device::{Adapter, Device, DeviceOptions, failed};
 use crate::error::Result;
 
+/// What the thread owns: a device or, while it is suspended, what its buffers held.
+struct Session {
+    options: DeviceOptions,
+    device: Option<Device>,
+    kept: HashMap<u64, Vec<u8>>,
+}
+
+impl Session {
+    fn device(&mut self) -> Result<&mut Device> {
+        let device = self.device.as_mut();
+        let device = device.ok_or_else(|| failed("it is suspended: resume it first".into()))?;
+        device.healthy().map(|()| device)
+    }
+
+    fn free(&mut self, id: u64) {
+        self.kept.remove(&id);
+        if let Some(device) = &mut self.device {
+            device.free(id);
+        }
+    }
+
+    fn suspend(&mut self) -> Result<()> {
+        if self.device.is_some() {
+            self.kept = self.device()?.contents()?;
+            self.device = None;
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        if self.device.is_none() {
+            let mut device = Device::open(&self.options)?;
+            device.restore(&self.kept)?;
+            self.device = Some(device);
+            self.kept = HashMap::new();
+        }
+        Ok(())
+    }
+}
+
 /// Work for the thread; `None` ends it.
-type Job = Option<Box<dyn FnOnce(&mut Device) + Send>>;
+type Job = Option<Box<dyn FnOnce(&mut Session) + Send>>;
 
 /// The shader translator recurses; this is what it has in a main thread.
 const STACK_BYTES: usize = 8 << 20;
@@ -27,7 +68,7 @@ impl Thread {
         let (opened, answer) = mpsc::sync_channel(1);
         let handle = spawn(move || {
             let device = catch_unwind(|| Device::open(&options)).unwrap_or_else(|_| Err(panicked()));
-            let mut device = match device {
+            let device = match device {
                 Ok(device) => device,
                 Err(error) => {
                     // `start` waits for this; if it is gone, so is everybody.
@@ -36,13 +77,15 @@ impl Thread {
                 }
             };
             let _ = opened.send(Ok(device.adapter().clone()));
+            let mut session = Session { options, device: Some(device), kept: HashMap::new() };
             while let Ok(Some(job)) = queue.recv() {
-                if catch_unwind(AssertUnwindSafe(|| job(&mut device))).is_err() {
+                let panicked = catch_unwind(AssertUnwindSafe(|| job(&mut session))).is_err();
+                if let (true, Some(device)) = (panicked, &session.device) {
                     device.break_down("the driver or its interface panicked");
                 }
             }
             // Dropping waits for the driver, which may panic as well.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(device)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(session)));
         })?;
         let adapter = answer.recv().unwrap_or_else(|_| Err(panicked()))?;
         Ok(Self { jobs, handle: Some(handle), adapter })
@@ -58,11 +101,31 @@ impl Thread {
         &self,
         job: impl FnOnce(&mut Device) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.session(|session| {
+            let device = session.device()?;
+            let value = job(device)?;
+            device.healthy().map(|()| value)
+        })
+    }
+
+    /// Moves what the device holds to the host's memory and closes it. Whatever runs on it fails until it is resumed.
+    pub fn suspend(&self) -> Result<()> {
+        self.session(Session::suspend)
+    }
+
+    /// Opens the device again with what it held.
+    pub fn resume(&self) -> Result<()> {
+        self.session(Session::resume)
+    }
+
+    fn session<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Session) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = mpsc::sync_channel(1);
-        let job = move |device: &mut Device| {
-            let value = device.healthy().and_then(|()| job(device));
+        let job = move |session: &mut Session| {
             // The caller waits below, whatever happens.
-            let _ = reply.send(value.and_then(|value| device.healthy().map(|()| value)));
+            let _ = reply.send(job(session));
         };
         // A thread that has ended drops the job, and with it the sender of the answer.
         let _ = self.jobs.send(Some(Box::new(job)));
@@ -102,7 +165,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let id = self.id;
         // With the device everything is freed.
-        let _ = self.jobs.send(Some(Box::new(move |device| device.free(id))));
+        let _ = self.jobs.send(Some(Box::new(move |session| session.free(id))));
     }
 }
 

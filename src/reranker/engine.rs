@@ -57,6 +57,17 @@ pub trait Engine: Send + Sync {
 
     /// Gives back the work space of idle runs.
     fn trim(&self);
+
+    /// Lets go of devices that the host may not use for a while; what runs meanwhile runs without them.
+    fn suspend(&self) -> Result<()> {
+        self.trim();
+        Ok(())
+    }
+
+    /// Takes them back.
+    fn resume(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// One backend's weights, and the runs that nobody uses at the moment.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::device::{Adapter, AdapterKind, DeviceOptions, Tier};
 use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH, adapters};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::forward::{Weights, forward};
+use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::Spec;
 use crate::options::Backend;
 use crate::text::batch::{PackedBatch, Pair};
@@ -276,12 +276,25 @@ impl Engine for OnGpu {
 
     fn trim(&self) {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-        let Run { kernels, activations } = &mut *run;
-        kernels.trim();
-        *activations = crate::model::forward::Activations::new(kernels);
+        forget_work_space(&mut run);
         drop(run);
         self.cpu.trim();
     }
+
+    fn suspend(&self) -> Result<()> {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        forget_work_space(&mut run);
+        run.kernels.suspend()
+    }
+
+    fn resume(&self) -> Result<()> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).kernels.resume()
+    }
+}
+
+fn forget_work_space(run: &mut Run<Gpu>) {
+    run.kernels.trim();
+    run.activations = Activations::new(&run.kernels);
 }
 
 #[cfg(test)]
@@ -338,6 +351,20 @@ mod tests {
         assert_fell_back(&model, &batch(70, 9), "the device was lost");
         assert_fell_back(&model, &batch(1, 1), "the device was lost");
         model.trim();
+    }
+
+    #[test]
+    fn a_suspended_model_computes_on_the_cpu_and_comes_back_with_its_weights() {
+        let Some(model) = model() else { return };
+        let batch = batch(3, 9);
+        let before = logits(&model, &batch);
+        model.suspend().unwrap();
+        model.suspend().unwrap();
+        assert_fell_back(&model, &batch, "it is suspended");
+        model.trim();
+        model.resume().unwrap();
+        model.resume().unwrap();
+        assert_eq!(logits(&model, &batch), before);
     }
 
     #[test]
