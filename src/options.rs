@@ -1,6 +1,7 @@
 //! What a caller can choose: at load and per call.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,9 @@ pub struct LoadOptions {
     pub memory_limit: Option<u64>,
     /// Whether [`Backend::Gpu`] may use a processor that poses as a GPU, which is slower than the CPU backend. Default: no.
     pub allow_software_gpu: bool,
+    /// Folder in which compiled shaders are kept from run to run: see [`Builder::gpu_cache`](crate::Builder::gpu_cache).
+    /// Default: none.
+    pub gpu_cache: Option<PathBuf>,
     /// Threads of the host to compute on, in place of our own. Default: none.
     pub executor: Option<Arc<dyn Executor>>,
 }
@@ -90,6 +94,7 @@ impl fmt::Debug for LoadOptions {
             .field("max_tokens", &self.max_tokens)
             .field("memory_limit", &self.memory_limit)
             .field("allow_software_gpu", &self.allow_software_gpu)
+            .field("gpu_cache", &self.gpu_cache)
             .field("executor", &self.executor.is_some())
             .finish()
     }

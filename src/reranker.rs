@@ -7,7 +7,7 @@ mod gpu;
 pub mod model;
 mod run;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -166,6 +166,14 @@ impl Builder {
         self
     }
 
+    /// Keeps compiled shaders in this folder, which exists: read at load, written by [`warmup`](Reranker::warmup). Give one
+    /// that nobody else can write to, for drivers trust what they find there. Default: none. Without effect on the CPU and
+    /// with drivers that keep such files themselves (Metal, Direct3D 12).
+    pub fn gpu_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.gpu_cache = Some(folder.into());
+        self
+    }
+
     /// Computes on the host's threads in place of our own: none are started, and [`threads`](Self::threads) does not apply.
     /// A single pair then computes on one thread, and progress is reported at the end of a call.
     pub fn executor(mut self, executor: impl Into<Option<Arc<dyn Executor>>>) -> Self {
@@ -290,11 +298,11 @@ impl Builder {
             && self.options.executor.is_none()
             && self.options.memory_limit.is_none()
         {
-            return gpu::faster(spec, checkpoint, load);
+            return gpu::faster(spec, checkpoint, &self.options, load);
         }
         match backend {
             #[cfg(feature = "gpu")]
-            Backend::Gpu => gpu::load(spec, checkpoint, self.options.allow_software_gpu, load),
+            Backend::Gpu => gpu::load(spec, checkpoint, &self.options, load),
             #[cfg(not(feature = "gpu"))]
             Backend::Gpu => {
                 let message =
@@ -378,8 +386,8 @@ impl Reranker {
     ///
     /// # Errors
     ///
-    /// [`Error::Gpu`] where the GPU fails or computes other numbers than the CPU. The model can still be used: its calls are
-    /// finished on the CPU.
+    /// [`Error::Gpu`] where the GPU fails or computes other numbers than the CPU: the model's calls are finished on the CPU
+    /// then. [`Error::InvalidOption`] where the folder of [`Builder::gpu_cache`] cannot be written to.
     pub fn warmup(&self) -> Result<()> {
         self.engine.warmup()
     }

@@ -287,6 +287,40 @@ fn what_cannot_be_done_is_an_error_and_the_device_lives_on() {
     assert_eq!((out, gpu.adapter().name.as_str()), ([3.0, 4.0], adapter.as_str()));
 }
 
+#[test]
+fn compiled_shaders_are_kept_where_the_caller_says() {
+    let Some(adapter) = gpu_adapter() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let load = |folder: &std::path::Path| {
+        let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true).gpu_cache(folder);
+        let model = common::load("tests/fixtures/bert", builder);
+        common::assert_runs(&format!("gpu {adapter}"), &model);
+        model
+    };
+    let files = || std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    let logits = |model: &Reranker| model.score(&[("a", "b")]).unwrap().remove(0).logits;
+    let model = load(folder.path());
+    assert_eq!(files(), Vec::<std::path::PathBuf>::new(), "nothing is written but by warmup");
+    model.warmup().unwrap();
+    if files().is_empty() {
+        println!("SKIP: {adapter} keeps its shaders itself");
+        return;
+    }
+    let expected = logits(&model);
+    let [file] = &files()[..] else { panic!("{:?}", files()) };
+    let kept = std::fs::read(file).unwrap();
+    // As written, with a bit flipped, cut short, and empty.
+    let mut flipped = kept.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for bytes in [&kept[..], &flipped, &kept[..20], &[]] {
+        std::fs::write(file, bytes).unwrap();
+        assert_eq!(logits(&load(folder.path())), expected);
+    }
+    let error = load(&folder.path().join("none")).warmup().unwrap_err();
+    let Error::InvalidOption { option: "gpu_cache", message } = error else { panic!("{error}") };
+    assert!(message.contains("cannot write"), "{message}");
+}
+
 /// In a process of its own, where the Vulkan loader finds no driver.
 #[test]
 #[cfg(target_os = "linux")]

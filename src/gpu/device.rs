@@ -1,10 +1,11 @@
 //! Adapters as plain data, and the device that runs what has been recorded.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::pipelines::{Kernel, Pipelines};
+use super::pipelines::{Cache, Kernel, Pipelines};
 use super::thread::Slot;
 use crate::error::{Error, Result};
 
@@ -67,13 +68,15 @@ pub struct DeviceOptions {
     pub allow_software: bool,
     /// Keeps the driver's checks of indexes and loops. Default: no.
     pub checked: bool,
+    /// Folder for what the driver compiles. Default: none.
+    pub cache: Option<PathBuf>,
     /// How long one submission may take before the device counts as lost. Default: 60 s.
     pub patience: Duration,
 }
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        Self { allow_software: false, checked: false, patience: Duration::from_secs(60) }
+        Self { allow_software: false, checked: false, cache: None, patience: Duration::from_secs(60) }
     }
 }
 
@@ -212,8 +215,11 @@ impl Device {
             max_buffer_size: own.max_buffer_size,
             ..wgpu::Limits::default().or_worse_values_from(&own)
         };
+        let folder =
+            options.cache.as_ref().filter(|_| adapter.features().contains(wgpu::Features::PIPELINE_CACHE));
         let opening = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("crossrank"),
+            required_features: folder.map_or(wgpu::Features::empty(), |_| wgpu::Features::PIPELINE_CACHE),
             required_limits: limits,
             ..Default::default()
         });
@@ -232,12 +238,13 @@ impl Device {
         device.set_device_lost_callback(move |reason, message| {
             lost(format!("the device was lost ({reason:?}): {message}"));
         });
+        let cache = folder.and_then(|folder| Cache::open(&device, folder, &adapter.get_info()));
         Ok(Self {
             device,
             queue,
             adapter: facts.clone(),
             patience: options.patience,
-            pipelines: Pipelines::new(options.checked),
+            pipelines: Pipelines::new(options.checked, cache),
             buffers: HashMap::new(),
             next_id: 0,
             groups: HashMap::new(),
@@ -274,6 +281,11 @@ impl Device {
         self.device.destroy();
         // Whether it answers or not, it says that it is lost.
         let _ = self.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// Saves what the driver has compiled, where the options name a folder.
+    pub fn save_cache(&self) -> Result<()> {
+        self.pipelines.save()
     }
 
     /// What every buffer holds.

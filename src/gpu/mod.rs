@@ -182,6 +182,11 @@ impl Gpu {
         self.run(None).map(drop)
     }
 
+    /// Saves what the driver has compiled, where the options name a folder.
+    pub fn save_cache(&self) -> Result<()> {
+        self.thread.call(|device| device.save_cache())
+    }
+
     /// Moves the weights to the host's memory and closes the device. What follows fails until it is resumed.
     pub fn suspend(&mut self) -> Result<()> {
         self.clear();

@@ -1,6 +1,12 @@
 //! The shaders as the host knows them, and the pipelines made of them.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{Error, Result};
 
 /// How a shader uses a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,17 +128,62 @@ struct Module {
     groups: [wgpu::BindGroupLayout; 2],
 }
 
+/// What the driver compiled, kept in a file from run to run.
+pub struct Cache {
+    cache: wgpu::PipelineCache,
+    file: PathBuf,
+}
+
+/// Bytes of the checksum that a cache file starts with.
+const CHECKSUM_BYTES: usize = 8;
+
+impl Cache {
+    /// Opens this adapter's file in a folder, or starts one; `None` where the driver keeps no such files.
+    pub fn open(device: &wgpu::Device, folder: &Path, adapter: &wgpu::AdapterInfo) -> Option<Self> {
+        let file = folder.join(wgpu::util::pipeline_cache_key(adapter)?);
+        // A file that cannot be read or is damaged is written anew.
+        let bytes = fs::read(&file).unwrap_or_default();
+        let data = bytes.split_first_chunk::<CHECKSUM_BYTES>();
+        let data =
+            data.filter(|(sum, data)| u64::from_le_bytes(**sum) == xxh3_64(data)).map(|(_, data)| data);
+        let label = Some("crossrank");
+        let descriptor = wgpu::PipelineCacheDescriptor { label, data, fallback: true };
+        // SAFETY: the data is what `save` got from a cache. The checksum finds damage; that nobody else writes to the folder
+        // is what `Builder::gpu_cache` asks of its caller.
+        let cache = unsafe { device.create_pipeline_cache(&descriptor) };
+        Some(Self { cache, file })
+    }
+
+    /// Writes the file anew: to another name first, so that no run ever finds half of it.
+    pub fn save(&self) -> Result<()> {
+        let Some(data) = self.cache.get_data() else { return Ok(()) };
+        let bytes = [&xxh3_64(&data).to_le_bytes()[..], &data].concat();
+        let fresh = self.file.with_extension(std::process::id().to_string());
+        let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, &self.file));
+        written.map_err(|error| Error::InvalidOption {
+            option: "gpu_cache",
+            message: format!("cannot write `{}`: {error}", self.file.display()),
+        })
+    }
+}
+
 /// Pipelines, made when they are first needed.
 pub struct Pipelines {
     checked: bool,
+    cache: Option<Cache>,
     modules: HashMap<Kernel, Module>,
     made: HashMap<(Kernel, Vec<u64>), wgpu::ComputePipeline>,
 }
 
 impl Pipelines {
     /// No pipelines yet. `checked` keeps the driver's guards against indexes out of bounds and endless loops.
-    pub fn new(checked: bool) -> Self {
-        Self { checked, modules: HashMap::new(), made: HashMap::new() }
+    pub fn new(checked: bool, cache: Option<Cache>) -> Self {
+        Self { checked, cache, modules: HashMap::new(), made: HashMap::new() }
+    }
+
+    /// Saves what has been compiled, where there is a file for it.
+    pub fn save(&self) -> Result<()> {
+        self.cache.as_ref().map_or(Ok(()), Cache::save)
     }
 
     /// The layout of group 0 (activations) or 1 (weights).
@@ -148,6 +199,7 @@ impl Pipelines {
         }
         let shader = kernel.shader();
         let constants: Vec<_> = shader.overrides.iter().copied().zip(values.iter().copied()).collect();
+        let cache = self.cache.as_ref().map(|c| c.cache.clone());
         let Module { module, layout, .. } = self.module(device, kernel);
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(shader.name),
@@ -159,7 +211,7 @@ impl Pipelines {
                 // Every shader writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: cache.as_ref(),
         });
         self.made.insert(key, pipeline.clone());
         pipeline

@@ -16,7 +16,7 @@ use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH, adapters};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::Spec;
-use crate::options::Backend;
+use crate::options::{Backend, LoadOptions};
 use crate::text::batch::{PackedBatch, Pair};
 
 /// How often a call that waits for another call's group looks whether it is cancelled.
@@ -46,24 +46,32 @@ struct OnGpu {
 pub fn load(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
-    allow_software: bool,
+    options: &LoadOptions,
     load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
 ) -> Result<Box<dyn Engine>> {
-    let device = DeviceOptions { allow_software, ..DeviceOptions::default() };
-    let options = GpuOptions { device, ..GpuOptions::default() };
-    Ok(Box::new(OnGpu::load(spec, checkpoint, options, load_cpu)?))
+    let gpu = gpu_options(options, options.allow_software_gpu);
+    Ok(Box::new(OnGpu::load(spec, checkpoint, gpu, load_cpu)?))
+}
+
+fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
+    let cache = options.gpu_cache.clone();
+    GpuOptions {
+        device: DeviceOptions { allow_software, cache, ..DeviceOptions::default() },
+        ..GpuOptions::default()
+    }
 }
 
 /// Loads a checkpoint into the faster of GPU and CPU; never a GPU in software.
 pub fn faster(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
+    options: &LoadOptions,
     load_cpu: impl Fn() -> Result<Box<dyn Engine>>,
 ) -> Result<Box<dyn Engine>> {
     let hardware = |a: &Adapter| a.kind != AdapterKind::Software && a.tier != Tier::None;
     // Whatever is wrong with the GPU, here it only means that it is not the faster one.
     if adapters().is_ok_and(|all| all.iter().any(hardware))
-        && let Ok(mut model) = OnGpu::load(spec, checkpoint, GpuOptions::default(), &load_cpu)
+        && let Ok(mut model) = OnGpu::load(spec, checkpoint, gpu_options(options, false), &load_cpu)
         && model.warmup().is_ok()
         && let Ok(Some(least_tokens)) = model.measure()
     {
@@ -271,7 +279,7 @@ impl Engine for OnGpu {
         for sequences in [4, 16, 64, 64] {
             self.compare(&self.batch(&vec![16; sequences]))?;
         }
-        Ok(())
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).kernels.save_cache()
     }
 
     fn trim(&self) {
