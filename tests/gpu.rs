@@ -184,9 +184,25 @@ fn every_tile_matches_the_reference() {
 
 /// Within 1e-5 of float64, as the CPU: a tenth of what is promised for the GPU.
 #[test]
-fn the_fixtures_equal_hugging_face() {
+fn every_family_equals_its_golden_values() {
     let Some(adapter) = gpu_adapter() else { return };
-    for fixture in ["bert", "bert-3-labels", "bert-f16", "bert-bf16"] {
+    for fixture in [
+        "bert",
+        "bert-3-labels",
+        "bert-f16",
+        "bert-bf16",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "distilbert",
+        "electra",
+        "mpnet",
+        "modernbert",
+        "ettin",
+        "gte",
+        "deberta-v2",
+        "jinabert",
+    ] {
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
         let worst =
             distance_from_golden(&format!("tests/fixtures/{fixture}"), &format!("gpu {adapter}"), builder);

@@ -121,7 +121,7 @@ impl OnGpu {
             let ids = count(spec.vocabulary).take(len).collect();
             Pair { ids, types: count(spec.segments.max(1)).take(len).collect(), ..Pair::default() }
         };
-        PackedBatch::new(&lengths.iter().map(pair).collect::<Vec<_>>(), spec.first_position)
+        spec.pack(&lengths.iter().map(pair).collect::<Vec<_>>())
     }
 
     /// Computes a batch on both; a GPU that computes other numbers is not used any more.
