@@ -219,7 +219,7 @@ enum crossrank_status
    */
   CROSSRANK_ERR_NON_FINITE = 61,
   /*
-   crossrank_rerank needs one score per pair and the model has several labels.
+   crossrank_rerank needs one score per pair, the model has several labels, and none was chosen.
    */
   CROSSRANK_ERR_SEVERAL_LABELS = 62,
   /*
@@ -396,11 +396,11 @@ typedef struct crossrank_ranked {
    */
   size_t index;
   /*
-   The logit through the model's own activation; of the first label, where there are several.
+   The logit through the model's own activation; of the label ranked by, or in crossrank_score of the first.
    */
   double score;
   /*
-   The model's raw output; of the first label, where there are several.
+   The model's raw output, for the same label. Under a softmax over several labels, the label's log-odds.
    */
   float logit;
   /*
@@ -694,6 +694,13 @@ crossrank_status crossrank_options_set_top_k(struct crossrank_options options, s
 crossrank_status crossrank_options_set_threshold(struct crossrank_options options, double score);
 
 /*
+ Rank by this label of a model with several, counted from 0. Per call. Default: the only one; of two that have no names and
+ no activation, the second, through a softmax. Since 0.1.
+ */
+crossrank_status crossrank_options_set_label(struct crossrank_options options,
+                                             size_t label);
+
+/*
  Stop after this many milliseconds: pairs not scored by then have status CROSSRANK_ERR_NOT_SCORED and come last. Per call.
  Default: never. Since 0.1.
  */
@@ -724,7 +731,8 @@ crossrank_status crossrank_options_set_strict_utf8(struct crossrank_options opti
 
 /*
  Ranks documents by relevance to a query: the best `capacity` of them (or fewer, by the options) go to `results`, best first,
- ties in input order, and their number to `found`. Needs a model with one label. No documents give an empty ranking. Any
+ ties in input order, and their number to `found`. A model with several labels needs
+ crossrank_options_set_label. No documents give an empty ranking. Any
  thread. Since 0.1.
  */
 crossrank_status crossrank_rerank(struct crossrank_model model,

@@ -94,7 +94,7 @@ pub enum Error {
         /// Index of the document (or pair) in the input.
         index: usize,
     },
-    /// The call needs one score per pair and the model has several labels.
+    /// The call needs one score per pair, the model has several labels, and none was chosen.
     SeveralLabels {
         /// The number of labels.
         labels: usize,
@@ -151,7 +151,8 @@ impl fmt::Display for Error {
             Self::SeveralLabels { labels } => {
                 write!(
                     f,
-                    "the model has {labels} labels and rerank needs one score: use score, which returns them all"
+                    "the model has {labels} labels and rerank needs one score: choose one with the option \
+                     `label`, or use score, which returns them all"
                 )
             }
             Self::Cancelled => write!(f, "the call was cancelled"),

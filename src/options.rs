@@ -52,6 +52,33 @@ pub enum Truncation {
     Error,
 }
 
+/// One of a model's labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Label {
+    /// By its name in [`ModelInfo::labels`](crate::ModelInfo::labels).
+    Name(String),
+    /// By its position there.
+    Index(usize),
+}
+
+impl From<&str> for Label {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl From<String> for Label {
+    fn from(name: String) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl From<usize> for Label {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
 /// A host's own threads, for example the job system of a game engine: see [`Builder::executor`](crate::Builder::executor).
 pub trait Executor: Send + Sync {
     /// How many tasks can run at once, at least 1.
@@ -134,6 +161,9 @@ pub struct RerankOptions {
     pub top_k: Option<usize>,
     /// Drop results whose score (not logit) is below this. Default: none. Does not apply to `score`.
     pub threshold: Option<f64>,
+    /// The label to rank by. Default: the only one; of two that have no names (`LABEL_0` and `LABEL_1`) and no activation,
+    /// the second, through a softmax. Does not apply to `score`.
+    pub label: Option<Label>,
     /// What to do with pairs longer than the window. Default: `DocumentOnly` in `rerank` where the query alone fits,
     /// else `LongestFirst`; `LongestFirst` in `score`.
     pub truncation: Option<Truncation>,
@@ -180,6 +210,12 @@ impl RerankOptions {
     /// Sets [`threshold`](Self::threshold).
     pub fn threshold(mut self, score: f64) -> Self {
         self.threshold = Some(score);
+        self
+    }
+
+    /// Sets [`label`](Self::label), by name or by index.
+    pub fn label(mut self, label: impl Into<Label>) -> Self {
+        self.label = Some(label.into());
         self
     }
 
@@ -234,6 +270,7 @@ impl fmt::Debug for RerankOptions {
         f.debug_struct("RerankOptions")
             .field("top_k", &self.top_k)
             .field("threshold", &self.threshold)
+            .field("label", &self.label)
             .field("truncation", &self.truncation)
             .field("max_tokens", &self.max_tokens)
             .field("windows", &self.windows)

@@ -18,12 +18,13 @@ use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config;
 use crate::model::files::ModelFiles;
-use crate::model::spec::Spec;
-use crate::options::{Backend, Executor, Isa, LoadOptions, RerankOptions, Truncation};
+use crate::model::score::Choice;
+use crate::model::spec::{ScoreActivation, Spec};
+use crate::options::{Backend, Executor, Isa, Label, LoadOptions, RerankOptions, Truncation};
 use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
-use run::{GPU_GROUP_TOKENS, GROUP_TOKENS, Work, run};
+use run::{GPU_GROUP_TOKENS, GROUP_TOKENS, Kind, Work, run};
 
 /// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
 pub trait Document {
@@ -392,7 +393,7 @@ impl Reranker {
         self.engine.warmup()
     }
 
-    /// Ranks documents by relevance to a query. Needs a model with one label.
+    /// Ranks documents by relevance to a query. A model with several labels needs [`RerankOptions::label`].
     ///
     /// An empty list of documents gives an empty ranking.
     pub fn rerank<D: Document>(
@@ -405,17 +406,14 @@ impl Reranker {
         rankings.pop().ok_or_else(|| Error::Internal { message: "no ranking for a set".into() })
     }
 
-    /// Several (query, documents) sets in one packed run: one ranking per set, in order. Needs a model with one label.
-    /// An [`Error::TooLong`] counts over the documents of all sets.
+    /// Several (query, documents) sets in one packed run: one ranking per set, in order. A model with several labels needs
+    /// [`RerankOptions::label`]. An [`Error::TooLong`] counts over the documents of all sets.
     pub fn rerank_many<D: Document>(
         &self,
         sets: &[(&str, &[D])],
         options: &RerankOptions,
     ) -> Result<Vec<Ranking>> {
-        let labels = self.info.labels.len();
-        if labels != 1 {
-            return Err(Error::SeveralLabels { labels });
-        }
+        let choice = Some(self.choice(options.label.as_ref())?);
         if options.threshold.is_some_and(f64::is_nan) {
             let message = "NaN is no threshold: every comparison with it fails".to_owned();
             return Err(Error::InvalidOption { option: "threshold", message });
@@ -430,10 +428,32 @@ impl Reranker {
             .collect();
         // Scores are made of logits, and compared with the threshold, on this thread.
         in_default_float_mode(|| {
-            let (scored, usage) = run(self, &queries, &work, options, Truncation::DocumentOnly)?;
+            let (scored, usage) =
+                run(self, &queries, &work, options, Kind { truncation: Truncation::DocumentOnly, choice })?;
             let mut scored = scored.into_iter();
             Ok(sets.iter().map(|(_, documents)| rank(documents, &mut scored, &usage, options)).collect())
         })
+    }
+
+    /// The one score of every pair: the label that was asked for, else the only one, else the second of two without names
+    /// and without an activation of their own, which classify as not relevant and relevant, through a softmax.
+    fn choice(&self, label: Option<&Label>) -> Result<Choice> {
+        let (labels, activation) = (&self.info.labels, self.spec.score);
+        let found = match label {
+            Some(Label::Name(name)) => labels.iter().position(|label| label == name),
+            Some(Label::Index(index)) => Some(*index).filter(|index| *index < labels.len()),
+            None if labels.len() == 1 => Some(0),
+            None if *labels == ["LABEL_0", "LABEL_1"] && activation == ScoreActivation::Identity => {
+                return Ok(Choice { label: 1, activation: ScoreActivation::Softmax });
+            }
+            None => return Err(Error::SeveralLabels { labels: labels.len() }),
+        };
+        let unknown = || {
+            let message =
+                format!("the model has no such label: it has {} ({})", labels.len(), labels.join(", "));
+            Error::InvalidOption { option: "label", message }
+        };
+        Ok(Choice { label: found.ok_or_else(unknown)?, activation })
     }
 
     /// Scores (query, document) pairs: one entry per pair, in input order, with every label.
@@ -453,8 +473,8 @@ impl Reranker {
             .enumerate()
             .map(|(query, (_, document))| Work { query, document: document.as_ref() })
             .collect();
-        let (results, usage) =
-            in_default_float_mode(|| run(self, &queries, &work, options, Truncation::LongestFirst))?;
+        let kind = Kind { truncation: Truncation::LongestFirst, choice: None };
+        let (results, usage) = in_default_float_mode(|| run(self, &queries, &work, options, kind))?;
         Ok(Scores { results, usage })
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::{bits, files, golden, load, with_nan, with_sigmoid};
 use crossrank::{
-    Backend, Builder, CancelToken, Document, Error, Isa, Item, RerankOptions, Reranker, Scored, Status,
-    Truncation,
+    Backend, Builder, CancelToken, Document, Error, Isa, Item, ModelFiles, RerankOptions, Reranker, Scored,
+    Status, Truncation,
 };
 
 const BERT: &str = "tests/fixtures/bert";
@@ -552,6 +552,85 @@ fn nan_in_the_weights_fails_the_pairs_that_meet_it_and_no_other() {
         let error = Error::NonFinite { index: 1 }.to_string();
         assert!(error.contains("pair 1") && error.contains("NaN"), "{error}");
     }
+}
+
+#[test]
+fn a_model_with_several_labels_ranks_by_the_one_that_is_named() {
+    let model = load("tests/fixtures/bert-3-labels", Reranker::builder());
+    let documents = ["a", "b c", "red planet", "one two three"];
+    let pairs: Vec<_> = documents.iter().map(|d| ("q", *d)).collect();
+    let scored = model.score(&pairs).unwrap();
+    for label in 0..3 {
+        let names = &model.info().labels;
+        let rank = |options: RerankOptions| {
+            let results = model.rerank("q", &documents, &options).unwrap().results;
+            results.into_iter().map(|r| (r.index, r.logit, r.score)).collect::<Vec<_>>()
+        };
+        let ranked = rank(options().label(label));
+        let mut expected: Vec<_> =
+            scored.iter().map(|s| (s.index, s.logits[label], s.scores[label])).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+        assert_eq!(ranked, expected);
+        assert_eq!(rank(options().label(names[label].as_str())), expected);
+        assert_eq!(rank(options().label(names[label].clone())), expected);
+    }
+    for options in [options().label(3), options().label("nonsense")] {
+        let error = model.rerank("q", &documents, &options).unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption { option: "label", .. }), "{error}");
+        assert!(error.to_string().contains("LABEL_0, LABEL_1, LABEL_2"), "{error}");
+    }
+    // One label may be named too.
+    assert_eq!(
+        self::model().rerank("q", &documents, &options().label(0)).unwrap().results,
+        self::model().rerank("q", &documents, &options()).unwrap().results
+    );
+}
+
+/// The fixture with three labels without its third, and with these names.
+fn two_labels(names: [&str; 2]) -> ModelFiles {
+    let mut files = files("tests/fixtures/bert-3-labels");
+    let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
+    config["id2label"] = serde_json::json!({"0": names[0], "1": names[1]});
+    files.config = serde_json::to_vec(&config).unwrap();
+    let [crossrank::WeightFile::Bytes(_, bytes)] = &mut files.weights[..] else { panic!("one weight file") };
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&bytes[8..start]).unwrap();
+    let (mut cut, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, mut info) in header.into_iter().filter(|(name, _)| name != "__metadata__") {
+        let at = |i: usize| start + info["data_offsets"][i].as_u64().unwrap() as usize;
+        let mut tensor = bytes[at(0)..at(1)].to_vec();
+        if name.starts_with("classifier.") {
+            tensor.truncate(tensor.len() / 3 * 2);
+            info["shape"][0] = 2.into();
+        }
+        info["data_offsets"] = serde_json::json!([data.len(), data.len() + tensor.len()]);
+        data.extend(tensor);
+        cut.insert(name, info);
+    }
+    let header = serde_json::to_vec(&cut).unwrap();
+    *bytes = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat().into();
+    files
+}
+
+#[test]
+fn the_second_of_two_labels_without_names_is_relevance() {
+    let load = |names| Reranker::builder().load_files(two_labels(names)).unwrap();
+    let model = load(["LABEL_0", "LABEL_1"]);
+    let documents = ["a", "b c", "red planet", "one two three"];
+    let ranked = model.rerank("q", &documents, &options()).unwrap().results;
+    assert!(ranked.is_sorted_by(|a, b| a.score >= b.score));
+    for result in ranked {
+        let [zero, one] = model.score(&[("q", documents[result.index])]).unwrap()[0].logits[..] else {
+            panic!("two labels")
+        };
+        assert!((f64::from(result.logit) - f64::from(one) + f64::from(zero)).abs() < 1e-6);
+        let softmax = 1.0 / (1.0 + (f64::from(zero) - f64::from(one)).exp());
+        assert!((result.score - softmax).abs() < 1e-12, "{} {softmax}", result.score);
+    }
+    let named = load(["contradiction", "entailment"]);
+    assert_eq!(named.rerank("q", &documents, &options()).unwrap_err(), Error::SeveralLabels { labels: 2 });
+    assert!(named.rerank("q", &documents, &options().label("entailment")).is_ok());
 }
 
 #[test]

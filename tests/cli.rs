@@ -258,13 +258,20 @@ fn a_pair_that_fails_alone_has_an_error_and_the_others_have_scores() {
 }
 
 #[test]
-fn a_model_with_three_labels_cannot_rerank_and_says_what_can() {
+fn a_model_with_three_labels_ranks_by_the_one_named_and_else_says_what_can() {
     let output = crossrank(&["rerank", "-q", "q", DOCUMENTS, "--model"])
         .arg(fixture("bert-3-labels"))
         .output()
         .unwrap();
     let message = failure(&output, 1);
     assert!(message.contains("3 labels") && message.contains("score"), "{message}");
+    for label in ["1", "LABEL_1"] {
+        let output = crossrank(&["rerank", "-q", "q", DOCUMENTS, "--label", label, "--model"])
+            .arg(fixture("bert-3-labels"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -184,6 +184,26 @@ fn a_checkpoint_in_shards_comes_whole() {
 }
 
 #[test]
+fn a_head_in_folders_of_its_own_comes_with_the_model() {
+    let mut plan = Plan::default();
+    plan.files.clear();
+    let ettin = Path::new(FIXTURE).with_file_name("ettin");
+    for folder in ["", "1_Pooling/", "2_Dense/", "3_LayerNorm/", "4_Dense/"] {
+        for entry in fs::read_dir(ettin.join(folder)).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                let name = format!("{folder}{}", entry.file_name().into_string().unwrap());
+                plan.files.insert(name, fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    let hub = Hub::start(plan);
+    let home = folder("modules");
+    assert_success(&pull(&hub, &home, REPOSITORY));
+    assert!(snapshot(&home).join("2_Dense/model.safetensors").is_file());
+    assert_success(&crossrank(&home).args(["verify", "--model", REPOSITORY]).output().unwrap());
+}
+
+#[test]
 fn a_repository_without_safetensors_is_refused_before_anything_is_downloaded() {
     let mut plan = Plan::default();
     plan.files.remove("model.safetensors");

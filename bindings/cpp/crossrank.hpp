@@ -167,12 +167,11 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
     Options &window_overlap(std::size_t tokens) { return set(crossrank_options_set_window_overlap, tokens); }
     Options &top_k(std::size_t count) { return set(crossrank_options_set_top_k, count); }
     Options &threshold(double score) { return set(crossrank_options_set_threshold, score); }
+    Options &label(std::size_t index) { return set(crossrank_options_set_label, index); }
     Options &time_limit(std::uint64_t milliseconds) { return set(crossrank_options_set_time_limit, milliseconds); }
     Options &strict_utf8(bool strict) { return set(crossrank_options_set_strict_utf8, strict); }
     Options &progress(crossrank_progress_fn f, void *user) { return set(crossrank_options_set_progress, f, user); }
-    Options &executor(std::size_t threads, crossrank_parallel_fn f, void *user) {
-        return set(crossrank_options_set_executor, threads, f, user);
-    }
+    Options &executor(std::size_t n, crossrank_parallel_fn f, void *user) { return set(crossrank_options_set_executor, n, f, user); }
     Options &cancel(const Cancel &with) {
         // A null handle would take the cancel back; in C++ it is one that was moved from.
         keep(crossrank_cancel_progress(with.get(), nullptr, nullptr));

@@ -265,6 +265,7 @@ const Method methods[] = {
     OPTION(window_overlap, "tokens", INT, TO_SIZE),
     OPTION(top_k, "count", INT, TO_SIZE),
     OPTION(threshold, "score", FLOAT, number),
+    OPTION(label, "index", INT, TO_SIZE),
     OPTION(time_limit, "milliseconds", INT, TO_UINT64),
     OPTION(strict_utf8, "strict", BOOL, TO_BOOL),
 };

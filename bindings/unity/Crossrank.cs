@@ -296,6 +296,11 @@ namespace Crossrank
             return Set(Native.crossrank_options_set_threshold(handle, score));
         }
 
+        public Options SetLabel(uint index)
+        {
+            return Set(Native.crossrank_options_set_label(handle, (UIntPtr)index));
+        }
+
         public Options SetTimeLimit(ulong milliseconds)
         {
             return Set(Native.crossrank_options_set_time_limit(handle, milliseconds));
@@ -660,6 +665,8 @@ namespace Crossrank
         internal static extern int crossrank_options_set_top_k(OptionsHandle options, UIntPtr count);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_threshold(OptionsHandle options, double score);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_label(OptionsHandle options, UIntPtr label);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_time_limit(OptionsHandle options, ulong milliseconds);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

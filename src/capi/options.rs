@@ -10,7 +10,7 @@ use super::handle::Table;
 use super::rank::crossrank_ranked;
 use super::status::crossrank_status;
 use super::text::out;
-use crate::options::{Backend, Executor, Isa, RerankOptions, Truncation};
+use crate::options::{Backend, Executor, Isa, Label, RerankOptions, Truncation};
 use crate::reranker::Builder;
 
 /// Options of a load or of a call. {0}, CROSSRANK_DEFAULTS, stands for all defaults.
@@ -290,6 +290,16 @@ pub extern "C" fn crossrank_options_set_threshold(
             return Err(Failure::argument("the threshold is not a number"));
         }
         o.run.threshold = Some(score);
+        Ok(())
+    })
+}
+
+/// Rank by this label of a model with several, counted from 0. Per call. Default: the only one; of two that have no names and
+/// no activation, the second, through a softmax. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_label(options: crossrank_options, label: usize) -> crossrank_status {
+    set(options, |o| {
+        o.run.label = Some(Label::Index(label));
         Ok(())
     })
 }

@@ -23,9 +23,9 @@ pub struct crossrank_ranked {
     pub status: i32,
     /// Position in the input.
     pub index: usize,
-    /// The logit through the model's own activation; of the first label, where there are several.
+    /// The logit through the model's own activation; of the label ranked by, or in crossrank_score of the first.
     pub score: f64,
-    /// The model's raw output; of the first label, where there are several.
+    /// The model's raw output, for the same label. Under a softmax over several labels, the label's log-odds.
     pub logit: f32,
     /// Tokens the model read for this pair, special tokens included.
     pub tokens: u32,
@@ -156,7 +156,8 @@ unsafe fn wanted<'a, T>(data: *mut T, count: usize, name: &str) -> Result<&'a mu
 }
 
 /// Ranks documents by relevance to a query: the best `capacity` of them (or fewer, by the options) go to `results`, best first,
-/// ties in input order, and their number to `found`. Needs a model with one label. No documents give an empty ranking. Any
+/// ties in input order, and their number to `found`. A model with several labels needs
+/// crossrank_options_set_label. No documents give an empty ranking. Any
 /// thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_rerank(

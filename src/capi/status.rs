@@ -43,7 +43,7 @@ pub enum crossrank_status {
     CROSSRANK_ERR_TOO_LONG = 60,
     /// The model computed NaN or infinity for a pair.
     CROSSRANK_ERR_NON_FINITE = 61,
-    /// crossrank_rerank needs one score per pair and the model has several labels.
+    /// crossrank_rerank needs one score per pair, the model has several labels, and none was chosen.
     CROSSRANK_ERR_SEVERAL_LABELS = 62,
     /// The call was cancelled.
     CROSSRANK_ERR_CANCELLED = 63,

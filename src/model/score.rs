@@ -1,6 +1,6 @@
 //! Logits to scores, in f64 and with our own exponential: the same bits on every platform.
 
-use super::math::exp;
+use super::math::{exp, ln};
 use super::spec::ScoreActivation;
 
 impl ScoreActivation {
@@ -29,6 +29,33 @@ impl ScoreActivation {
                 powers.into_iter().map(|p| p / total).collect()
             }
         }
+    }
+}
+
+/// How a pair gets one score: a label, and what turns logits into scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Index of the label.
+    pub label: usize,
+    /// What turns logits into scores.
+    pub activation: ScoreActivation,
+}
+
+impl Choice {
+    /// The label's logit and score, which order pairs alike. A softmax sees all labels, and so does its logit: the label's
+    /// log-odds against the others, which for two labels is the difference of their logits.
+    pub fn apply(self, logits: &[f32]) -> (f32, f64) {
+        let Self { label, activation } = self;
+        let score = activation.apply(logits)[label];
+        if activation != ScoreActivation::Softmax || logits.len() == 1 {
+            return (logits[label], score);
+        }
+        let others = || logits.iter().enumerate().filter(|(i, _)| *i != label).map(|(_, x)| f64::from(*x));
+        let top = others().fold(f64::NEG_INFINITY, f64::max);
+        let against = top + ln(others().map(|x| exp(x - top)).sum());
+        // Two finite numbers can be further apart than f32 reaches.
+        let odds = (f64::from(logits[label]) - against).clamp(f32::MIN.into(), f32::MAX.into());
+        (odds as f32, score)
     }
 }
 
@@ -64,6 +91,20 @@ mod tests {
         let scores = ScoreActivation::Softmax.apply(&[1.0, 2.0, 3.0]);
         assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-15);
         assert!((scores[2] - 0.665_240_955_774_821_9).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_label_of_a_softmax_is_ordered_by_its_log_odds() {
+        let choice = |label| Choice { label, activation: ScoreActivation::Softmax };
+        assert_eq!(choice(1).apply(&[1.0, 3.0]).0, 2.0);
+        assert_eq!(choice(0).apply(&[1.0, 3.0]).0, -2.0);
+        assert_eq!(choice(0).apply(&[3e38, -3e38]), (f32::MAX, 1.0));
+        let (logit, score) = choice(2).apply(&[0.3, -1.0, 0.7]);
+        assert!((f64::from(logit) - (score / (1.0 - score)).ln()).abs() < 1e-6, "{logit} {score}");
+        // The label's own logit falls, the score rises: the others fall more.
+        assert!(choice(0).apply(&[1.0, -5.0]).0 > choice(0).apply(&[2.0, 1.0]).0);
+        let sigmoid = Choice { label: 1, activation: ScoreActivation::Sigmoid };
+        assert_eq!(sigmoid.apply(&[5.0, 0.0]), (0.0, 0.5));
     }
 
     #[test]

@@ -83,8 +83,8 @@ impl<R: RerankerModel> CachedReranker<R> {
     }
 
     fn key(&self, query: &str, document: &str, options: &RerankOptions) -> Key {
-        let (cut, window) = (options.truncation, options.max_tokens);
-        let parts = (self.inner.model_hash(), cut, window, options.windows, query, document);
+        let RerankOptions { label, truncation, max_tokens, windows, .. } = options;
+        let parts = (self.inner.model_hash(), label, truncation, max_tokens, windows, query, document);
         [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
     }
 }

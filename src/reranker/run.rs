@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Reranker;
 use super::engine::Ran;
 use crate::error::{Error, Result};
+use crate::model::score::Choice;
 use crate::model::spec::ScoreActivation;
 use crate::options::{Progress, RerankOptions, Truncation};
 use crate::ranking::{Scored, Status, Usage};
@@ -37,16 +38,25 @@ pub struct Work<'a> {
     pub document: &'a str,
 }
 
+/// What the kind of a call decides.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// The truncation unless the options name one.
+    pub truncation: Truncation,
+    /// The one score of every pair; all labels without it.
+    pub choice: Option<Choice>,
+}
+
 /// Runs a whole call; the results are in the order of `work`.
 pub fn run(
     model: &Reranker,
     queries: &[&str],
     work: &[Work<'_>],
     options: &RerankOptions,
-    default: Truncation,
+    kind: Kind,
 ) -> Result<(Vec<Scored>, Usage)> {
     let start = Instant::now();
-    let call = Call { model, options };
+    let call = Call { model, options, choice: kind.choice };
     call.check()?;
     if let Some(windows) = options.windows {
         if windows.max_windows == 0 {
@@ -55,11 +65,11 @@ pub fn run(
         }
         // Which window is the best depends on the label.
         let labels = model.info.labels.len();
-        if labels != 1 {
+        if labels != 1 && kind.choice.is_none() {
             return Err(Error::SeveralLabels { labels });
         }
     }
-    let readings = call.read(queries, work, options.truncation.unwrap_or(default))?;
+    let readings = call.read(queries, work, options.truncation.unwrap_or(kind.truncation))?;
     let tokenize_ms = milliseconds(start);
     let computing = Instant::now();
     let (results, groups, ran) = call.score(&readings)?;
@@ -91,6 +101,7 @@ struct Reading {
 struct Call<'a> {
     model: &'a Reranker,
     options: &'a RerankOptions,
+    choice: Option<Choice>,
 }
 
 /// What becomes of a group.
@@ -193,7 +204,7 @@ impl Call<'_> {
             };
             ended.lock().unwrap_or_else(PoisonError::into_inner).push((g, outcome));
         };
-        let mut results = Results::new(readings, labels, model.spec.score);
+        let mut results = Results::new(readings, labels, model.spec.score, self.choice);
         let mut failure = None;
         let mut all_ran: Option<Ran> = None;
         let mut collect = || {
@@ -241,20 +252,27 @@ impl Call<'_> {
 struct Results<'a> {
     readings: &'a [Option<Reading>],
     activation: ScoreActivation,
+    choice: Option<Choice>,
     scored: Vec<Scored>,
     /// Windows of each reading that are still to come.
     open: Vec<usize>,
-    /// The best window of each reading so far, with its logits.
-    best: Vec<Option<(usize, Vec<f32>)>>,
+    /// The best window of each reading so far, with its logits and scores.
+    best: Vec<Option<(usize, Vec<f32>, Vec<f64>)>>,
     /// Readings of which every window has come.
     done: usize,
 }
 
 impl<'a> Results<'a> {
-    fn new(readings: &'a [Option<Reading>], labels: usize, activation: ScoreActivation) -> Self {
-        let scored = readings.iter().enumerate().map(|(i, r)| not_scored(i, r.as_ref(), labels)).collect();
+    fn new(
+        readings: &'a [Option<Reading>],
+        labels: usize,
+        activation: ScoreActivation,
+        choice: Option<Choice>,
+    ) -> Self {
+        let scores = if choice.is_some() { 1 } else { labels };
+        let scored = readings.iter().enumerate().map(|(i, r)| not_scored(i, r.as_ref(), scores)).collect();
         let open = readings.iter().map(|r| r.as_ref().map_or(0, |r| r.windows.len())).collect();
-        Self { readings, activation, scored, open, best: vec![None; readings.len()], done: 0 }
+        Self { readings, activation, choice, scored, open, best: vec![None; readings.len()], done: 0 }
     }
 
     /// Takes the logits of one window; gives the reading back where that was its last one.
@@ -263,20 +281,29 @@ impl<'a> Results<'a> {
         let best = &mut self.best[reading];
         if !logits.iter().all(|x| x.is_finite()) {
             scored.status = Status::Failed(Error::NonFinite { index: reading });
-        } else if best.as_ref().is_none_or(|(known, best)| {
+        } else {
+            let (logits, scores) = match self.choice {
+                Some(choice) => {
+                    let (logit, score) = choice.apply(logits);
+                    (vec![logit], vec![score])
+                }
+                None => (logits.to_vec(), self.activation.apply(logits)),
+            };
             // The first of equals, in whatever order they come.
-            logits[0].total_cmp(&best[0]).then(known.cmp(&window)).is_gt()
-        }) {
-            *best = Some((window, logits.to_vec()));
+            let better = |(known, best, _): &(usize, Vec<f32>, _)| {
+                logits[0].total_cmp(&best[0]).then(known.cmp(&window)).is_gt()
+            };
+            if best.as_ref().is_none_or(better) {
+                *best = Some((window, logits, scores));
+            }
         }
         self.open[reading] -= 1;
         if self.open[reading] > 0 {
             return None;
         }
         self.done += 1;
-        if let (Status::NotScored, Some((window, logits))) = (&scored.status, best.take()) {
-            scored.scores = self.activation.apply(&logits);
-            scored.logits = logits;
+        if let (Status::NotScored, Some((window, logits, scores))) = (&scored.status, best.take()) {
+            (scored.logits, scored.scores) = (logits, scores);
             scored.window = self.readings[reading].as_ref().and_then(|r| r.windows[window].1.clone());
             scored.status = Status::Scored;
         }
@@ -295,12 +322,12 @@ fn plan(lengths: &[usize], threads: usize, can_share: bool) -> (Vec<Vec<usize>>,
     if can_share && groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
 }
 
-fn not_scored(index: usize, reading: Option<&Reading>, labels: usize) -> Scored {
+fn not_scored(index: usize, reading: Option<&Reading>, scores: usize) -> Scored {
     let windows = reading.map_or(&[][..], |r| &r.windows);
     Scored {
         index,
-        logits: vec![f32::NAN; labels],
-        scores: vec![f64::NAN; labels],
+        logits: vec![f32::NAN; scores],
+        scores: vec![f64::NAN; scores],
         tokens: windows.iter().map(|(pair, _)| pair.ids.len()).sum(),
         cut: windows.first().map_or_else(Default::default, |(pair, _)| pair.cut),
         window: None,

@@ -123,6 +123,9 @@ static void calls(const char *path, const char *labels_path) {
     FAILS(CROSSRANK_ERR_HANDLE, RERANK(none, QUERY, documents(), DOCUMENTS));
     FAILS(CROSSRANK_ERR_NULL, RERANK(model, QUERY, NULL, DOCUMENTS));
     FAILS(CROSSRANK_ERR_SEVERAL_LABELS, RERANK(labels, QUERY, documents(), DOCUMENTS));
+    OK(crossrank_options_set_label(options, 3));
+    FAILS(CROSSRANK_ERR_ARGUMENT, RERANK(labels, QUERY, documents(), DOCUMENTS));
+    OK(crossrank_options_set_label(options, 0));
     /* Counts that no memory can hold, and memory that is not aligned. */
     FAILS(CROSSRANK_ERR_ARGUMENT, RERANK(model, QUERY, documents(), SIZE_MAX));
     crossrank_str endless = {"x", SIZE_MAX};

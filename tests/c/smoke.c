@@ -352,6 +352,16 @@ int main(int argc, char **argv) {
     OK(crossrank_score(labels, queries, documents(), 2, CROSSRANK_DEFAULTS, logits, scores, 6, NULL));
     /* The activation of this model is the identity. */
     for (size_t i = 0; i < 6; i++) CHECK(isfinite(logits[i]) && scores[i] == (double)logits[i]);
+    crossrank_options by_label = {0};
+    OK(crossrank_options_new(&by_label));
+    for (size_t label = 0; label < 3; label++) {
+        OK(crossrank_options_set_label(by_label, label));
+        crossrank_ranked one;
+        size_t found = 0;
+        OK(crossrank_rerank(labels, QUERY, documents(), 1, by_label, &one, 1, &found));
+        CHECK(found == 1 && one.logit == logits[label]);
+    }
+    OK(crossrank_options_free(by_label));
     char name[64];
     size_t length = 0;
     OK(crossrank_model_text(labels, CROSSRANK_TEXT_LABEL, 2, name, sizeof name, &length));

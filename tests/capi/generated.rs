@@ -35,7 +35,7 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("size_t", "capacity") => "8",
         ("size_t", "tokens") if function == "crossrank_options_set_window_overlap" => "8",
         ("size_t", "tokens") => "64",
-        ("size_t", "index") => "0",
+        ("size_t", "index" | "label") => "0",
         ("uint64_t", "bytes") => "UINT64_MAX",
         ("uint64_t", "milliseconds") => "1000000",
         ("double", "score") => "-1e9",

@@ -24,7 +24,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     if let Some(bytes) = &files.tokenizer_config {
         sizes.push(("tokenizer_config.json".to_owned(), bytes.len() as u64));
     }
-    for weights in &files.weights {
+    let modules = files.modules.iter().filter_map(|module| module.weights.as_ref());
+    for weights in files.weights.iter().chain(modules) {
         sizes.push(match weights {
             WeightFile::Path(path) => {
                 let bytes = fs::metadata(path).map_err(|error| {

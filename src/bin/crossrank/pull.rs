@@ -34,8 +34,10 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Lists the folders of a head that is not in the checkpoint.
+const MODULES: &str = "modules.json";
 /// Taken where the repository has them.
-const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "golden.json"];
+const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "golden.json", MODULES];
 
 /// Download a model from the Hugging Face hub
 ///
@@ -134,7 +136,8 @@ impl Hub {
         })
     }
 
-    /// The files that make the model, small ones first. Downloads the index of a checkpoint in shards to know them.
+    /// The files that make the model, small ones first. Downloads the index of a checkpoint in shards, and the list of
+    /// modules, to know them.
     fn files(&self) -> Result<Vec<String>, Failure> {
         for required in [CONFIG, TOKENIZER] {
             if !self.has(required) {
@@ -146,6 +149,10 @@ impl Hub {
         }
         let mut files = vec![CONFIG.to_owned(), TOKENIZER.to_owned()];
         files.extend(OPTIONAL.into_iter().filter(|name| self.has(name)).map(str::to_owned));
+        if self.has(MODULES) {
+            self.fetch(MODULES)?;
+            files.extend(self.modules()?);
+        }
         if self.has(WEIGHTS) {
             files.push(WEIGHTS.to_owned());
         } else if self.has(INDEX) {
@@ -163,6 +170,22 @@ impl Hub {
 
     fn has(&self, file: &str) -> bool {
         self.listing.iter().any(|name| name == file)
+    }
+
+    /// The files of the modules that the downloaded list names.
+    fn modules(&self) -> Result<Vec<String>, Failure> {
+        let path = self.snapshot().join(MODULES);
+        let wrong = |what: &dyn Display| Failure::new(format_args!("`{}`: {what}", path.display()));
+        let text = fs::read(&path).map_err(|error| wrong(&error))?;
+        let list: Vec<Map<String, Value>> = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+        let folders = list.iter().filter_map(|module| module.get("path").and_then(Value::as_str));
+        let mut files = Vec::new();
+        for folder in folders.filter(|folder| !folder.is_empty()) {
+            plain("module's folder", folder)?;
+            let parts = [CONFIG, WEIGHTS].map(|file| format!("{folder}/{file}"));
+            files.extend(parts.into_iter().filter(|file| self.has(file)));
+        }
+        Ok(files)
     }
 
     /// The files that the downloaded index names.
@@ -232,7 +255,9 @@ impl Hub {
         let landed = fs::canonicalize(landed).map_err(io_error)?;
         if matches(&landed, sum, size).map_err(io_error)? {
             let blob = self.folder(&self.cache).blob_path(sum);
-            place(&landed, &blob, &goal).map_err(io_error)?;
+            // From the file's folder to that of the repository, in which `blobs` lies beside `snapshots`.
+            let up = "../".repeat(2 + file.matches('/').count());
+            place(&landed, &blob, &goal, Path::new(&up)).map_err(io_error)?;
             return Ok(size);
         }
         remove(&landed).map_err(io_error)?;
@@ -266,19 +291,23 @@ impl Hub {
     }
 }
 
-/// Moves a file into the hub's cache: its contents under their checksum, and a link to them under its name.
-fn place(file: &Path, blob: &Path, link: &Path) -> io::Result<()> {
+/// Moves a file into the hub's cache: its contents under their checksum, and a link to them under its name, which goes
+/// `up` from there.
+fn place(file: &Path, blob: &Path, link: &Path, up: &Path) -> io::Result<()> {
     for path in [blob, link] {
         fs::create_dir_all(path.parent().expect("a file in a cache lies in a folder"))?;
     }
     remove(link)?;
     // Links need a privilege on Windows; hf-hub and huggingface_hub put the file itself there too.
     #[cfg(not(unix))]
-    return fs::rename(file, link);
+    {
+        let _ = up;
+        fs::rename(file, link)
+    }
     #[cfg(unix)]
     {
         fs::rename(file, blob)?;
-        let target = Path::new("../../blobs").join(blob.file_name().expect("a blob has a name"));
+        let target = up.join("blobs").join(blob.file_name().expect("a blob has a name"));
         std::os::unix::fs::symlink(target, link)
     }
 }

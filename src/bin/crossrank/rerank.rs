@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use crossrank::{Ranked, Ranking, Status};
+use crossrank::{Label, Ranked, Ranking, Status};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,6 +33,10 @@ pub struct Args {
     /// Show only documents with at least this score
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f64>,
+
+    /// Rank by this label of a model with several: its name or its number from 0
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
 
     /// `json` is one object in the shape of Cohere's and Jina's; `jsonl` is one line per result
     #[arg(short, long, value_enum, default_value_t)]
@@ -93,6 +97,10 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
     let mut options = args.truncation.options();
     options.top_k = args.top_k;
     options.threshold = args.threshold;
+    options.label = args.label.as_deref().map(|label| {
+        let is_name = reranker.info().labels.iter().any(|name| name == label);
+        label.parse().ok().filter(|_| !is_name).map_or_else(|| Label::from(label), Label::Index)
+    });
     let (options, bar) = progress::attach(options);
     let ranking = interrupt.guard(|token| reranker.rerank(&args.query, &documents, &options.cancel(token)));
     bar.finish_and_clear();

@@ -99,6 +99,10 @@ namespace
 		{
 			To.Keep(crossrank_options_set_threshold(To.Handle, From.Threshold.GetValue()));
 		}
+		if (From.Label.IsSet())
+		{
+			To.Keep(crossrank_options_set_label(To.Handle, static_cast<size_t>(From.Label.GetValue())));
+		}
 		if (From.TimeLimitMilliseconds.IsSet())
 		{
 			To.Keep(crossrank_options_set_time_limit(To.Handle, From.TimeLimitMilliseconds.GetValue()));

@@ -68,6 +68,7 @@ struct FCrossrankOptions
 	TOptional<int32> Windows;
 	TOptional<int32> WindowOverlap;
 	TOptional<double> Threshold;
+	TOptional<int32> Label;
 	TOptional<uint64> TimeLimitMilliseconds;
 	TOptional<int32> MaxTokens;
 	/** Must outlive the call. */
