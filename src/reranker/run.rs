@@ -248,6 +248,14 @@ impl Call<'_> {
     }
 }
 
+/// A window with its logits and scores.
+#[derive(Clone)]
+struct Best {
+    window: usize,
+    logits: Vec<f32>,
+    scores: Vec<f64>,
+}
+
 /// The results of a call as its windows come in, in any order.
 struct Results<'a> {
     readings: &'a [Option<Reading>],
@@ -256,8 +264,8 @@ struct Results<'a> {
     scored: Vec<Scored>,
     /// Windows of each reading that are still to come.
     open: Vec<usize>,
-    /// The best window of each reading so far, with its logits and scores.
-    best: Vec<Option<(usize, Vec<f32>, Vec<f64>)>>,
+    /// The best window of each reading so far.
+    best: Vec<Option<Best>>,
     /// Readings of which every window has come.
     done: usize,
 }
@@ -290,11 +298,10 @@ impl<'a> Results<'a> {
                 None => (logits.to_vec(), self.activation.apply(logits)),
             };
             // The first of equals, in whatever order they come.
-            let better = |(known, best, _): &(usize, Vec<f32>, _)| {
-                logits[0].total_cmp(&best[0]).then(known.cmp(&window)).is_gt()
-            };
+            let better =
+                |best: &Best| logits[0].total_cmp(&best.logits[0]).then(best.window.cmp(&window)).is_gt();
             if best.as_ref().is_none_or(better) {
-                *best = Some((window, logits, scores));
+                *best = Some(Best { window, logits, scores });
             }
         }
         self.open[reading] -= 1;
@@ -302,9 +309,9 @@ impl<'a> Results<'a> {
             return None;
         }
         self.done += 1;
-        if let (Status::NotScored, Some((window, logits, scores))) = (&scored.status, best.take()) {
-            (scored.logits, scored.scores) = (logits, scores);
-            scored.window = self.readings[reading].as_ref().and_then(|r| r.windows[window].1.clone());
+        if let (Status::NotScored, Some(best)) = (&scored.status, best.take()) {
+            (scored.logits, scored.scores) = (best.logits, best.scores);
+            scored.window = self.readings[reading].as_ref().and_then(|r| r.windows[best.window].1.clone());
             scored.status = Status::Scored;
         }
         Some(reading)
