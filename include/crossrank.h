@@ -78,6 +78,12 @@
 #define CROSSRANK_BACKEND_REFERENCE 2
 
 /*
+ Backend: shaders on a GPU, in libraries that were built with it. A call whose GPU fails is finished on the CPU, and its
+ usage says so.
+ */
+#define CROSSRANK_BACKEND_GPU 3
+
+/*
  Instruction set: the best this machine has; none, in results of the reference backend.
  */
 #define CROSSRANK_ISA_AUTO 0

@@ -27,6 +27,9 @@ pub const CROSSRANK_BACKEND_AUTO: i32 = 0;
 pub const CROSSRANK_BACKEND_CPU: i32 = 1;
 /// Backend: naive float64 loops, the yardstick.
 pub const CROSSRANK_BACKEND_REFERENCE: i32 = 2;
+/// Backend: shaders on a GPU, in libraries that were built with it. A call whose GPU fails is finished on the CPU, and its
+/// usage says so.
+pub const CROSSRANK_BACKEND_GPU: i32 = 3;
 
 /// Instruction set: the best this machine has; none, in results of the reference backend.
 pub const CROSSRANK_ISA_AUTO: i32 = 0;
@@ -148,6 +151,7 @@ pub extern "C" fn crossrank_options_set_backend(
             (CROSSRANK_BACKEND_AUTO, Backend::Auto),
             (CROSSRANK_BACKEND_CPU, Backend::Cpu),
             (CROSSRANK_BACKEND_REFERENCE, Backend::Reference),
+            (CROSSRANK_BACKEND_GPU, Backend::Gpu),
         ];
         o.load = o.load.clone().backend(choose("backend", backend, &values)?);
         Ok(())

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use super::guard::{Failure, guard};
 use super::options::{
-    CROSSRANK_BACKEND_AUTO, CROSSRANK_BACKEND_CPU, CROSSRANK_BACKEND_REFERENCE, CROSSRANK_ISA_AUTO,
-    CROSSRANK_ISA_AVX2, CROSSRANK_ISA_AVX512, CROSSRANK_ISA_NEON, CROSSRANK_ISA_SCALAR,
+    CROSSRANK_BACKEND_AUTO, CROSSRANK_BACKEND_CPU, CROSSRANK_BACKEND_GPU, CROSSRANK_BACKEND_REFERENCE,
+    CROSSRANK_ISA_AUTO, CROSSRANK_ISA_AVX2, CROSSRANK_ISA_AVX512, CROSSRANK_ISA_NEON, CROSSRANK_ISA_SCALAR,
 };
 use super::status::crossrank_status;
 use crate::options::{Backend, Isa};
@@ -42,8 +42,8 @@ thread_local! {
 pub fn backend_number(backend: Backend) -> i32 {
     match backend {
         Backend::Auto => CROSSRANK_BACKEND_AUTO,
-        // Not to be had through this interface yet.
-        Backend::Cpu | Backend::Gpu => CROSSRANK_BACKEND_CPU,
+        Backend::Cpu => CROSSRANK_BACKEND_CPU,
+        Backend::Gpu => CROSSRANK_BACKEND_GPU,
         Backend::Reference => CROSSRANK_BACKEND_REFERENCE,
     }
 }
