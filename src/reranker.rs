@@ -390,7 +390,8 @@ impl Reranker {
     /// [`Error::Gpu`] where the GPU fails or computes other numbers than the CPU: the model's calls are finished on the CPU
     /// then. [`Error::InvalidOption`] where the folder of [`Builder::gpu_cache`] cannot be written to.
     pub fn warmup(&self) -> Result<()> {
-        self.engine.warmup()
+        let warm_up = || self.engine.warmup();
+        in_default_float_mode(|| if self.pool.nests() { self.pool.call(warm_up)? } else { warm_up() })
     }
 
     /// Ranks documents by relevance to a query. A model with several labels needs [`RerankOptions::label`].

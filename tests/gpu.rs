@@ -186,7 +186,7 @@ fn every_tile_matches_the_reference() {
 #[test]
 fn every_family_equals_its_golden_values() {
     let Some(adapter) = gpu_adapter() else { return };
-    for fixture in [
+    let fixtures = [
         "bert",
         "bert-3-labels",
         "bert-f16",
@@ -202,11 +202,12 @@ fn every_family_equals_its_golden_values() {
         "gte",
         "deberta-v2",
         "jinabert",
-    ] {
+    ];
+    let folders = fixtures.map(|fixture| format!("tests/fixtures/{fixture}"));
+    for folder in folders.into_iter().chain(["models/crossrank-mini".to_owned()]) {
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
-        let worst =
-            distance_from_golden(&format!("tests/fixtures/{fixture}"), &format!("gpu {adapter}"), builder);
-        assert!(worst <= 1e-5, "{fixture}: {worst:e}");
+        let worst = distance_from_golden(&folder, &format!("gpu {adapter}"), builder);
+        assert!(worst <= 1e-5, "{folder}: {worst:e}");
     }
 }
 

@@ -419,7 +419,7 @@ impl Kernels for Gpu {
     type Relative = Relative;
 
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
-        let (weight, bias) = pack::linear(parts);
+        let (weight, bias) = pack::linear(parts)?;
         let (weight, bias) = (self.upload("linear weight", weight)?, self.upload("linear bias", bias)?);
         let outputs = parts.iter().map(|part| part.weight.rows).sum();
         Ok(Linear { weight, bias, inputs: parts[0].weight.cols, outputs })
@@ -440,8 +440,8 @@ impl Kernels for Gpu {
     }
 
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
-        let key = self.upload("key by rows", pack::by_rows(&key))?;
-        let (value, bias) = pack::by_inputs(&value);
+        let key = self.upload("key by rows", pack::by_rows(&key)?)?;
+        let (value, bias) = pack::by_inputs(&value)?;
         let (value, bias) = (self.upload("value by inputs", value)?, self.upload("value bias", bias)?);
         Ok(KeyValue { key, value, bias, heads })
     }

@@ -1,5 +1,6 @@
 //! Weights in the order in which the shaders read them, and the padding of every matrix.
 
+use crate::error::{Error, Result};
 use crate::kernels::{Part, Tensor};
 
 /// Rows of an activation are padded to whole tiles of the largest linear shader, so that no shader checks a row.
@@ -21,12 +22,19 @@ pub fn padded_cols(cols: usize) -> usize {
     cols.next_multiple_of(COLUMN_TILE)
 }
 
+fn zeros(count: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: 4 * count as u64 })?;
+    values.resize(count, 0.0);
+    Ok(values)
+}
+
 /// Parts stacked along their outputs as `[N/32][K][32]`, and their biases.
-pub fn linear(parts: &[Part<'_>]) -> (Vec<f32>, Vec<f32>) {
+pub fn linear(parts: &[Part<'_>]) -> Result<(Vec<f32>, Vec<f32>)> {
     let outputs: usize = parts.iter().map(|p| p.weight.rows).sum();
     let inputs = parts[0].weight.cols;
     let (n, k) = (outputs.next_multiple_of(OUTPUT_TILE), padded_cols(inputs));
-    let (mut weight, mut bias) = (vec![0.0; n * k], vec![0.0; n]);
+    let (mut weight, mut bias) = (zeros(n * k)?, zeros(n)?);
     let mut row = vec![0.0; inputs];
     let mut output = 0;
     for part in parts {
@@ -41,25 +49,25 @@ pub fn linear(parts: &[Part<'_>]) -> (Vec<f32>, Vec<f32>) {
         let at = output - part.weight.rows;
         scaled_bias(part, &mut bias[at..output]);
     }
-    (weight, bias)
+    Ok((weight, bias))
 }
 
 /// A key projection by rows `[H][H]`, columns padded.
-pub fn by_rows(part: &Part<'_>) -> Vec<f32> {
+pub fn by_rows(part: &Part<'_>) -> Result<Vec<f32>> {
     let (rows, cols) = (part.weight.rows, part.weight.cols);
     let stride = padded_cols(cols);
-    let mut packed = vec![0.0; rows * stride];
+    let mut packed = zeros(rows * stride)?;
     for (r, to) in packed.chunks_exact_mut(stride).enumerate() {
         scaled_row(part, r, &mut to[..cols]);
     }
-    packed
+    Ok(packed)
 }
 
 /// A value projection as `[H/4][outputs]` vec4s of inputs, and its bias.
-pub fn by_inputs(part: &Part<'_>) -> (Vec<f32>, Vec<f32>) {
+pub fn by_inputs(part: &Part<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
     let (outputs, inputs) = (part.weight.rows, part.weight.cols);
     let (n, k) = (padded_cols(outputs), padded_cols(inputs));
-    let (mut weight, mut bias) = (vec![0.0; n * k], vec![0.0; n]);
+    let (mut weight, mut bias) = (zeros(n * k)?, zeros(n)?);
     let mut row = vec![0.0; inputs];
     for output in 0..outputs {
         scaled_row(part, output, &mut row);
@@ -68,7 +76,7 @@ pub fn by_inputs(part: &Part<'_>) -> (Vec<f32>, Vec<f32>) {
         }
     }
     scaled_bias(part, &mut bias[..outputs]);
-    (weight, bias)
+    Ok((weight, bias))
 }
 
 /// A vector, padded.
