@@ -10,7 +10,8 @@ mod families;
 mod words;
 
 use crossrank::gpu::device::{AdapterKind, DeviceOptions};
-use crossrank::gpu::{Gpu, GpuOptions, Tile};
+use crossrank::gpu::pipelines::Tile;
+use crossrank::gpu::{Gpu, GpuOptions};
 
 use common::{distance_from_golden, gpu_adapter};
 use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};

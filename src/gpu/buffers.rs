@@ -1,10 +1,11 @@
 //! Activations and weights as the host holds them: numbers of buffers, shapes, and nothing of the driver.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::pack::{padded_cols, padded_rows};
 use super::thread::Slot;
-use crate::kernels::Dtype;
+use crate::kernels::{Dtype, Tensor};
 
 /// An activation `[rows, cols]`, row-major f32, padded to [`padded_rows`] x [`padded_cols`]. Padding columns hold zeros
 /// wherever a word has written a row; padding rows hold anything.
@@ -96,4 +97,26 @@ pub struct Table {
     pub(super) cols: usize,
     pub(super) dtype: Dtype,
     pub(super) bytes: Vec<u8>,
+}
+
+/// Rows of one table that a batch needs, each once, and where they landed.
+#[derive(Default)]
+pub(super) struct Gather {
+    /// Row of the table -> row of the upload.
+    at: HashMap<u32, u32>,
+}
+
+impl Gather {
+    /// Where row `id` of `table` lies in `rows`; it is widened and appended the first time.
+    pub(super) fn place(&mut self, table: &Table, id: u32, rows: &mut Vec<f32>) -> u32 {
+        let stride = padded_cols(table.cols);
+        *self.at.entry(id).or_insert_with(|| {
+            let start = rows.len();
+            rows.resize(start + stride, 0.0);
+            let tensor =
+                Tensor { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes: &table.bytes };
+            tensor.widen_row(id as usize, &mut rows[start..start + table.cols]);
+            (start / stride) as u32
+        })
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Matrices are padded (pack.rs), so that shaders check neither rows nor steps of k; whoever writes a row writes its
 //! padding columns with zeros. No shape is a run-time value of a shader: widths are constants of its pipeline, and
-//! numbers of rows are numbers of workgroups.
+//! numbers of rows are numbers of workgroups. The file is long because one trait has all the words.
 
 mod buffers;
 pub mod device;
@@ -11,18 +11,18 @@ pub mod params;
 pub mod pipelines;
 mod thread;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Distances, Dtype, Kernels, Part, Tensor, Then, widen};
 use crate::text::batch::PackedBatch;
+use buffers::Gather;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary, Table};
 use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, failed};
 use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
-use pipelines::Kernel;
+use pipelines::{Kernel, Tile};
 use thread::{Slot, Thread};
 
 /// The widest head that attention has a shader for.
@@ -39,44 +39,6 @@ const FIRST_GUESS_SOFTWARE: f64 = 0.5e9;
 
 /// Operations of a submission that says something about the speed; what is shorter is mostly fixed costs.
 const LEAST_MEASURED: f64 = 0.5e9;
-
-/// The tile of a linear shader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tile {
-    /// 32 x 32.
-    Small,
-    /// 64 x 64.
-    Medium,
-    /// 128 x 128.
-    Large,
-}
-
-impl Tile {
-    /// The largest tile that leaves no more than half of its last row of tiles empty, and enough tiles for a GPU's cores.
-    fn for_rows(rows: usize) -> Self {
-        match rows {
-            0..=64 => Self::Small,
-            65..=1023 => Self::Medium,
-            _ => Self::Large,
-        }
-    }
-
-    fn side(self) -> usize {
-        match self {
-            Self::Small => 32,
-            Self::Medium => 64,
-            Self::Large => 128,
-        }
-    }
-
-    fn kernel(self) -> Kernel {
-        match self {
-            Self::Small => Kernel::LinearSmall,
-            Self::Medium => Kernel::LinearMedium,
-            Self::Large => Kernel::LinearLarge,
-        }
-    }
-}
 
 /// How the backend works, for tests.
 #[derive(Clone, Debug, Default)]
@@ -369,28 +331,6 @@ enum Lists {
     Sequences,
     Tokens,
     Rows,
-}
-
-/// Rows of one table that a batch needs, each once, and where they landed.
-#[derive(Default)]
-struct Gather {
-    /// Row of the table -> row of the upload.
-    at: HashMap<u32, u32>,
-}
-
-impl Gather {
-    /// Where row `id` of `table` lies in `rows`; it is widened and appended the first time.
-    fn place(&mut self, table: &Table, id: u32, rows: &mut Vec<f32>) -> u32 {
-        let stride = padded_cols(table.cols);
-        *self.at.entry(id).or_insert_with(|| {
-            let start = rows.len();
-            rows.resize(start + stride, 0.0);
-            let tensor =
-                Tensor { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes: &table.bytes };
-            tensor.widen_row(id as usize, &mut rows[start..start + table.cols]);
-            (start / stride) as u32
-        })
-    }
 }
 
 fn too_wide(width: usize) -> Error {

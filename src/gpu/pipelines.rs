@@ -74,6 +74,46 @@ pub enum Kernel {
     FirstOut,
 }
 
+/// The tile of a linear shader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tile {
+    /// 32 x 32.
+    Small,
+    /// 64 x 64.
+    Medium,
+    /// 128 x 128.
+    Large,
+}
+
+impl Tile {
+    /// The largest tile that leaves no more than half of its last row of tiles empty, and enough tiles for a GPU's cores.
+    pub fn for_rows(rows: usize) -> Self {
+        match rows {
+            0..=64 => Self::Small,
+            65..=1023 => Self::Medium,
+            _ => Self::Large,
+        }
+    }
+
+    /// Rows and columns.
+    pub fn side(self) -> usize {
+        match self {
+            Self::Small => 32,
+            Self::Medium => 64,
+            Self::Large => 128,
+        }
+    }
+
+    /// Its shader.
+    pub fn kernel(self) -> Kernel {
+        match self {
+            Self::Small => Kernel::LinearSmall,
+            Self::Medium => Kernel::LinearMedium,
+            Self::Large => Kernel::LinearLarge,
+        }
+    }
+}
+
 macro_rules! shader {
     ($name:literal, $workgroup:literal, $overrides:expr, $arena:expr, $weights:expr) => {
         Shader {
