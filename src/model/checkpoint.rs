@@ -178,14 +178,15 @@ impl<'a> Checkpoint<'a> {
         Ok(network.tables().chain(network.widened()).map(|matrix| matrix.bytes() as u64).sum())
     }
 
-    /// Bytes in memory of the tensors that `spec` asks for: tables as they are stored where `table_width` is `None`, all
-    /// other numbers widened to `width` bytes. Checks like [`load`](Self::load), reads nothing.
+    /// Bytes in memory of the tensors that `spec` asks for and of what is made of them: tables as they are stored where
+    /// `table_width` is `None`, all other numbers widened to `width` bytes. Checks like [`load`](Self::load), reads nothing.
     pub fn bytes_in_memory(&self, spec: &Spec, table_width: Option<usize>, width: usize) -> Result<u64> {
         let network = Network::locate(self, spec)?;
         let numbers = |matrix: Matrix<'_>| (matrix.rows * matrix.cols) as u64;
         let table = |m: Matrix<'_>| table_width.map_or(m.bytes() as u64, |width| numbers(m) * width as u64);
         let tables: u64 = network.tables().map(table).sum();
-        Ok(tables + network.widened().map(|m| numbers(m) * width as u64).sum::<u64>())
+        let widened: u64 = network.widened().map(numbers).sum();
+        Ok(tables + (widened + made(spec)) * width as u64)
     }
 
     /// One sentence for every tensor that `spec` has no use for. Heads of pre-training and position buffers are
@@ -354,6 +355,20 @@ fn scale(spec: &Spec) -> f64 {
         _ => 1,
     };
     1.0 / ((spec.hidden / spec.heads * terms) as f64).sqrt()
+}
+
+/// Numbers that are computed at load for attention to see positions.
+fn made(spec: &Spec) -> u64 {
+    let (tokens, width) = (spec.max_tokens as u64, (spec.hidden / spec.heads) as u64);
+    match &spec.attention {
+        Attention::Content => 0,
+        Attention::Buckets { .. } | Attention::Alibi => spec.heads as u64 * (2 * tokens - 1),
+        Attention::Rotary { local, .. } => tokens * width * if local.is_some() { 2 } else { 1 },
+        Attention::Disentangled { span, content_to_position, position_to_content, .. } => {
+            let terms = u64::from(*content_to_position) + u64::from(*position_to_content);
+            (spec.layers * 2 * span * spec.hidden) as u64 * terms
+        }
+    }
 }
 
 /// What all layers have in common to see positions with.

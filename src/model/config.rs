@@ -160,8 +160,11 @@ fn electra(architecture: &str, config: &Config) -> Result<Spec> {
 /// MPNet: RoBERTa without segments and with a bias by distance.
 fn mpnet(architecture: &str, config: &Config) -> Result<Spec> {
     let base = roberta(architecture, config)?;
-    // At least one bucket of its own and one shared one on each side.
-    let count = config.count_or("relative_attention_num_buckets", MAX_BUCKETS, 32)?.max(4);
+    const BUCKETS: &str = "relative_attention_num_buckets";
+    let count = config.count_or(BUCKETS, MAX_BUCKETS, 32)?;
+    if count < 4 {
+        return Err(config.broken(BUCKETS, "expected at least 4: near and far ones on each side"));
+    }
     Ok(Spec { names: &names::MPNET, segments: 1, attention: Attention::Buckets { count }, ..base })
 }
 
@@ -237,6 +240,7 @@ fn gte(architecture: &str, config: &Config) -> Result<Spec> {
     config.only("position_embedding_type", &json!("rope"), OTHER)?;
     config.only("layer_norm_type", &json!("layer_norm"), OTHER)?;
     config.only("logn_attention_scale", &json!(false), OTHER)?;
+    config.only("logn_attention_clip1", &json!(false), OTHER)?;
     config.only("pack_qkv", &json!(true), OTHER)?;
     let base = bert_sizes(architecture, config)?;
     let theta = config.theta("rope_theta", 10_000.0)?;
@@ -257,14 +261,13 @@ fn gte(architecture: &str, config: &Config) -> Result<Spec> {
 /// DeBERTa versions 2 and 3: no positions but in attention, which compares queries and keys with distances too.
 fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
     const OTHER: &str = "use a DeBERTa of version 2 or 3 with its usual configuration";
-    for (key, only) in [
-        ("relative_attention", json!(true)),
-        ("share_att_key", json!(true)),
-        ("position_biased_input", json!(false)),
-        ("conv_kernel_size", json!(0)),
-        ("type_vocab_size", json!(0)),
-    ] {
-        config.only(key, &only, OTHER)?;
+    for (key, value) in
+        [("relative_attention", true), ("share_att_key", true), ("position_biased_input", false)]
+    {
+        config.exactly(key, &json!(value), OTHER)?;
+    }
+    for key in ["conv_kernel_size", "type_vocab_size"] {
+        config.only(key, &json!(0), OTHER)?;
     }
     let base = bert_sizes(architecture, config)?;
     config.only("embedding_size", &json!(base.hidden), OTHER)?;
@@ -272,6 +275,10 @@ fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
     let farthest =
         config.count_unless_negative("max_relative_positions", MAX_POSITIONS)?.unwrap_or(base.positions);
     let buckets = config.count_unless_negative("position_buckets", MAX_POSITIONS)?;
+    if buckets.is_some_and(|buckets| buckets < 4 || farthest <= buckets / 2 + 1) {
+        let message = format_args!("expected at least 4, with distances beyond half of it up to {farthest}");
+        return Err(config.broken("position_buckets", message));
+    }
     let terms = config.words("pos_att_type", '|')?;
     if let Some(other) = terms.iter().find(|term| !["c2p", "p2c"].contains(&term.as_str())) {
         return Err(config.unsupported("pos_att_type", other, OTHER));
@@ -296,7 +303,7 @@ fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
 /// JinaBERT: BERT with a bias that falls with the distance in place of positions, and gates.
 fn jinabert(architecture: &str, config: &Config) -> Result<Spec> {
     const OTHER: &str = "use a JinaBERT with its usual configuration";
-    config.only("position_embedding_type", &json!("alibi"), OTHER)?;
+    config.exactly("position_embedding_type", &json!("alibi"), OTHER)?;
     let base = bert_sizes(architecture, config)?;
     let activation = match config.string("feed_forward_type")?.unwrap_or("geglu") {
         "geglu" => Activation::Gelu,
@@ -353,7 +360,7 @@ const NEAREST: &[(&str, Option<&str>)] = &[
 
 /// Every array of the network must be addressable: its bytes in f32 fit in `isize`.
 fn check_sizes(spec: &Spec) -> Result<()> {
-    let rows = [spec.vocabulary, spec.positions, spec.segments, spec.intermediate, spec.labels.len()];
+    let rows = [spec.vocabulary, spec.positions, spec.segments, 2 * spec.intermediate, spec.labels.len()];
     let tallest = rows.into_iter().chain([3 * spec.hidden]).max().unwrap_or(0);
     let bytes = tallest.checked_mul(spec.hidden).and_then(|n| n.checked_mul(4));
     if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {

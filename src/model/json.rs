@@ -13,7 +13,10 @@ pub(super) const MAX_WIDTH: usize = 1 << 17;
 pub(super) const MAX_VOCABULARY: usize = 1 << 24;
 pub(super) const MAX_POSITIONS: usize = 1 << 20;
 pub(super) const MAX_SEGMENTS: usize = 1 << 16;
-pub(super) const MAX_BUCKETS: usize = 1 << 13;
+/// Buckets are spread evenly in the logarithm up to 128: a quarter of them must stay below that.
+pub(super) const MAX_BUCKETS: usize = 1 << 8;
+/// The widest head: the backends keep one in registers or near them.
+const MAX_HEAD_WIDTH: usize = 256;
 pub(super) const MAX_LABELS: usize = 1 << 16;
 
 /// A value of a file as an error may show it.
@@ -59,6 +62,14 @@ impl Config {
                 Err(self.unsupported(key, value.as_str().unwrap_or(&value.to_string()), hint))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses any value but the only one supported, and the absence of the key, which means another.
+    pub fn exactly(&self, key: &str, supported: &Value, hint: &str) -> Result<()> {
+        match self.get(key) {
+            None => Err(Error::Unsupported { what: format!("no {key}"), hint: hint.into() }),
+            Some(_) => self.only(key, supported, hint),
         }
     }
 
@@ -185,6 +196,12 @@ impl Config {
         if !hidden.is_multiple_of(heads) {
             let message = format_args!("{heads} heads do not divide {hidden_key} {hidden}");
             return Err(self.broken(heads_key, message));
+        }
+        if hidden / heads > MAX_HEAD_WIDTH {
+            return Err(Error::Unsupported {
+                what: format!("a head of width {}", hidden / heads),
+                hint: format!("use a model whose heads are at most {MAX_HEAD_WIDTH} wide"),
+            });
         }
         Ok((hidden, heads))
     }

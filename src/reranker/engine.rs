@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::forward::{Activations, Weights, forward};
-use crate::model::spec::Spec;
+use crate::model::spec::{FeedForward, Spec};
 use crate::options::{Backend, Isa};
 use crate::reference::Reference;
 use crate::text::batch::PackedBatch;
@@ -170,6 +170,10 @@ pub fn load(spec: &Spec, checkpoint: &Checkpoint<'_>, isa: Option<Isa>) -> Resul
 
 /// Floats of work space that one run needs for a batch of that many tokens: see [`Activations`] and the CPU's scratch.
 pub fn work_floats(spec: &Spec, tokens: usize) -> u64 {
-    let per_token = 6 * spec.hidden + spec.intermediate + crate::cpu::gemm::scratch(1);
+    let feed_forward = match spec.feed_forward {
+        FeedForward::Plain => spec.intermediate,
+        FeedForward::Gated => 3 * spec.intermediate,
+    };
+    let per_token = 6 * spec.hidden + feed_forward + crate::cpu::gemm::scratch(1);
     per_token as u64 * tokens as u64
 }

@@ -24,7 +24,12 @@ pub fn read_json(path: impl AsRef<Path>) -> Value {
 
 /// The `bert` fixture's config.json after `edit`.
 pub fn config(edit: impl FnOnce(&mut Map<String, Value>)) -> Vec<u8> {
-    let mut config = read_json(fixture("bert").join("config.json"));
+    config_of("bert", edit)
+}
+
+/// A fixture's config.json after `edit`.
+pub fn config_of(family: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> Vec<u8> {
+    let mut config = read_json(fixture(family).join("config.json"));
     edit(config.as_object_mut().unwrap());
     serde_json::to_vec(&config).unwrap()
 }
@@ -51,7 +56,12 @@ pub fn join(header: &[u8], data: &[u8]) -> Vec<u8> {
 
 /// The tensors of the `bert` fixture, in file order.
 pub fn tensors() -> Vec<Stored> {
-    let file = read(fixture("bert").join("model.safetensors"));
+    tensors_of("bert")
+}
+
+/// The tensors of a fixture, in file order.
+pub fn tensors_of(family: &str) -> Vec<Stored> {
+    let file = read(fixture(family).join("model.safetensors"));
     let (header, data) = split(&file);
     let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
     let mut tensors: Vec<_> = header.iter().filter(|(name, _)| *name != "__metadata__").collect();

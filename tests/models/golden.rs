@@ -68,7 +68,12 @@ fn run<K: Kernels>(
 
 /// The largest distance from the golden logits of the `bert` fixture's first `count` cases.
 pub fn distance_from_bert(files: &ModelFiles, count: usize) -> f64 {
-    let golden = read_json(fixture("bert").join("golden.json"));
+    distance_from("bert", files, count)
+}
+
+/// The largest distance from the golden logits of a fixture's first `count` cases.
+pub fn distance_from(family: &str, files: &ModelFiles, count: usize) -> f64 {
+    let golden = read_json(fixture(family).join("golden.json"));
     distance(&run(Reference, files, &pairs(&golden)[..count], |_, _| {}), &expected_logits(&golden)[..count])
 }
 

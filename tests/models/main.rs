@@ -3,5 +3,6 @@
 mod checkpoint;
 mod config;
 mod craft;
+mod families;
 mod files;
 mod golden;

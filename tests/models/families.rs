@@ -1,0 +1,299 @@
+//! What the families differ in: their names, their keys, and what is refused in each.
+
+use std::borrow::Cow;
+
+use crossrank::model::config::read as read_spec;
+use crossrank::model::spec::{Attention, Local, Pooling, Spec};
+use crossrank::{Error, ModelFiles, Result, WeightFile};
+use serde_json::{Value, json};
+
+use crate::craft::*;
+use crate::golden::distance_from;
+
+/// The fixtures with their prefixes.
+const FAMILIES: &[(&str, &str)] = &[
+    ("roberta", "roberta."),
+    ("xlm-roberta", "roberta."),
+    ("camembert", "roberta."),
+    ("distilbert", "distilbert."),
+    ("electra", "electra."),
+    ("mpnet", "mpnet."),
+    ("modernbert", "model."),
+    ("gte", "gte."),
+    ("deberta-v2", "deberta."),
+    ("jinabert", "bert."),
+    ("ettin", "model."),
+];
+
+/// A fixture with other weights and another configuration.
+fn with(family: &str, config: Vec<u8>, tensors: &[Stored]) -> ModelFiles {
+    let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+    let weights = vec![WeightFile::Bytes("model.safetensors".into(), Cow::Owned(file_of(tensors)))];
+    ModelFiles { config, weights, ..files }
+}
+
+fn spec_of(family: &str, key: &str, value: Value) -> Result<Spec> {
+    let config = config_of(family, |c| drop(c.insert(key.into(), value)));
+    read_spec(&ModelFiles { config, ..ModelFiles::from_dir(&fixture(family)).unwrap() })
+}
+
+fn spec(family: &str) -> Spec {
+    read_spec(&ModelFiles::from_dir(&fixture(family)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_missing_tensor_of_any_family_is_named_whichever_it_is() {
+    for (family, prefix) in FAMILIES {
+        let all = tensors_of(family);
+        for index in 0..all.len() {
+            let mut some = all.clone();
+            let removed = some.remove(index);
+            let error = load_error(&with(family, config_of(family, |_| {}), &some));
+            let Error::MissingTensor { tensor, .. } = &error else { panic!("{family}: {error}") };
+            let bare = tensor.strip_prefix(prefix).unwrap_or(tensor);
+            assert!(*tensor == removed.name || bare == removed.name, "{family}: {tensor}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_shape_in_any_family_is_named_whichever_it_is() {
+    for (family, _) in FAMILIES {
+        let all = tensors_of(family);
+        for index in 0..all.len() {
+            let mut some = all.clone();
+            some[index].shape = match some[index].shape[..] {
+                [rows] => vec![1, rows],
+                [rows, cols] => vec![rows * cols],
+                _ => unreachable!("vectors and matrices"),
+            };
+            let error = load_error(&with(family, config_of(family, |_| {}), &some));
+            assert!(
+                matches!(&error, Error::TensorShape { tensor, .. } if *tensor == all[index].name),
+                "{family}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn bare_and_old_names_of_every_family_load_like_the_usual_ones() {
+    for (family, prefix) in FAMILIES {
+        let renamed = |rename: &dyn Fn(&str) -> String| {
+            let mut all = tensors_of(family);
+            all.iter_mut().for_each(|t| t.name = rename(&t.name));
+            distance_from(family, &with(family, config_of(family, |_| {}), &all), 2)
+        };
+        let bare = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+        let full = |name: &str| match name.starts_with(prefix) || !family.contains("ettin") {
+            true => name.to_owned(),
+            false => format!("{prefix}{name}"),
+        };
+        let old = |name: &str| {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        };
+        assert!(renamed(&bare) <= 1e-6, "{family} bare");
+        assert!(renamed(&full) <= 1e-6, "{family} with its prefix");
+        assert!(renamed(&old) <= 1e-6, "{family} with old names");
+    }
+}
+
+#[test]
+fn what_a_family_cannot_do_is_refused_by_name() {
+    for (family, key, value, message) in [
+        (
+            "roberta",
+            "position_embedding_type",
+            json!("relative_key"),
+            "position_embedding_type `relative_key`",
+        ),
+        ("roberta", "pad_token_id", json!(129), "expected a row of the 130 positions, and not the last"),
+        ("roberta", "pad_token_id", json!(-1), "expected a row of the 130 positions, and not the last"),
+        ("distilbert", "n_heads", json!(5), "5 heads do not divide dim 64"),
+        ("distilbert", "activation", json!("quick"), "activation `quick`"),
+        ("electra", "embedding_size", json!(65), "embedding_size 65 above hidden_size 64"),
+        ("mpnet", "relative_attention_num_buckets", json!(3), "expected at least 4"),
+        ("mpnet", "relative_attention_num_buckets", json!(1000), "expected a whole number from 1 to 256"),
+        ("modernbert", "classifier_pooling", json!("max"), "classifier_pooling `max`"),
+        ("modernbert", "global_rope_theta", json!(0), "expected a number from 1 to 1e12"),
+        ("modernbert", "num_attention_heads", json!(64), "rotary positions need heads of even width, not 1"),
+        ("modernbert", "layer_types", json!(["full_attention"]), "expected 4 of them, one for each layer"),
+        ("modernbert", "layer_types", json!(["a", "b", "c", "d"]), "layer_types `a`"),
+        ("modernbert", "max_position_embeddings", json!(1 << 19), "the limit is 8388608"),
+        (
+            "modernbert",
+            "rope_parameters",
+            json!({"full_attention": {"rope_type": "yarn"}}),
+            "rope_type `yarn`",
+        ),
+        ("gte", "position_embedding_type", json!("absolute"), "position_embedding_type `absolute`"),
+        ("gte", "logn_attention_scale", json!(true), "logn_attention_scale `true`"),
+        ("gte", "rope_parameters", json!(7), "expected an object"),
+        ("deberta-v2", "share_att_key", json!(false), "share_att_key `false`"),
+        ("deberta-v2", "relative_attention", Value::Null, "no relative_attention"),
+        ("deberta-v2", "position_biased_input", json!(true), "position_biased_input `true`"),
+        ("deberta-v2", "conv_kernel_size", json!(3), "conv_kernel_size `3`"),
+        ("deberta-v2", "pos_att_type", json!(["c2c"]), "pos_att_type `c2c`"),
+        ("deberta-v2", "position_buckets", json!(2), "expected at least 4"),
+        ("deberta-v2", "position_buckets", json!(254), "with distances beyond half of it up to 128"),
+        ("deberta-v2", "embedding_size", json!(32), "embedding_size `32`"),
+        ("jinabert", "position_embedding_type", Value::Null, "no position_embedding_type"),
+        ("jinabert", "feed_forward_type", json!("original"), "feed_forward_type `original`"),
+        ("bert", "hidden_size", json!(2048), "a head of width 512"),
+    ] {
+        // The longest window that the file itself allows.
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let config = config_of(family, |c| drop(c.insert(key.into(), value.clone())));
+        let error =
+            read_spec(&ModelFiles { config, tokenizer_config: None, ..files }).unwrap_err().to_string();
+        assert!(error.contains(message), "{family} {key} {value}: {error}");
+    }
+}
+
+#[test]
+fn variants_that_compute_something_else_are_refused_by_their_tensors() {
+    for (family, name) in [
+        ("deberta-v2", "deberta.encoder.conv.conv.weight"),
+        ("deberta-v2", "deberta.encoder.layer.0.attention.self.pos_key_proj.weight"),
+        ("jinabert", "bert.encoder.layer.0.attention.self.layer_norm_q.weight"),
+    ] {
+        let mut all = tensors_of(family);
+        let bytes = vec![0; 4];
+        all.push(Stored { name: name.into(), dtype: "F32".into(), shape: vec![1], bytes });
+        let error = load_error(&with(family, config_of(family, |_| {}), &all));
+        assert!(matches!(&error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn windows_and_positions_are_those_of_the_family() {
+    for (family, max_tokens, first_position) in [
+        ("roberta", 128, 2),
+        ("xlm-roberta", 128, 2),
+        ("mpnet", 128, 2),
+        ("distilbert", 128, 0),
+        ("gte", 256, 0),
+    ] {
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let spec = read_spec(&ModelFiles { tokenizer_config: None, ..files }).unwrap();
+        assert_eq!((spec.max_tokens, spec.first_position), (max_tokens, first_position), "{family}");
+    }
+    assert_eq!(spec_of("roberta", "pad_token_id", json!(5)).unwrap().max_tokens, 124);
+}
+
+#[test]
+fn rotary_positions_are_read_from_old_and_new_keys() {
+    let layers = vec![false, true, true, false];
+    let rotary = |theta, local_theta, layers| Attention::Rotary {
+        theta,
+        shrink: 1.0,
+        local: Some(Local { theta: local_theta, reach: 8, layers }),
+    };
+    assert_eq!(spec("modernbert").attention, rotary(160_000.0, 10_000.0, layers.clone()));
+    let new = json!({
+        "full_attention": {"rope_type": "default", "rope_theta": 7.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 5.0},
+    });
+    assert_eq!(spec_of("modernbert", "rope_parameters", new).unwrap().attention, rotary(7.0, 5.0, layers));
+    let types = json!(["sliding_attention", "full_attention", "sliding_attention", "full_attention"]);
+    let types = spec_of("modernbert", "layer_types", types).unwrap().attention;
+    assert_eq!(types, rotary(160_000.0, 10_000.0, vec![true, false, true, false]));
+
+    // GTE's own code: theta and a factor.
+    let stretched = config_of("gte", |c| {
+        c.remove("rope_parameters");
+        c.insert("rope_theta".into(), json!(20_000));
+        c.insert("rope_scaling".into(), json!({"type": "ntk", "factor": 8.0}));
+        c.insert("architectures".into(), json!(["NewForSequenceClassification"]));
+    });
+    let files = ModelFiles::from_dir(&fixture("gte")).unwrap();
+    let spec = read_spec(&ModelFiles { config: stretched, ..files }).unwrap();
+    assert_eq!(spec.attention, Attention::Rotary { theta: 160_000.0, shrink: 8.0, local: None });
+    assert_eq!(spec.names.prefix, "new.");
+}
+
+#[test]
+fn gtes_own_names_load_like_those_of_transformers() {
+    let mut all = tensors_of("gte");
+    all.iter_mut().for_each(|t| t.name = t.name.replace("gte.", "new."));
+    let config =
+        config_of("gte", |c| drop(c.insert("architectures".into(), json!(["NewForSequenceClassification"]))));
+    assert!(distance_from("gte", &with("gte", config, &all), 2) <= 1e-6);
+}
+
+/// The `ettin` fixture after a change of one module's config.json.
+fn ettin(index: usize, key: &str, value: Value) -> ModelFiles {
+    let mut files = ModelFiles::from_dir(&fixture("ettin")).unwrap();
+    let module = &mut files.modules[index];
+    let mut config: Value = serde_json::from_slice(&module.config).unwrap();
+    config[key] = value;
+    module.config = serde_json::to_vec(&config).unwrap();
+    files
+}
+
+#[test]
+fn a_head_of_modules_is_read_or_refused_by_the_module() {
+    assert_eq!(spec("ettin").pooling, Pooling::First, "the head's, not that of the encoder's config.json");
+    for (index, key, value, message) in [
+        (0, "pooling_mode", json!("max"), "pooling_mode `max`"),
+        (1, "activation_function", json!("torch.nn.modules.activation.Mish"), "Mish"),
+        (1, "in_features", json!(31), "`2_Dense/config.json`: key `in_features`: expected the encoder's 32"),
+        (
+            1,
+            "out_features",
+            json!(16),
+            "`2_Dense/config.json`: key `out_features`: expected the encoder's 32",
+        ),
+        (3, "out_features", json!(0), "`4_Dense/config.json`: key `out_features`"),
+        (3, "activation_function", json!("torch.nn.Mish"), "Mish"),
+    ] {
+        let error = read_spec(&ettin(index, key, value)).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let old = ModelFiles { ..ettin(0, "pooling_mode", Value::Null) };
+    let flags = |flags: Value| {
+        let mut files = old.clone();
+        files.modules[0].config = flags.to_string().into_bytes();
+        read_spec(&files).map(|spec| spec.pooling)
+    };
+    assert_eq!(
+        flags(json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})).unwrap(),
+        Pooling::First
+    );
+    assert_eq!(flags(json!({"pooling_mode_mean_tokens": true})).unwrap(), Pooling::Mean);
+    assert!(flags(json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})).is_err());
+
+    let mut files = ModelFiles::from_dir(&fixture("ettin")).unwrap();
+    files.modules[2].kind = "sentence_transformers.models.Normalize".into();
+    let error = read_spec(&files).unwrap_err().to_string();
+    assert!(error.contains("Pooling, Dense, Normalize, Dense"), "{error}");
+    files.modules[2].kind = "sentence_transformers.models.LayerNorm".into();
+    files.modules[2].weights = None;
+    let missing = Error::MissingTensor {
+        file: format!("{} and 2 more", fixture("ettin").join("model.safetensors").display()),
+        tensor: "3_LayerNorm/norm.weight".into(),
+    };
+    assert_eq!(load_error(&files), missing);
+    files.modules.clear();
+    let error = read_spec(&files).unwrap_err().to_string();
+    assert!(
+        error.contains("embedding model") && error.contains("ModernBertForSequenceClassification"),
+        "{error}"
+    );
+}
+
+#[test]
+fn modules_lie_beside_their_list() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_into(dir.path());
+    for path in ["../elsewhere", "/etc", "a/b", ".", "a\\b"] {
+        let list = json!([{"path": "", "type": "Transformer"}, {"path": path, "type": "Dense"}]);
+        std::fs::write(dir.path().join("modules.json"), list.to_string()).unwrap();
+        let error = ModelFiles::from_dir(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is not the plain name of a folder"), "{path}: {error}");
+    }
+    let many = json!(vec![json!({"path": "a", "type": "Dense"}); 17]);
+    std::fs::write(dir.path().join("modules.json"), many.to_string()).unwrap();
+    assert!(ModelFiles::from_dir(dir.path()).unwrap_err().to_string().contains("the limit is 16"));
+}
