@@ -50,7 +50,7 @@ fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usiz
     cpu.set_team(team.cloned());
     let spec = config::read(files).unwrap();
     let weights = checkpoint::load(&cpu, &spec, files).unwrap();
-    let cases = golden("tests/fixtures/bert").cases;
+    let cases = golden(&files.name).cases;
     let pairs: Vec<Pair> = cases
         .into_iter()
         .map(|case| Pair { types: vec![0; case.input_ids.len()], ids: case.input_ids, ..Pair::default() })
@@ -79,20 +79,22 @@ fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usiz
 // One test: what another one allocates at the same time would be counted too.
 #[test]
 fn a_warm_run_allocates_nothing() {
-    let files = common::files("tests/fixtures/bert");
     let team = Arc::new(Pool::new(3));
-    for isa in isa::available() {
-        for team in [None, Some(&team)] {
-            let count = match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => count(simd::Avx2::detect().unwrap(), &files, team),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => count(simd::Avx512::detect().unwrap(), &files, team),
-                #[cfg(target_arch = "aarch64")]
-                Isa::Neon => count(simd::Neon::detect().unwrap(), &files, team),
-                _ => count(simd::Scalar, &files, team),
-            };
-            assert_eq!(count, 0, "{} in a team: {}", isa.name(), team.is_some());
+    for family in ["bert", "electra", "mpnet", "modernbert", "gte", "deberta-v2", "jinabert"] {
+        let files = common::files(&format!("tests/fixtures/{family}"));
+        for isa in isa::available() {
+            for team in [None, Some(&team)] {
+                let count = match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => count(simd::Avx2::detect().unwrap(), &files, team),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => count(simd::Avx512::detect().unwrap(), &files, team),
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => count(simd::Neon::detect().unwrap(), &files, team),
+                    _ => count(simd::Scalar, &files, team),
+                };
+                assert_eq!(count, 0, "{family} on {} in a team: {}", isa.name(), team.is_some());
+            }
         }
     }
 }

@@ -194,3 +194,18 @@ pub fn softmax<S: Simd>(s: S, scores: &mut [f32], lanes: usize) -> [f32; SCORE_S
     }
     inverse
 }
+
+#[cfg(test)]
+mod tests {
+    use super::scratch;
+
+    #[test]
+    fn work_space_is_linear_in_the_length() {
+        for width in [16, 64, 100] {
+            let per_token = scratch(2, width) - scratch(1, width);
+            assert_eq!(scratch(8192, width), scratch(1, width) + 8191 * per_token);
+            // 8192 tokens and heads of 64 take 4 MiB, where their scores would take 256.
+            assert!(scratch(8192, width) * 4 < 8 << 20);
+        }
+    }
+}

@@ -16,12 +16,17 @@ pub fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
 
 /// Lengths around a block of queries, the reach of a neighbourhood, and a sequence that is as long as the tables allow.
 fn attention_with_distances<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
+    let short = [1, 2, 13, 15, 16, 17, 31, 32, 33, 64, 100];
+    distances_of(k, all, &short, &[(64, 4), (64, 2), (40, 2), (24, 3), (66, 33), (400, 4)]);
+    distances_of(k, all, &[700, 3], &[(32, 2)]);
+}
+
+fn distances_of<K: Kernels>(k: &mut K, all: &mut Vec<Output>, lengths: &[usize], sizes: &[(usize, usize)]) {
     let mut noise = Noise(5);
-    let lengths = [1, 2, 13, 15, 16, 17, 31, 32, 33, 64, 100];
-    let most = 100;
-    let batch = batch(&lengths, 8);
+    let most = *lengths.iter().max().unwrap();
+    let batch = batch(lengths, 8);
     let tokens = batch.tokens();
-    for (hidden, heads) in [(64, 4), (64, 2), (40, 2), (24, 3), (66, 33), (400, 4)] {
+    for &(hidden, heads) in sizes {
         k.begin(&batch, hidden, heads).unwrap();
         let scale = 3.0 * ((hidden / heads) as f32).powf(-0.5);
         let mut qkv = noise.values(tokens * 3 * hidden);
@@ -29,7 +34,7 @@ fn attention_with_distances<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
         let qkv = k.write(tokens, 3 * hidden, &qkv).unwrap();
         let mut out = k.make_buf();
         k.shape(&mut out, tokens, hidden).unwrap();
-        let case = format!("H {hidden}, N {heads}");
+        let case = format!("{tokens} tokens, H {hidden}, N {heads}");
 
         let bias = noise.bytes(heads * (2 * most - 1), 2.0);
         let bias = k.make_bias(tensor(heads, 2 * most - 1, &bias)).unwrap();
