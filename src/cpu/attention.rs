@@ -47,9 +47,8 @@ pub struct Block<'a> {
 
 /// What attention scores are besides products of queries and keys: nothing, unless a method says otherwise.
 pub trait Terms {
-    /// Whether the keys depend on the block. Such a block is one vector wide on every instruction set: it must hold the
-    /// same queries everywhere for the sums over its keys to have the same bits.
-    const NARROW: bool = false;
+    /// Whether some of a block's keys are not for all of its queries.
+    const MASKS: bool = false;
 
     /// The keys that a block of queries needs.
     #[inline(always)]
@@ -74,7 +73,7 @@ pub trait Terms {
     ) {
     }
 
-    /// Called with all scores of a block before the softmax, and with the weights after it.
+    /// Sets what a query does not see, among the scores of a block or among their weights.
     #[inline(always)]
     fn mask(&self, _block: &Block<'_>, _keys: Range<usize>, _scores: &mut [f32], _value: f32) {}
 }
@@ -105,8 +104,7 @@ impl<T: Terms> Op for Attention<'_, T> {
         let (values, rest) = rest.split_at_mut(len * padded);
         let (queries, rest) = rest.split_at_mut(width * SCORE_STRIDE);
         let (keys, extra) = rest.split_at_mut(TILE_ROWS * ROW_STRIDE);
-        let columns = S::NV * LANES;
-        let block = if T::NARROW { LANES } else { columns };
+        let block = S::NV * LANES;
 
         for (slot, head) in self.heads.clone().enumerate() {
             let part = |third: usize, row: usize| {
@@ -129,8 +127,8 @@ impl<T: Terms> Op for Attention<'_, T> {
                 }
                 let (transposed, queries) = (&*queries, start..start + count);
                 let seen = self.terms.keys(queries.clone(), len);
-                let block = Block { head, width, len, queries, lanes, transposed };
-                self.terms.begin(s, &block, keys, extra);
+                let queries = Block { head, width, len, queries, lanes, transposed };
+                self.terms.begin(s, &queries, keys, extra);
                 let scores = &mut scores[..seen.len() * SCORE_STRIDE];
                 for tile in even(seen.len(), S::MR) {
                     let tile_keys = seen.start + tile.start..seen.start + tile.end;
@@ -141,14 +139,20 @@ impl<T: Terms> Op for Attention<'_, T> {
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
                     multiply::<S, ByRows>(s, width, keys, transposed, SCORE_STRIDE, c, false);
-                    self.terms.add(s, &block, tile_keys, keys, extra, rows);
+                    self.terms.add(s, &queries, tile_keys, keys, extra, rows);
                 }
-                self.terms.mask(&block, seen.clone(), scores, f32::NEG_INFINITY);
-                let inverse = softmax(s, scores, lanes);
-                self.terms.mask(&block, seen.clone(), scores, 0.0);
+                let inverse = if T::MASKS {
+                    // Zeros before the sum: how many keys a block has beyond those of a query changes no bit.
+                    self.terms.mask(&queries, seen.clone(), scores, f32::NEG_INFINITY);
+                    weights(s, scores, lanes);
+                    self.terms.mask(&queries, seen.clone(), scores, 0.0);
+                    inverse_sums(s, scores, lanes)
+                } else {
+                    softmax(s, scores, lanes)
+                };
                 for tile in even(count, S::MR) {
-                    for column in (0..width).step_by(columns) {
-                        let columns = column..(column + columns).min(width);
+                    for column in (0..width).step_by(block) {
+                        let columns = column..(column + block).min(width);
                         let rows = start + tile.start..start + tile.end;
                         let mut out =
                             self.out.block(rows, slot * width + columns.start..slot * width + columns.end);
@@ -188,6 +192,37 @@ pub fn softmax<S: Simd>(s: S, scores: &mut [f32], lanes: usize) -> [f32; SCORE_S
             let weight = exp(s, s.sub(s.load(cell), top));
             sum = s.add(sum, weight);
             s.store(weight, cell);
+        }
+        let one = s.div(s.splat(1.0), sum);
+        s.store(one, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));
+    }
+    inverse
+}
+
+/// The first half of [`softmax`]: replaces scores by exp(score - greatest of its column).
+#[inline(always)]
+fn weights<S: Simd>(s: S, scores: &mut [f32], lanes: usize) {
+    for v in (0..lanes).step_by(LANES) {
+        let mut top = s.splat(f32::NEG_INFINITY);
+        for row in scores.as_chunks::<SCORE_STRIDE>().0 {
+            top = s.max(top, s.load(row[v..].first_chunk().expect("a row is whole vectors")));
+        }
+        for row in scores.as_chunks_mut::<SCORE_STRIDE>().0 {
+            let cell = row[v..].first_chunk_mut().expect("a row is whole vectors");
+            let weight = exp(s, s.sub(s.load(cell), top));
+            s.store(weight, cell);
+        }
+    }
+}
+
+/// The second half of [`softmax`]: one over the sum of each column.
+#[inline(always)]
+fn inverse_sums<S: Simd>(s: S, weights: &[f32], lanes: usize) -> [f32; SCORE_STRIDE] {
+    let mut inverse = [0.0; SCORE_STRIDE];
+    for v in (0..lanes).step_by(LANES) {
+        let mut sum = s.splat(0.0);
+        for row in weights.as_chunks::<SCORE_STRIDE>().0 {
+            sum = s.add(sum, s.load(row[v..].first_chunk().expect("a row is whole vectors")));
         }
         let one = s.div(s.splat(1.0), sum);
         s.store(one, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));

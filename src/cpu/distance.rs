@@ -62,7 +62,7 @@ pub struct Local {
 }
 
 impl Terms for Local {
-    const NARROW: bool = true;
+    const MASKS: bool = true;
 
     #[inline(always)]
     fn keys(&self, queries: Range<usize>, len: usize) -> Range<usize> {

@@ -221,15 +221,16 @@ mod tests {
         assert_eq!(indexes(&second), [1, 3, 2, 0]);
         assert_eq!(second.usage.tokens, 1);
         assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 4);
-        // Another query, another window: other keys.
+        // Another query, another window, another label: other keys.
         cached.rerank("p", &["a"], &options).unwrap();
         cached.rerank("q", &["a"], &RerankOptions::new().max_tokens(9)).unwrap();
-        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 6);
+        cached.rerank("q", &["a"], &RerankOptions::new().label(1)).unwrap();
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 7);
         // top_k and threshold choose among scores and are no part of the key.
         let top =
             cached.rerank("q", &["a", "aaa", "aa"], &RerankOptions::new().top_k(2).threshold(2.5)).unwrap();
         assert_eq!(indexes(&top), [1]);
-        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 6);
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 7);
     }
 
     #[test]

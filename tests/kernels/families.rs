@@ -18,7 +18,7 @@ pub fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
 fn attention_with_distances<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
     let short = [1, 2, 13, 15, 16, 17, 31, 32, 33, 64, 100];
     distances_of(k, all, &short, &[(64, 4), (64, 2), (40, 2), (24, 3), (66, 33), (400, 4)]);
-    distances_of(k, all, &[700, 3], &[(32, 2)]);
+    distances_of(k, all, &[300, 3], &[(32, 2)]);
 }
 
 fn distances_of<K: Kernels>(k: &mut K, all: &mut Vec<Output>, lengths: &[usize], sizes: &[(usize, usize)]) {
