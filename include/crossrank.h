@@ -63,6 +63,11 @@
 #define CROSSRANK_TEXT_LABEL 3
 
 /*
+ Text of crossrank_model_text: the GPU that computes; empty on the CPU.
+ */
+#define CROSSRANK_TEXT_ADAPTER 4
+
+/*
  Backend: the fastest this machine has.
  */
 #define CROSSRANK_BACKEND_AUTO 0
@@ -236,6 +241,10 @@ enum crossrank_status
    The deadline passed before this pair was scored.
    */
   CROSSRANK_ERR_NOT_SCORED = 64,
+  /*
+   The GPU or its driver failed. Models go on with the CPU.
+   */
+  CROSSRANK_ERR_GPU = 80,
   /*
    A defect of crossrank, caught.
    */
@@ -605,6 +614,25 @@ crossrank_status crossrank_model_free(struct crossrank_model model);
 crossrank_status crossrank_model_trim(struct crossrank_model model);
 
 /*
+ Does ahead of the first call what it would wait for: on a GPU, shaders are compiled and their results compared with the
+ CPU's, which takes up to a few seconds. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then. Nothing on the
+ CPU. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_warmup(struct crossrank_model model);
+
+/*
+ Lets go of the GPU, as an app must that goes to the background: calls are computed on the CPU until crossrank_model_resume.
+ On the CPU the same as crossrank_model_trim. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_suspend(struct crossrank_model model);
+
+/*
+ Takes the GPU back after crossrank_model_suspend. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then, and
+ it may be tried again. Nothing on the CPU. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_resume(struct crossrank_model model);
+
+/*
  Facts about a model. Any thread. Since 0.1.
  */
 crossrank_status crossrank_model_info(struct crossrank_model model, struct crossrank_info *info);
@@ -658,6 +686,20 @@ crossrank_status crossrank_options_set_max_tokens(struct crossrank_options optio
  The most bytes that weights and work space together may take. For loading. Default: no limit. Since 0.1.
  */
 crossrank_status crossrank_options_set_memory_limit(struct crossrank_options options, uint64_t bytes);
+
+/*
+ Whether CROSSRANK_BACKEND_GPU may use a processor that poses as a GPU: for tests, being slower than the CPU. For loading.
+ Default: false. Since 0.1.
+ */
+crossrank_status crossrank_options_set_allow_software_gpu(struct crossrank_options options,
+                                                          bool allow);
+
+/*
+ A folder, which exists, for compiled shaders: read at load, written by crossrank_model_warmup. Nobody else should be able to
+ write to it. NULL takes it back. Without effect on the CPU. For loading. Default: none. Since 0.1.
+ */
+crossrank_status crossrank_options_set_gpu_cache(struct crossrank_options options,
+                                                 const char *folder);
 
 /*
  Computes on the program's own threads, for example a game engine's job system: `parallel` runs the tasks, `threads` of

@@ -58,6 +58,29 @@ fn rerank_jsonl_gives_one_result_per_line_within_top_k_and_threshold() {
 }
 
 #[test]
+#[cfg(feature = "gpu")]
+fn info_lists_the_gpus_and_rerank_runs_on_one() {
+    let list = crossrank(&["info", "--devices"]).output().unwrap();
+    assert!(list.status.success());
+    let list = text(&list.stdout);
+    if list.starts_with("no GPU") {
+        assert!(std::env::var_os("CROSSRANK_REQUIRE_GPU").is_none(), "{list}");
+        eprintln!("skipped: {list}");
+        return;
+    }
+    for row in ["name ", "driver ", "type ", "largest buffer ", "16-bit numbers ", "tier "] {
+        assert!(list.lines().any(|line| line.starts_with(row)), "{row}: {list}");
+    }
+    let documents = "one document\nanother\n";
+    let order = |arguments: &[&str]| {
+        let lines = json_lines(&rerank("query", documents, arguments));
+        lines.iter().map(|line| line["index"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let on_gpu = order(&["--format", "jsonl", "--backend", "gpu", "--allow-software-gpu"]);
+    assert_eq!(on_gpu, order(&["--format", "jsonl", "--backend", "cpu"]));
+}
+
+#[test]
 fn windows_show_the_part_of_a_long_document_that_counts() {
     let long = format!("{} the desktop library", "system data ".repeat(40));
     let arguments = ["--max-tokens", "20", "--windows", "9", "--overlap", "4", "--format", "jsonl"];

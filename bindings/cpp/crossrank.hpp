@@ -43,6 +43,7 @@ enum class Status : std::int32_t {
     several_labels = CROSSRANK_ERR_SEVERAL_LABELS,
     cancelled = CROSSRANK_ERR_CANCELLED,
     not_scored = CROSSRANK_ERR_NOT_SCORED,
+    gpu = CROSSRANK_ERR_GPU,
     internal = CROSSRANK_ERR_INTERNAL,
 };
 
@@ -172,6 +173,8 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
     Options &strict_utf8(bool strict) { return set(crossrank_options_set_strict_utf8, strict); }
     Options &progress(crossrank_progress_fn f, void *user) { return set(crossrank_options_set_progress, f, user); }
     Options &executor(std::size_t n, crossrank_parallel_fn f, void *user) { return set(crossrank_options_set_executor, n, f, user); }
+    Options &allow_software_gpu(bool allow) { return set(crossrank_options_set_allow_software_gpu, allow); }
+    Options &gpu_cache(const std::string &folder) { return set(crossrank_options_set_gpu_cache, folder.c_str()); }
     Options &cancel(const Cancel &with) {
         // A null handle would take the cancel back; in C++ it is one that was moved from.
         keep(crossrank_cancel_progress(with.get(), nullptr, nullptr));
@@ -264,6 +267,9 @@ class Model : public Owner<crossrank_model, crossrank_model_free> {
     }
 
     Outcome trim() const { return Outcome::of(crossrank_model_trim(handle)); }
+    Outcome warmup() const { return Outcome::of(crossrank_model_warmup(handle)); }
+    Outcome suspend() const { return Outcome::of(crossrank_model_suspend(handle)); }
+    Outcome resume() const { return Outcome::of(crossrank_model_resume(handle)); }
 
     Result<Info> info() const {
         Info facts{};

@@ -29,6 +29,7 @@ namespace Crossrank
         SeveralLabels = 62, // CROSSRANK_ERR_SEVERAL_LABELS
         Cancelled = 63, // CROSSRANK_ERR_CANCELLED
         NotScored = 64, // CROSSRANK_ERR_NOT_SCORED
+        Gpu = 80, // CROSSRANK_ERR_GPU
         Internal = 90, // CROSSRANK_ERR_INTERNAL
     }
 
@@ -44,7 +45,7 @@ namespace Crossrank
     }
 
     /// <summary>Which implementation computes.</summary>
-    public enum Backend { Auto = 0, Cpu = 1, Reference = 2 }
+    public enum Backend { Auto = 0, Cpu = 1, Reference = 2, Gpu = 3 }
 
     /// <summary>An instruction set.</summary>
     public enum Isa { Auto = 0, Scalar = 1, Neon = 2, Avx2 = 3, Avx512 = 4 }
@@ -53,7 +54,7 @@ namespace Crossrank
     public enum Truncation { Default = 0, LongestFirst = 1, DocumentOnly = 2, Error = 3 }
 
     /// <summary>A text of <see cref="Reranker.Text"/>.</summary>
-    public enum TextKind { Name = 0, Architecture = 1, Activation = 2, Label = 3 }
+    public enum TextKind { Name = 0, Architecture = 1, Activation = 2, Label = 3, Adapter = 4 }
 
     /// <summary>One document or pair with its score: crossrank_ranked, where the fields are explained.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -276,6 +277,17 @@ namespace Crossrank
             return Set(Native.crossrank_options_set_truncation(handle, (int)truncation));
         }
 
+        public Options SetAllowSoftwareGpu(bool allow)
+        {
+            return Set(Native.crossrank_options_set_allow_software_gpu(handle, allow));
+        }
+
+        /// <summary>Say a folder in Application.temporaryCachePath; null for none.</summary>
+        public Options SetGpuCache(string folder)
+        {
+            return Set(Native.crossrank_options_set_gpu_cache(handle, folder == null ? null : Library.CString(folder)));
+        }
+
         public Options SetWindows(uint count)
         {
             return Set(Native.crossrank_options_set_windows(handle, (UIntPtr)count));
@@ -421,6 +433,27 @@ namespace Crossrank
         public void Trim()
         {
             Library.Check(Native.crossrank_model_trim(handle));
+            GC.KeepAlive(this);
+        }
+
+        /// <summary>Compiles a GPU's shaders ahead of the first call.</summary>
+        public void Warmup()
+        {
+            Library.Check(Native.crossrank_model_warmup(handle));
+            GC.KeepAlive(this);
+        }
+
+        /// <summary>Lets go of the GPU, say on OnApplicationPause.</summary>
+        public void Suspend()
+        {
+            Library.Check(Native.crossrank_model_suspend(handle));
+            GC.KeepAlive(this);
+        }
+
+        /// <summary>Takes the GPU back.</summary>
+        public void Resume()
+        {
+            Library.Check(Native.crossrank_model_resume(handle));
             GC.KeepAlive(this);
         }
 
@@ -658,6 +691,11 @@ namespace Crossrank
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_truncation(OptionsHandle options, int truncation);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_allow_software_gpu(
+            OptionsHandle options, [MarshalAs(UnmanagedType.I1)] bool allow);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_gpu_cache(OptionsHandle options, byte[] folder);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_windows(OptionsHandle options, UIntPtr count);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_window_overlap(OptionsHandle options, UIntPtr tokens);
@@ -690,6 +728,12 @@ namespace Crossrank
         internal static extern int crossrank_model_free(ModelHandle model);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_model_trim(ModelHandle model);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_model_warmup(ModelHandle model);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_model_suspend(ModelHandle model);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_model_resume(ModelHandle model);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_model_info(ModelHandle model, ref Info info);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

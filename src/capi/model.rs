@@ -62,6 +62,8 @@ pub const CROSSRANK_TEXT_ARCHITECTURE: i32 = 1;
 pub const CROSSRANK_TEXT_ACTIVATION: i32 = 2;
 /// Text of crossrank_model_text: the name of output `index`.
 pub const CROSSRANK_TEXT_LABEL: i32 = 3;
+/// Text of crossrank_model_text: the GPU that computes; empty on the CPU.
+pub const CROSSRANK_TEXT_ADAPTER: i32 = 4;
 
 pub static MODELS: Table<Reranker> = Table::new(1, "model");
 
@@ -90,7 +92,10 @@ pub fn load(
     options: &Options,
     model: &mut crossrank_model,
 ) -> Result<(), Failure> {
-    let builder = options.load.clone();
+    let mut builder = options.load.clone();
+    if let Some(folder) = &options.gpu_cache {
+        builder = builder.gpu_cache(folder);
+    }
     // In an Arc from the start: moved by value, the model would take kilobytes of the caller's stack.
     let reranker = on_own_stack(|| Ok::<_, Failure>(Arc::new(builder.load_files(find()?)?)))?;
     let info = reranker.info();
@@ -176,6 +181,28 @@ pub extern "C" fn crossrank_model_trim(model: crossrank_model) -> crossrank_stat
     })
 }
 
+/// Does ahead of the first call what it would wait for: on a GPU, shaders are compiled and their results compared with the
+/// CPU's, which takes up to a few seconds. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then. Nothing on the
+/// CPU. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_model_warmup(model: crossrank_model) -> crossrank_status {
+    guard(|| Ok(MODELS.get(model.id)?.warmup()?))
+}
+
+/// Lets go of the GPU, as an app must that goes to the background: calls are computed on the CPU until crossrank_model_resume.
+/// On the CPU the same as crossrank_model_trim. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_model_suspend(model: crossrank_model) -> crossrank_status {
+    guard(|| Ok(MODELS.get(model.id)?.suspend()?))
+}
+
+/// Takes the GPU back after crossrank_model_suspend. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then, and
+/// it may be tried again. Nothing on the CPU. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_model_resume(model: crossrank_model) -> crossrank_status {
+    guard(|| Ok(MODELS.get(model.id)?.resume()?))
+}
+
 /// Facts about a model. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_info(
@@ -231,6 +258,7 @@ pub unsafe extern "C" fn crossrank_model_text(
                     .get(index)
                     .ok_or_else(|| Failure::argument(format!("there is no label {index}, only {count}")))?
             }
+            CROSSRANK_TEXT_ADAPTER => info.adapter.as_deref().unwrap_or_default(),
             _ => return Err(Failure::argument(format!("{text} is no text of a model"))),
         };
         // SAFETY: the header asks for writable memory or NULL.

@@ -1,6 +1,7 @@
 //! Options: one object with a setter each, so that a new option breaks nobody.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::guard::{Failure, guard};
 use super::handle::Table;
 use super::rank::crossrank_ranked;
 use super::status::crossrank_status;
-use super::text::out;
+use super::text::{c_string, out};
 use crate::options::{Backend, Executor, Isa, Label, RerankOptions, Truncation};
 use crate::reranker::Builder;
 
@@ -87,6 +88,7 @@ unsafe impl Sync for User {}
 #[derive(Clone, Default)]
 pub struct Options {
     pub load: Builder,
+    pub gpu_cache: Option<PathBuf>,
     pub run: RerankOptions,
     pub time_limit: Option<Duration>,
     /// Most windows of a document; 0 for none.
@@ -208,6 +210,37 @@ pub extern "C" fn crossrank_options_set_memory_limit(
 ) -> crossrank_status {
     set(options, |o| {
         o.load = o.load.clone().memory_limit(bytes);
+        Ok(())
+    })
+}
+
+/// Whether CROSSRANK_BACKEND_GPU may use a processor that poses as a GPU: for tests, being slower than the CPU. For loading.
+/// Default: false. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_allow_software_gpu(
+    options: crossrank_options,
+    allow: bool,
+) -> crossrank_status {
+    set(options, |o| {
+        o.load = o.load.clone().allow_software_gpu(allow);
+        Ok(())
+    })
+}
+
+/// A folder, which exists, for compiled shaders: read at load, written by crossrank_model_warmup. Nobody else should be able to
+/// write to it. NULL takes it back. Without effect on the CPU. For loading. Default: none. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_options_set_gpu_cache(
+    options: crossrank_options,
+    folder: *const c_char,
+) -> crossrank_status {
+    set(options, |o| {
+        o.gpu_cache = if folder.is_null() {
+            None
+        } else {
+            // SAFETY: the header asks for a NUL-terminated string or NULL.
+            Some(unsafe { c_string(folder, "folder") }?.into())
+        };
         Ok(())
     })
 }

@@ -49,6 +49,8 @@ pub enum crossrank_status {
     CROSSRANK_ERR_CANCELLED = 63,
     /// The deadline passed before this pair was scored.
     CROSSRANK_ERR_NOT_SCORED = 64,
+    /// The GPU or its driver failed. Models go on with the CPU.
+    CROSSRANK_ERR_GPU = 80,
     /// A defect of crossrank, caught.
     CROSSRANK_ERR_INTERNAL = 90,
 }
@@ -56,7 +58,7 @@ pub enum crossrank_status {
 use crossrank_status::*;
 
 impl crossrank_status {
-    const ALL: [(Self, &'static CStr); 21] = [
+    const ALL: [(Self, &'static CStr); 22] = [
         (CROSSRANK_OK, c"CROSSRANK_OK"),
         (CROSSRANK_ERR_NULL, c"CROSSRANK_ERR_NULL"),
         (CROSSRANK_ERR_HANDLE, c"CROSSRANK_ERR_HANDLE"),
@@ -77,6 +79,7 @@ impl crossrank_status {
         (CROSSRANK_ERR_SEVERAL_LABELS, c"CROSSRANK_ERR_SEVERAL_LABELS"),
         (CROSSRANK_ERR_CANCELLED, c"CROSSRANK_ERR_CANCELLED"),
         (CROSSRANK_ERR_NOT_SCORED, c"CROSSRANK_ERR_NOT_SCORED"),
+        (CROSSRANK_ERR_GPU, c"CROSSRANK_ERR_GPU"),
         (CROSSRANK_ERR_INTERNAL, c"CROSSRANK_ERR_INTERNAL"),
     ];
 }
@@ -98,7 +101,8 @@ impl From<&Error> for crossrank_status {
             Error::NonFinite { .. } => CROSSRANK_ERR_NON_FINITE,
             Error::SeveralLabels { .. } => CROSSRANK_ERR_SEVERAL_LABELS,
             Error::Cancelled => CROSSRANK_ERR_CANCELLED,
-            Error::Gpu { .. } | Error::Internal { .. } => CROSSRANK_ERR_INTERNAL,
+            Error::Gpu { .. } => CROSSRANK_ERR_GPU,
+            Error::Internal { .. } => CROSSRANK_ERR_INTERNAL,
         }
     }
 }
@@ -123,4 +127,15 @@ pub extern "C" fn crossrank_status_name(status: i32) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_last_message() -> *const c_char {
     guard::last_message()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_failed_has_a_status_of_its_own() {
+        let status = crossrank_status::from(&Error::Gpu { message: "lost".into() });
+        assert_eq!(status, CROSSRANK_ERR_GPU);
+    }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::guard::{Failure, guard};
+use super::log::{CROSSRANK_LOG_WARNING, log};
 use super::options::{
     CROSSRANK_BACKEND_AUTO, CROSSRANK_BACKEND_CPU, CROSSRANK_BACKEND_GPU, CROSSRANK_BACKEND_REFERENCE,
     CROSSRANK_ISA_AUTO, CROSSRANK_ISA_AVX2, CROSSRANK_ISA_AVX512, CROSSRANK_ISA_NEON, CROSSRANK_ISA_SCALAR,
@@ -58,8 +59,11 @@ pub fn isa_number(isa: Option<Isa>) -> i32 {
     }
 }
 
-/// Keeps the usage of a call for its thread.
+/// Keeps the usage of a call for its thread, and tells the log why it was not the GPU, where it should have been.
 pub fn remember(usage: &Usage) {
+    if let Some(error) = &usage.gpu_failure {
+        log(CROSSRANK_LOG_WARNING, &error.to_string());
+    }
     let usage = crossrank_usage {
         size: size_of::<crossrank_usage>() as u32,
         backend: backend_number(usage.backend),

@@ -121,5 +121,7 @@ int main(int count, char **arguments) {
     const auto bundled = Model::load_bundled();
     CHECK(bundled ? rank(*bundled)[0].index == 0 : bundled.status == Status::unsupported && !bundled.message.empty());
     CHECK(model->trim() && same(rank(*model), expected));
+    CHECK(model->suspend() && model->resume() && model->warmup() && same(rank(*model), expected));
+    CHECK(model->text(CROSSRANK_TEXT_ADAPTER).value().empty());
     return 0;
 }

@@ -181,7 +181,7 @@ fn the_expected_scores_are_those_of_the_golden_files() {
 }
 
 #[test]
-fn the_cpp_header_names_every_status_in_at_most_300_lines() {
+fn the_cpp_header_names_every_status_in_at_most_310_lines() {
     let (c, cpp) = (read("include/crossrank.h"), read("bindings/cpp/crossrank.hpp"));
     let statuses: Vec<&str> = c
         .lines()
@@ -194,7 +194,7 @@ fn the_cpp_header_names_every_status_in_at_most_300_lines() {
         let named = format!(" = CROSSRANK_ERR_{status},");
         assert!(cpp.contains(&named), "bindings/cpp/crossrank.hpp does not name CROSSRANK_ERR_{status}");
     }
-    assert!(cpp.lines().count() <= 300);
+    assert!(cpp.lines().count() <= 310);
 }
 
 #[test]

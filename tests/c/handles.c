@@ -41,6 +41,7 @@ static void use(uint64_t id) {
         break;
     case 2:
         refuse(crossrank_model_trim(model), id);
+        refuse(crossrank_model_warmup(model), id);
         refuse(crossrank_options_set_executor(options, 1, NULL, NULL), id);
         refuse(crossrank_cancel_free(cancel), id);
         break;

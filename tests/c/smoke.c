@@ -334,6 +334,9 @@ int main(int argc, char **argv) {
     ranking(model, all);
     crossrank_ranked again[DOCUMENTS];
     OK(crossrank_model_trim(model));
+    OK(crossrank_model_warmup(model));
+    OK(crossrank_model_suspend(model));
+    OK(crossrank_model_resume(model));
     rerank(model, CROSSRANK_DEFAULTS, again);
     check_same_bits(again, all);
     watching(model, all);

@@ -18,6 +18,7 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("crossrank_cancel", _) => "cancel",
         ("const char *", "path_or_name") => "path",
         ("const char *", "name") => "name",
+        ("const char *", "folder") => "path",
         ("crossrank_str", "query") => "query",
         (
             "crossrank_str" | "const crossrank_str *",
@@ -86,6 +87,7 @@ fn may_be_null(function: &str, name: &str) -> bool {
     matches!(
         (function, name),
         (_, "user" | "logits" | "scores" | "details")
+            | ("crossrank_options_set_gpu_cache", "folder")
             | ("crossrank_cancel_progress", "done" | "total")
             | ("crossrank_options_set_progress", "progress")
             | ("crossrank_options_set_executor", "parallel")

@@ -46,6 +46,17 @@ fn threads_share_a_model_that_is_freed_during_their_calls() {
 }
 
 #[test]
+#[cfg(feature = "gpu")]
+fn gpu_ranks_as_the_cpu_does_and_the_cpu_while_it_is_suspended() {
+    if crossrank::gpu::adapters().unwrap().is_empty() {
+        assert!(std::env::var_os("CROSSRANK_REQUIRE_GPU").is_none(), "there is no adapter");
+        eprintln!("skipped: no GPU adapter, not even a software one");
+        return;
+    }
+    program("gpu.c");
+}
+
+#[test]
 fn cancel_works_before_during_and_after_a_call() {
     program("cancel.c");
 }

@@ -74,6 +74,7 @@ int main(int, char **arguments) {
               again.Num() == 0,
           "a triggered cancel stops the call");
     check(reranker.Trim().IsOk(), "a model is trimmed");
+    check(reranker.Suspend().IsOk() && reranker.Resume().IsOk(), "a model lets go of the GPU and takes it back");
 
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed ? 1 : 0;

@@ -11,11 +11,20 @@ use crate::load::{self, ModelArgs};
 /// Show a model's sizes and files, and the instruction sets of this machine
 #[derive(clap::Args)]
 pub struct Args {
+    /// Show the GPUs of this machine instead
+    #[cfg(feature = "gpu")]
+    #[arg(long, conflicts_with = "model")]
+    devices: bool,
+
     #[command(flatten)]
     model: ModelArgs,
 }
 
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    #[cfg(feature = "gpu")]
+    if args.devices {
+        return devices(out);
+    }
     let files = args.model.files()?;
     let mut sizes = vec![
         ("config.json".to_owned(), files.config.len() as u64),
@@ -54,6 +63,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         ("weights in memory", format!("{} bytes", info.weight_bytes)),
         ("hash", format!("{:016x}", info.hash)),
         ("backend", load::backend_name(info.backend).to_owned()),
+        ("gpu", info.adapter.clone().unwrap_or_else(|| "none".into())),
         ("instruction set", isa.to_owned()),
         ("this machine has", machine()),
         ("threads", info.threads.to_string()),
@@ -67,6 +77,37 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     }
     for warning in &info.warnings {
         writeln!(out, "{:<18} {warning}", "note")?;
+    }
+    Ok(())
+}
+
+/// Every adapter, the one that would be taken first.
+#[cfg(feature = "gpu")]
+fn devices(out: &mut impl Write) -> Result<(), Failure> {
+    let adapters = crossrank::gpu::adapters()?;
+    if adapters.is_empty() {
+        writeln!(out, "no GPU, and no driver of one")?;
+    }
+    for (index, adapter) in adapters.iter().enumerate() {
+        let subgroups = adapter.subgroups.map_or("none".into(), |(least, most)| format!("{least} to {most}"));
+        let rows = [
+            ("name", adapter.name.clone()),
+            ("driver", adapter.driver.clone()),
+            ("type", format!("{:?}", adapter.kind).to_lowercase()),
+            ("interface", adapter.backend.to_owned()),
+            ("largest buffer", format!("{} bytes", adapter.max_buffer_bytes)),
+            ("workgroup memory", format!("{} bytes", adapter.workgroup_bytes)),
+            ("workgroup", format!("{} invocations", adapter.workgroup_invocations)),
+            ("16-bit numbers", if adapter.f16 { "yes" } else { "no" }.to_owned()),
+            ("subgroups", subgroups),
+            ("tier", format!("{:?}", adapter.tier).to_lowercase()),
+        ];
+        if index > 0 {
+            writeln!(out)?;
+        }
+        for (name, value) in rows {
+            writeln!(out, "{name:<18} {value}")?;
+        }
     }
     Ok(())
 }

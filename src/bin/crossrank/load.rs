@@ -27,6 +27,16 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
+    /// Let `--backend gpu` use a processor that poses as a GPU: for tests
+    #[cfg(feature = "gpu")]
+    #[arg(long)]
+    allow_software_gpu: bool,
+
+    /// Keep compiled shaders in this folder
+    #[cfg(feature = "gpu")]
+    #[arg(long, value_name = "DIR")]
+    gpu_cache: Option<PathBuf>,
+
     /// Window in tokens, special tokens included [default: the model's own]
     #[arg(long, value_name = "N")]
     max_tokens: Option<NonZeroUsize>,
@@ -53,6 +63,8 @@ enum BackendArg {
     #[default]
     Auto,
     Cpu,
+    #[cfg(feature = "gpu")]
+    Gpu,
     Reference,
 }
 
@@ -99,6 +111,8 @@ impl ModelArgs {
         let mut builder = Reranker::builder().backend(match self.backend {
             BackendArg::Auto => Backend::Auto,
             BackendArg::Cpu => Backend::Cpu,
+            #[cfg(feature = "gpu")]
+            BackendArg::Gpu => Backend::Gpu,
             BackendArg::Reference => Backend::Reference,
         });
         let isa = match self.isa {
@@ -113,6 +127,13 @@ impl ModelArgs {
         };
         if let Some(isa) = isa {
             builder = builder.isa(isa);
+        }
+        #[cfg(feature = "gpu")]
+        {
+            builder = builder.allow_software_gpu(self.allow_software_gpu);
+            if let Some(folder) = &self.gpu_cache {
+                builder = builder.gpu_cache(folder);
+            }
         }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads.get());
@@ -143,6 +164,7 @@ pub fn backend_name(backend: Backend) -> &'static str {
     match backend {
         Backend::Auto => "auto",
         Backend::Cpu => "cpu",
+        Backend::Gpu => "gpu",
         Backend::Reference => "reference",
         _ => "unknown",
     }

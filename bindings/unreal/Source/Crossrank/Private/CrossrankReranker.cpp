@@ -228,3 +228,13 @@ FCrossrankResult FCrossrankReranker::Trim() const
 {
 	return Result(crossrank_model_trim({ Id }));
 }
+
+FCrossrankResult FCrossrankReranker::Suspend() const
+{
+	return Result(crossrank_model_suspend({ Id }));
+}
+
+FCrossrankResult FCrossrankReranker::Resume() const
+{
+	return Result(crossrank_model_resume({ Id }));
+}

@@ -26,6 +26,7 @@ enum class ECrossrankStatus : int32
 	SeveralLabels = 62, // CROSSRANK_ERR_SEVERAL_LABELS
 	Cancelled = 63, // CROSSRANK_ERR_CANCELLED
 	NotScored = 64, // CROSSRANK_ERR_NOT_SCORED
+	Gpu = 80, // CROSSRANK_ERR_GPU
 	Internal = 90, // CROSSRANK_ERR_INTERNAL
 };
 
@@ -123,6 +124,10 @@ public:
 
 	/** Gives back work space that no call uses, say on FCoreDelegates::GetMemoryTrimDelegate. */
 	FCrossrankResult Trim() const;
+	/** Lets go of the GPU, say when the application goes to the background. */
+	FCrossrankResult Suspend() const;
+	/** Takes the GPU back. */
+	FCrossrankResult Resume() const;
 
 private:
 	FCrossrankResult Replace(int32 Status, uint64 Loaded);
