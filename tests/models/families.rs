@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use crossrank::model::checkpoint::Checkpoint;
 use crossrank::model::config::read as read_spec;
 use crossrank::model::spec::{Attention, Local, Pooling, Spec};
 use crossrank::{Error, ModelFiles, Result, WeightFile};
 use serde_json::{Value, json};
 
 use crate::craft::*;
-use crate::golden::distance_from;
+use crate::golden::{distance_from, logits_of_shortest};
 
 /// The fixtures with their prefixes.
 const FAMILIES: &[(&str, &str)] = &[
@@ -296,4 +297,55 @@ fn modules_lie_beside_their_list() {
     let many = json!(vec![json!({"path": "a", "type": "Dense"}); 17]);
     std::fs::write(dir.path().join("modules.json"), many.to_string()).unwrap();
     assert!(ModelFiles::from_dir(dir.path()).unwrap_err().to_string().contains("the limit is 16"));
+}
+
+#[test]
+fn a_fixture_of_any_family_has_nothing_that_is_not_used() {
+    for (family, _) in FAMILIES {
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let warnings = Checkpoint::open(&files).unwrap().warnings(&read_spec(&files).unwrap()).unwrap();
+        assert_eq!(warnings, [""; 0], "{family}");
+    }
+}
+
+/// Fails by panicking.
+#[test]
+fn any_value_of_any_key_is_an_error_or_a_model() {
+    let mut loaded = 0;
+    for (family, _) in FAMILIES {
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let config = read_json(fixture(family).join("config.json"));
+        for key in config.as_object().unwrap().keys() {
+            for value in [
+                Value::Null,
+                json!(-1),
+                json!(0),
+                json!(1),
+                json!(2),
+                json!(3),
+                json!(1.5),
+                json!(1e300),
+                json!(u64::MAX),
+                json!(1 << 20),
+                json!(true),
+                json!("x"),
+                json!([]),
+                json!(["x"]),
+                json!({}),
+                json!({"full_attention": {"rope_theta": 1}, "rope_theta": 1, "0": "x"}),
+            ] {
+                let config = config_of(family, |c| drop(c.insert(key.clone(), value.clone())));
+                let files = ModelFiles { config, ..files.clone() };
+                if load(&files).is_ok() {
+                    loaded += 1;
+                    // A window is the caller's to keep.
+                    if read_spec(&files).unwrap().max_tokens >= 128 {
+                        let logits = logits_of_shortest(family, &files);
+                        assert!(logits.iter().all(|x| x.is_finite()), "{family} {key} {value}: {logits:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(loaded > 1000, "only {loaded} models were loaded");
 }

@@ -77,6 +77,13 @@ pub fn distance_from(family: &str, files: &ModelFiles, count: usize) -> f64 {
     distance(&run(Reference, files, &pairs(&golden)[..count], |_, _| {}), &expected_logits(&golden)[..count])
 }
 
+/// The logits of a fixture's shortest case.
+pub fn logits_of_shortest(family: &str, files: &ModelFiles) -> Vec<f32> {
+    let pairs = pairs(&read_json(fixture(family).join("golden.json")));
+    let shortest = pairs.into_iter().min_by_key(|pair| pair.ids.len()).unwrap();
+    run(Reference, files, &[shortest], |_, _| {})
+}
+
 fn distance(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     // A NaN must not get lost in a maximum.
