@@ -183,6 +183,32 @@ fn the_bits_of_every_familys_pairs_depend_on_the_pair_alone() {
     }
 }
 
+/// Tokens of a long window: many blocks of queries, and distances far beyond those of the fixtures' cases.
+const LONG: usize = 2048;
+
+#[test]
+fn a_long_window_has_the_same_bits_on_any_team_and_instruction_set() {
+    // Families whose window is a number in a file, not the height of a table.
+    for family in ["modernbert", "gte", "deberta-v2", "jinabert"] {
+        let mut files = files(&format!("tests/fixtures/{family}"));
+        let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
+        config["max_position_embeddings"] = LONG.into();
+        files.config = serde_json::to_vec(&config).unwrap();
+        files.tokenizer_config = None;
+        let document = "a planet and its moons ".repeat(LONG);
+        let mut seen = None;
+        for isa in isa::available().into_iter().filter(|isa| *isa != Isa::Scalar) {
+            for threads in [1, 3] {
+                let model = Reranker::builder().isa(isa).threads(threads).load_files(files.clone()).unwrap();
+                let scored = model.score(&[("planet", &document)]).unwrap().remove(0);
+                assert_eq!((scored.status, scored.tokens), (Status::Scored, LONG), "{family}");
+                let bits = bits(&scored.logits);
+                assert_eq!(*seen.get_or_insert(bits.clone()), bits, "{family} on {isa:?}, {threads} threads");
+            }
+        }
+    }
+}
+
 #[test]
 fn sixteen_host_threads_on_one_model_get_the_same_bits() {
     let texts = Texts::new(BERT, 5, 12);
