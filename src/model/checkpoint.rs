@@ -1,4 +1,4 @@
-//! safetensors files -> [`Weights`], with every check on a file that may be hostile.
+//! safetensors files -> tensors, with every check on a file that may be hostile.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -7,18 +7,17 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use safetensors::tensor::{Dtype as StoredType, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
-use crate::kernels::{Distances, Dtype, Kernels, Part, Tensor};
-use crate::model::distance;
+use crate::kernels::{Dtype, Kernels, Tensor};
 use crate::model::files::{ModelFiles, WeightFile, io_error, open, parse_json};
-use crate::model::forward::{Attend, FirstToken, Last, Layer, Rest, Weights};
-use crate::model::network::{Affine, EncoderLayer, Network};
-use crate::model::spec::{Attention, NormOrder, Pooling, Spec};
+use crate::model::forward::Weights;
+use crate::model::network::Network;
+use crate::model::spec::Spec;
+use crate::model::weights;
 
 /// Bytes of the field that holds the header's length.
 const LENGTH_BYTES: u64 = 8;
@@ -85,7 +84,7 @@ impl Matrix<'_> {
         Self { offset, rows, cols, ..*self }
     }
 
-    fn is_vector(&self) -> bool {
+    pub fn is_vector(&self) -> bool {
         self.stored.shape.len() == 1
     }
 
@@ -129,44 +128,6 @@ impl<'a> Checkpoint<'a> {
         Ok(checkpoint)
     }
 
-    /// Reads, checks and packs the tensors that `spec` asks for.
-    pub fn load<K: Kernels>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
-        let network = Network::locate(self, spec)?;
-        let shared = Shared::new(self, k, spec, &network)?;
-        let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
-        let one = |affine: Affine<'_>| self.linear(k, &[(affine, 1.0)]);
-        let norm =
-            |norm: Option<Affine<'_>>, epsilon| norm.map(|norm| self.norm(k, norm, epsilon)).transpose();
-        let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
-        let absorbed = spec.attention == Attention::Content && spec.order == NormOrder::After;
-        Ok(Weights {
-            word: self.table(k, Some(network.word), spec)?,
-            position: self.table(k, network.position, spec)?,
-            kind: self.table(k, network.kind, spec)?,
-            embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
-            project: network.project.map(one).transpose()?,
-            layers: layers
-                .iter()
-                .enumerate()
-                .map(|(index, layer)| self.layer(k, spec, &shared, layer, index))
-                .collect::<Result<_>>()?,
-            last: if absorbed && spec.pooling == Pooling::First {
-                let (key, value) = (self.read_affine(last.key)?, self.read_affine(last.value)?);
-                Last::FirstToken(FirstToken {
-                    query: self.linear(k, &[(last.query, scale(spec))])?,
-                    key_value: k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?,
-                    rest: self.rest(k, spec, last)?,
-                })
-            } else {
-                Last::Whole(self.layer(k, spec, &shared, last, layers.len())?)
-            },
-            final_norm: norm(network.final_norm, spec.epsilon)?,
-            dense: one(network.dense)?,
-            head_norm: norm(network.head_norm, head_epsilon)?,
-            classifier: one(network.classifier)?,
-        })
-    }
-
     /// The tensors' names in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -186,7 +147,7 @@ impl<'a> Checkpoint<'a> {
         let table = |m: Matrix<'_>| table_width.map_or(m.bytes() as u64, |width| numbers(m) * width as u64);
         let tables: u64 = network.tables().map(table).sum();
         let widened: u64 = network.widened().map(numbers).sum();
-        Ok(tables + (widened + made(spec)) * width as u64)
+        Ok(tables + (widened + weights::numbers_made(spec)) * width as u64)
     }
 
     /// One sentence for every tensor that `spec` has no use for. Heads of pre-training and position buffers are
@@ -245,7 +206,7 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// The tensor's bytes: borrowed from memory, or read from the file.
-    fn read(&self, matrix: Matrix<'_>) -> Result<Loaded<'a>> {
+    pub(super) fn read(&self, matrix: Matrix<'_>) -> Result<Loaded<'a>> {
         let Stored { file, start, .. } = *matrix.stored;
         let (start, count) = (start + matrix.offset as u64, matrix.bytes());
         let source = &self.files[file];
@@ -267,203 +228,31 @@ impl<'a> Checkpoint<'a> {
         };
         Ok(Loaded { bytes, rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype })
     }
-
-    fn read_affine(&self, affine: Affine<'_>) -> Result<LoadedAffine<'a>> {
-        let weight = self.read(affine.weight)?;
-        let outputs = if affine.weight.is_vector() { weight.cols } else { weight.rows };
-        let bias = affine.bias.map_or_else(|| Ok(Loaded::zeros(outputs)), |bias| self.read(bias))?;
-        Ok(LoadedAffine { weight, bias })
-    }
-
-    /// A table that a family does not have is one row of zeros: adding it changes no bit, and `forward` needs no second
-    /// way to embed.
-    fn table<K: Kernels>(&self, k: &K, matrix: Option<Matrix<'_>>, spec: &Spec) -> Result<K::Table> {
-        let table = match matrix {
-            Some(matrix) => self.read(matrix)?,
-            None => Loaded::zeros(spec.embedding),
-        };
-        k.make_table(table.tensor())
-    }
-
-    fn norm<K: Kernels>(&self, k: &K, norm: Affine<'_>, epsilon: f32) -> Result<K::Norm> {
-        let norm = self.read_affine(norm)?;
-        k.make_norm(norm.weight.tensor(), norm.bias.tensor(), epsilon)
-    }
-
-    fn linear<K: Kernels>(&self, k: &K, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
-        let loaded = parts.iter().map(|(affine, _)| self.read_affine(*affine)).collect::<Result<Vec<_>>>()?;
-        let parts: Vec<_> =
-            loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
-        k.make_linear(&parts)
-    }
-
-    fn layer<K: Kernels>(
-        &self,
-        k: &K,
-        spec: &Spec,
-        shared: &Shared<'a, K>,
-        layer: &EncoderLayer<'_>,
-        index: usize,
-    ) -> Result<Layer<K>> {
-        let qkv = [(layer.query, scale(spec)), (layer.key, 1.0), (layer.value, 1.0)];
-        Ok(Layer {
-            qkv: self.linear(k, &qkv)?,
-            attend: match shared {
-                Shared::Content => Attend::Content,
-                Shared::Bias(bias) => Attend::Biased(Arc::clone(bias)),
-                Shared::Rotary(all, local) => match (&spec.attention, local) {
-                    (Attention::Rotary { local: Some(near), .. }, Some(local)) if near.layers[index] => {
-                        Attend::Rotary(Arc::clone(local), Some(near.reach))
-                    }
-                    _ => Attend::Rotary(Arc::clone(all), None),
-                },
-                Shared::Distances { rows, norm, row_of, queries, keys } => {
-                    let (query, key) = (self.read_affine(layer.query)?, self.read_affine(layer.key)?);
-                    let distances = Distances {
-                        rows: rows.tensor(),
-                        norm: norm.as_ref(),
-                        query: queries.then(|| query.part(scale(spec))),
-                        key: keys.then(|| key.part(1.0)),
-                        row_of,
-                    };
-                    Attend::Disentangled(k.make_relative(distances, spec.heads)?)
-                }
-            },
-            rest: self.rest(k, spec, layer)?,
-        })
-    }
-
-    fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<Rest<K>> {
-        let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
-        Ok(Rest {
-            out: self.linear(k, &[(layer.out, 1.0)])?,
-            attention_norm: layer.attention_norm.map(|norm| self.norm(k, norm, spec.epsilon)).transpose()?,
-            up: self.linear(k, &up)?,
-            down: self.linear(k, &[(layer.down, 1.0)])?,
-            output_norm: self.norm(k, layer.output_norm, spec.epsilon)?,
-        })
-    }
-}
-
-/// Attention scores are divided by the square root of the head width, times the number of terms in them: done once, in
-/// the weights of the queries.
-fn scale(spec: &Spec) -> f64 {
-    let terms = match spec.attention {
-        Attention::Disentangled { content_to_position, position_to_content, .. } => {
-            1 + usize::from(content_to_position) + usize::from(position_to_content)
-        }
-        _ => 1,
-    };
-    1.0 / ((spec.hidden / spec.heads * terms) as f64).sqrt()
-}
-
-/// Numbers that are computed at load for attention to see positions.
-fn made(spec: &Spec) -> u64 {
-    let (tokens, width) = (spec.max_tokens as u64, (spec.hidden / spec.heads) as u64);
-    match &spec.attention {
-        Attention::Content => 0,
-        Attention::Buckets { .. } | Attention::Alibi => spec.heads as u64 * (2 * tokens - 1),
-        Attention::Rotary { local, .. } => tokens * width * if local.is_some() { 2 } else { 1 },
-        Attention::Disentangled { span, content_to_position, position_to_content, .. } => {
-            let terms = u64::from(*content_to_position) + u64::from(*position_to_content);
-            (spec.layers * 2 * span * spec.hidden) as u64 * terms
-        }
-    }
-}
-
-/// What all layers have in common to see positions with.
-enum Shared<'a, K: Kernels> {
-    Content,
-    Bias(Arc<K::Bias>),
-    /// Of layers that see everything, and of those that see their neighbourhood.
-    Rotary(Arc<K::Rotary>, Option<Arc<K::Rotary>>),
-    Distances {
-        rows: Loaded<'a>,
-        norm: Option<K::Norm>,
-        row_of: Vec<u32>,
-        queries: bool,
-        keys: bool,
-    },
-}
-
-impl<'a, K: Kernels> Shared<'a, K> {
-    fn new(checkpoint: &Checkpoint<'a>, k: &K, spec: &Spec, network: &Network<'_>) -> Result<Self> {
-        let (tokens, heads) = (spec.max_tokens, spec.heads);
-        let width = spec.hidden / heads;
-        let table = || network.distances.expect("located for this kind of attention");
-        let rotary = |theta: f64, shrink: f64| {
-            let turns = Loaded::new(tokens, width, &distance::rotations(theta, shrink, width, tokens));
-            k.make_rotary(turns.tensor()).map(Arc::new)
-        };
-        let bias = |values: &[f32]| {
-            let bias = Loaded::new(heads, 2 * tokens - 1, values);
-            Ok(Self::Bias(Arc::new(k.make_bias(bias.tensor())?)))
-        };
-        match &spec.attention {
-            Attention::Content => Ok(Self::Content),
-            Attention::Alibi => bias(&distance::alibi(heads, tokens)),
-            Attention::Buckets { count } => {
-                let table = checkpoint.read(table())?.tensor().values();
-                let of = |head: usize| {
-                    let table = &table;
-                    distance::buckets(*count, tokens).map(move |bucket| table[bucket * heads + head])
-                };
-                bias(&(0..heads).flat_map(of).collect::<Vec<_>>())
-            }
-            Attention::Rotary { theta, shrink, local } => {
-                let local = local.as_ref().map(|local| rotary(local.theta, *shrink)).transpose()?;
-                Ok(Self::Rotary(rotary(*theta, *shrink)?, local))
-            }
-            Attention::Disentangled { span, farthest, content_to_position, position_to_content, .. } => {
-                Ok(Self::Distances {
-                    rows: checkpoint.read(table())?,
-                    norm: network
-                        .distances_norm
-                        .map(|norm| checkpoint.norm(k, norm, spec.epsilon))
-                        .transpose()?,
-                    row_of: distance::rows(*span, *farthest, tokens),
-                    queries: *position_to_content,
-                    keys: *content_to_position,
-                })
-            }
-        }
-    }
 }
 
 /// A tensor's bytes and what they are.
-struct Loaded<'a> {
+pub(super) struct Loaded<'a> {
     bytes: Cow<'a, [u8]>,
-    rows: usize,
-    cols: usize,
+    pub rows: usize,
+    pub cols: usize,
     dtype: Dtype,
 }
 
 impl Loaded<'_> {
     /// Values made here.
-    fn new(rows: usize, cols: usize, values: &[f32]) -> Self {
+    pub fn new(rows: usize, cols: usize, values: &[f32]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self { bytes: Cow::Owned(bytes), rows, cols, dtype: Dtype::F32 }
     }
 
     /// One row of zeros.
-    fn zeros(cols: usize) -> Self {
+    pub fn zeros(cols: usize) -> Self {
         let dtype = Dtype::F32;
         Self { bytes: Cow::Owned(vec![0; cols * dtype.bytes()]), rows: 1, cols, dtype }
     }
 
-    fn tensor(&self) -> Tensor<'_> {
+    pub fn tensor(&self) -> Tensor<'_> {
         Tensor { rows: self.rows, cols: self.cols, dtype: self.dtype, bytes: &self.bytes }
-    }
-}
-
-struct LoadedAffine<'a> {
-    weight: Loaded<'a>,
-    bias: Loaded<'a>,
-}
-
-impl LoadedAffine<'_> {
-    fn part(&self, scale: f64) -> Part<'_> {
-        Part { weight: self.weight.tensor(), bias: self.bias.tensor(), scale }
     }
 }
 

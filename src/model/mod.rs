@@ -12,3 +12,4 @@ pub mod names;
 mod network;
 pub mod score;
 pub mod spec;
+mod weights;
