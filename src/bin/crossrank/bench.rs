@@ -64,6 +64,7 @@ struct Report<'a> {
     threads: usize,
     backend: &'static str,
     isa: Option<&'static str>,
+    gpu: Option<&'a str>,
     precision: Precision,
     runs: usize,
     median_ms: f64,
@@ -94,6 +95,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         message: "must be a positive number".to_owned(),
     })?;
     let reranker = args.model.load()?;
+    reranker.warmup()?;
     let info = reranker.info();
     let once = || {
         interrupt.guard(|token| {
@@ -124,6 +126,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         threads: info.threads,
         backend: load::backend_name(usage.backend),
         isa: usage.isa.map(Isa::name),
+        gpu: info.adapter.as_deref(),
         precision: args.precision,
         runs: total.len(),
         median_ms,

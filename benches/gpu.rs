@@ -1,0 +1,103 @@
+//! The linear shaders of the GPU at the sizes of two models, in multiplications and additions per second. Runs on the best
+//! adapter; on a software one with few rows, which says nothing about speed.
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use crossrank::gpu::device::{AdapterKind, DeviceOptions};
+use crossrank::gpu::{Gpu, GpuOptions};
+use crossrank::kernels::{Dtype, Kernels, Part, Tensor, Then};
+use crossrank::reference::Reference;
+
+/// Outputs and inputs: query-key-value, attention's output, and both halves of the feed-forward.
+const SHAPES: [(usize, usize); 8] =
+    [(1152, 384), (384, 384), (1536, 384), (384, 1536), (2304, 768), (768, 768), (3072, 768), (768, 3072)];
+/// 100 documents of 128 tokens.
+const ROWS: usize = 12_800;
+const FEW_ROWS: usize = 8;
+/// Layers that are recorded before the one wait, so that it does not count.
+const REPEATS: usize = 16;
+
+fn noise(count: usize, scale: f32) -> Vec<f32> {
+    // Knuth's MMIX generator.
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// The first row of x w^T + bias, after `repeats` times the same.
+fn product<K: Kernels>(
+    k: &mut K,
+    x: &K::Buf,
+    w: &K::Linear,
+    out: &mut K::Buf,
+    repeats: usize,
+    row: &mut [f32],
+) {
+    for _ in 0..repeats {
+        k.linear(x, w, Then::Store, out);
+    }
+    k.read(out, row).unwrap();
+}
+
+fn weight<K: Kernels>(k: &K, outputs: usize, inputs: usize) -> K::Linear {
+    let bytes = |values: Vec<f32>| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+    let (weight, bias) =
+        (bytes(noise(outputs * inputs, (inputs as f32).powf(-0.5))), bytes(noise(outputs, 1.0)));
+    let tensor = |rows, cols, bytes| Tensor { rows, cols, dtype: Dtype::F32, bytes };
+    let part = Part { weight: tensor(outputs, inputs, &weight), bias: tensor(1, outputs, &bias), scale: 1.0 };
+    k.make_linear(&[part]).unwrap()
+}
+
+fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {
+    let mut group = criterion.benchmark_group("linear f32");
+    for (outputs, inputs) in SHAPES {
+        let values = noise(rows * inputs, 1.0);
+        let x = gpu.write(rows, inputs, &values).unwrap();
+        let w = weight(gpu, outputs, inputs);
+        let mut out = gpu.make_buf();
+        gpu.shape(&mut out, rows, outputs).unwrap();
+        let mut ours = vec![0.0; rows * outputs];
+        product(gpu, &x, &w, &mut out, 1, &mut ours);
+
+        // Checked before it is timed.
+        let reference = &mut Reference;
+        let x_row = reference.write(1, inputs, &values[..inputs]).unwrap();
+        let w_row = weight(reference, outputs, inputs);
+        let mut out_row = reference.make_buf();
+        reference.shape(&mut out_row, 1, outputs).unwrap();
+        let mut expected = vec![0.0; outputs];
+        product(reference, &x_row, &w_row, &mut out_row, 1, &mut expected);
+        let far = ours.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-4 || a.is_nan());
+        assert!(!far, "{outputs} x {inputs} is wrong");
+
+        // What is read back is one row, so that the bus does not count.
+        let mut one = gpu.make_buf();
+        gpu.shape(&mut one, 1, outputs).unwrap();
+        let first = gpu.write(1, inputs, &values[..inputs]).unwrap();
+        group.throughput(Throughput::Elements((2 * rows * outputs * inputs * REPEATS) as u64));
+        group.bench_function(BenchmarkId::from_parameter(format!("{rows} x {inputs} -> {outputs}")), |b| {
+            b.iter(|| {
+                for _ in 0..REPEATS {
+                    gpu.linear(&x, &w, Then::Store, &mut out);
+                }
+                product(gpu, &first, &w, &mut one, 1, &mut expected);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn main() {
+    let device = DeviceOptions { allow_software: true, ..DeviceOptions::default() };
+    let mut gpu = match Gpu::open(GpuOptions { device, ..GpuOptions::default() }) {
+        Ok(gpu) => gpu,
+        Err(error) => return println!("skipped: {error}"),
+    };
+    println!("{} ({})", gpu.adapter().name, gpu.adapter().driver);
+    let software = gpu.adapter().kind == AdapterKind::Software;
+    let mut criterion = Criterion::default().configure_from_args();
+    linear(&mut criterion, &mut gpu, if software { FEW_ROWS } else { ROWS });
+    criterion.final_summary();
+}
