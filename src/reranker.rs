@@ -5,6 +5,8 @@ mod engine;
 #[cfg(feature = "gpu")]
 mod gpu;
 pub mod model;
+#[cfg(feature = "gpu")]
+mod remake;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -261,7 +263,8 @@ impl Builder {
         } else {
             (0..3).for_each(part);
         }
-        let (engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, take(hash)?);
+        let (mut engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, take(hash)?);
+        engine.loaded_from(files, hash);
         if max_tokens < tokenizer.special_tokens() {
             let least = tokenizer.special_tokens();
             let message = format!("{max_tokens} leaves no room for the {least} special tokens of every pair");

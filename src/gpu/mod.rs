@@ -171,6 +171,11 @@ impl Gpu {
         }
     }
 
+    /// Whether the device can be used: an error says why not.
+    pub fn healthy(&self) -> Result<()> {
+        self.thread.call(|_| Ok(()))
+    }
+
     /// Forgets what has been recorded.
     pub fn clear(&mut self) {
         self.commands.clear();

@@ -168,6 +168,13 @@ impl ModelFiles {
         }
     }
 
+    /// The same files, to be read again later: those on disk by their path. `None` where weights are in the caller's memory.
+    pub fn kept(&self) -> Option<Self> {
+        let modules = self.modules.iter().filter_map(|module| module.weights.as_ref());
+        let owned = |weights: &WeightFile| matches!(weights, WeightFile::Bytes(_, Cow::Owned(_)));
+        (!self.weights.iter().chain(modules).any(owned)).then(|| self.clone())
+    }
+
     /// XXH3 (64 bits) of every file's length and bytes, in order: equal for equal models wherever they lie. Weight
     /// files on disk are read through once.
     pub fn hash(&self) -> Result<u64> {

@@ -8,6 +8,7 @@ use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::checkpoint::Checkpoint;
+use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::{FeedForward, Spec};
 use crate::options::{Backend, Isa};
@@ -49,6 +50,9 @@ pub trait Engine: Send + Sync {
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Ran>;
+
+    /// Where its weights can be had again, and the hash of all files.
+    fn loaded_from(&mut self, _files: &ModelFiles, _hash: u64) {}
 
     /// Does ahead of the first call what it would wait for.
     fn warmup(&self) -> Result<()> {

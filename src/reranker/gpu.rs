@@ -3,17 +3,19 @@
 //! The CPU's weights are loaded as well and not when they are needed: by then the files may have changed, and a device
 //! that was lost for want of memory is no moment to ask for more.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Ran, Run};
+use super::remake::Source;
 use super::run::{GPU_GROUP_TOKENS, GROUP_TOKENS};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::gpu::device::{Adapter, AdapterKind, DeviceOptions, Tier};
 use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH, adapters};
 use crate::model::checkpoint::Checkpoint;
+use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::Spec;
 use crate::options::{Backend, LoadOptions};
@@ -26,6 +28,9 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// of a sound driver is taken for a fault.
 const MOST_DIFFERENCE: f32 = 1e-3;
 
+/// What a new device is tried with: lengths around the edges of attention's blocks, in the smallest tile.
+const FIRST_LENGTHS: [usize; 4] = [33, 17, 3, 1];
+
 /// Both backends' weights.
 struct OnGpu {
     spec: Spec,
@@ -34,7 +39,11 @@ struct OnGpu {
     capacity: usize,
     /// Tokens of a group that go through a layer within one submission, at the speed that was measured.
     group_tokens: AtomicUsize,
-    weights: Weights<Gpu>,
+    weights: Mutex<Arc<Weights<Gpu>>>,
+    options: GpuOptions,
+    /// How a lost device is made anew, where that can be.
+    source: Mutex<Option<Source>>,
+    suspended: AtomicBool,
     /// One at a time: the device has one queue, and every run an arena.
     run: Mutex<Run<Gpu>>,
     cpu: Box<dyn Engine>,
@@ -95,8 +104,8 @@ impl OnGpu {
                 hint: format!("the most is {MOST_HEAD_WIDTH}; use the CPU backend"),
             });
         }
-        let gpu = Gpu::open(options)?;
-        let weights = checkpoint.load(&gpu, spec)?;
+        let gpu = Gpu::open(options.clone())?;
+        let weights = Mutex::new(Arc::new(checkpoint.load(&gpu, spec)?));
         // The widest activations, and for first tokens N rows of H per sequence, which has three special tokens.
         let widest = (3 * spec.hidden).max(spec.intermediate);
         let spread = gpu.most_rows(spec.heads * spec.hidden).saturating_mul(3);
@@ -106,9 +115,20 @@ impl OnGpu {
         let run = Mutex::new(Run::new(gpu));
         let cpu = load_cpu()?;
         let spec = spec.clone();
-        let model = Self { spec, adapter, capacity, group_tokens, weights, run, cpu, least_tokens: 0 };
-        // Lengths around the edges of attention's blocks, in the smallest tile.
-        model.compare(&model.batch(&[33, 17, 3, 1]))?;
+        let model = Self {
+            spec,
+            adapter,
+            capacity,
+            group_tokens,
+            weights,
+            options,
+            source: Mutex::new(None),
+            suspended: AtomicBool::new(false),
+            run,
+            cpu,
+            least_tokens: 0,
+        };
+        model.compare(&model.batch(&FIRST_LENGTHS))?;
         Ok(model)
     }
 
@@ -126,9 +146,12 @@ impl OnGpu {
 
     /// Computes a batch on both; a GPU that computes other numbers is not used any more.
     fn compare(&self, batch: &PackedBatch) -> Result<()> {
+        self.compare_on(&mut *self.lock(&|| Ok(()))?, batch)
+    }
+
+    fn compare_on(&self, run: &mut Run<Gpu>, batch: &PackedBatch) -> Result<()> {
         let (go, mut ours, mut theirs) = (|| Ok(()), self.room(batch), self.room(batch));
-        let mut run = self.lock(&go)?;
-        self.on_gpu(&mut run, batch, &go, &mut ours)?;
+        self.on_gpu(run, batch, &go, &mut ours)?;
         self.on_cpu(batch, None, &go, &mut theirs)?;
         let differs = |(a, b): (&f32, &f32)| {
             a.is_finite() != b.is_finite() || (a - b).abs() > MOST_DIFFERENCE * b.abs().max(1.0)
@@ -136,6 +159,7 @@ impl OnGpu {
         if let Some(i) = ours.iter().zip(&theirs).position(differs) {
             let message = format!("{} computed {} where the CPU has {}", self.adapter, ours[i], theirs[i]);
             run.kernels.break_down(message.clone());
+            *locked(&self.source) = None;
             return Err(Error::Gpu { message });
         }
         Ok(())
@@ -189,17 +213,41 @@ impl OnGpu {
         out: &mut [f32],
     ) -> Result<()> {
         let Run { kernels, activations } = run;
+        let weights = Arc::clone(&*locked(&self.weights));
         let mut between = |gpu: &mut Gpu, _: usize, _: &_| {
             if gpu.enough() {
                 gpu.flush()?;
             }
             stop()
         };
-        let result = forward(kernels, &self.spec, &self.weights, activations, batch, &mut between, out);
+        let result = forward(kernels, &self.spec, &weights, activations, batch, &mut between, out);
         // What an ended call has recorded is nobody's.
         kernels.clear();
         self.group_tokens.store(group_tokens(kernels, &self.spec, self.capacity), Ordering::Relaxed);
         result
+    }
+
+    /// Notes that the device is lost, if it is.
+    fn note_loss(&self, run: &Run<Gpu>) {
+        if !self.suspended.load(Ordering::Relaxed)
+            && run.kernels.healthy().is_err()
+            && let Some(source) = locked(&self.source).as_mut()
+        {
+            source.lost();
+        }
+    }
+
+    /// Makes a lost device anew, if the time has come. What goes wrong counts as one more loss, and the call that has met it
+    /// is computed on the CPU.
+    fn remake_lost(&self, run: &mut Run<Gpu>) {
+        let make = |source: &mut Source| source.due().then(|| source.make(&self.spec));
+        let made = locked(&self.source).as_mut().and_then(make);
+        if let Some(Ok((gpu, weights))) = made {
+            *run = Run::new(gpu);
+            *locked(&self.weights) = Arc::new(weights);
+            // If it fails here, so it does in the call that follows.
+            let _ = self.compare_on(run, &self.batch(&FIRST_LENGTHS));
+        }
     }
 
     /// The same on the CPU, in groups of its own size.
@@ -262,7 +310,11 @@ impl Engine for OnGpu {
             return self.on_cpu(batch, team, stop, out);
         }
         let mut run = self.lock(stop)?;
+        self.remake_lost(&mut run);
         let result = self.on_gpu(&mut run, batch, stop, out);
+        if result.is_err() {
+            self.note_loss(&run);
+        }
         drop(run);
         match result {
             Ok(()) => Ok(self.runs()),
@@ -272,6 +324,10 @@ impl Engine for OnGpu {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn loaded_from(&mut self, files: &ModelFiles, hash: u64) {
+        *locked(&self.source) = Source::new(files, hash, self.options.clone());
     }
 
     /// The shader of each tile in turn. The largest runs twice: the first time its pipelines are made.
@@ -292,12 +348,20 @@ impl Engine for OnGpu {
     fn suspend(&self) -> Result<()> {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         forget_work_space(&mut run);
+        self.suspended.store(true, Ordering::Relaxed);
         run.kernels.suspend()
     }
 
     fn resume(&self) -> Result<()> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner).kernels.resume()
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        run.kernels.resume()?;
+        self.suspended.store(false, Ordering::Relaxed);
+        Ok(())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn forget_work_space(run: &mut Run<Gpu>) {
@@ -309,7 +373,6 @@ fn forget_work_space(run: &mut Run<Gpu>) {
 mod tests {
     use super::*;
     use crate::model::config;
-    use crate::model::files::ModelFiles;
     use crate::options::RerankOptions;
     use crate::reranker::Reranker;
 
@@ -359,6 +422,41 @@ mod tests {
         assert_fell_back(&model, &batch(70, 9), "the device was lost");
         assert_fell_back(&model, &batch(1, 1), "the device was lost");
         model.trim();
+    }
+
+    #[test]
+    fn a_lost_device_is_made_anew_twice_and_not_a_third_time() {
+        let Some(mut model) = model() else { return };
+        let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
+        model.loaded_from(&files, files.hash().unwrap());
+        let batch = batch(3, 9);
+        let before = logits(&model, &batch);
+        for loss in 0..3 {
+            model.run.lock().unwrap().kernels.destroy().ok();
+            // Not at once.
+            assert_fell_back(&model, &batch, "the device was lost");
+            assert_fell_back(&model, &batch, "the device was lost");
+            if let Some(source) = locked(&model.source).as_mut() {
+                source.hurry();
+            }
+            if loss < 2 {
+                assert_eq!(logits(&model, &batch), before, "loss {loss}");
+            } else {
+                assert_fell_back(&model, &batch, "the device was lost");
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_is_not_made_anew_from_other_files() {
+        let Some(mut model) = model() else { return };
+        let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
+        model.loaded_from(&files, files.hash().unwrap() + 1);
+        let batch = batch(3, 9);
+        model.run.lock().unwrap().kernels.destroy().ok();
+        assert_fell_back(&model, &batch, "the device was lost");
+        locked(&model.source).as_mut().unwrap().hurry();
+        assert_fell_back(&model, &batch, "the device was lost");
     }
 
     #[test]
