@@ -32,7 +32,9 @@ pub use cancel::CancelToken;
 pub use error::{Error, Result};
 pub use model::files::{ModelFiles, WeightFile};
 pub use model::modules::ModuleFiles;
-pub use options::{Backend, Executor, Isa, Label, Progress, ProgressFn, RerankOptions, Truncation, Windows};
+pub use options::{
+    Backend, Executor, GpuPrecision, Isa, Label, Progress, ProgressFn, RerankOptions, Truncation, Windows,
+};
 pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
 pub use reranker::cached::CachedReranker;
 pub use reranker::model::RerankerModel;

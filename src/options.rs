@@ -39,6 +39,19 @@ pub enum Isa {
     Avx512,
 }
 
+/// What the GPU stores weights and the inputs of linear layers as. Sums, softmax, norms and activations are of float32
+/// either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GpuPrecision {
+    /// As float32: logits within 1e-4 of the CPU's. The default.
+    #[default]
+    F32,
+    /// As float16, with cooperative matrices where the GPU has them: faster, and half the memory for weights. Logits within
+    /// 5e-3 of the CPU's, so documents whose logits are closer than that may change places.
+    F16,
+}
+
 /// What to do with a pair that is longer than the window. The final separator always survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -105,6 +118,8 @@ pub struct LoadOptions {
     pub memory_limit: Option<u64>,
     /// Whether [`Backend::Gpu`] may use a processor that poses as a GPU, which is slower than the CPU backend. Default: no.
     pub allow_software_gpu: bool,
+    /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`].
+    pub gpu_precision: GpuPrecision,
     /// Folder in which compiled shaders are kept from run to run: see [`Builder::gpu_cache`](crate::Builder::gpu_cache).
     /// Default: none.
     pub gpu_cache: Option<PathBuf>,
@@ -121,6 +136,7 @@ impl fmt::Debug for LoadOptions {
             .field("max_tokens", &self.max_tokens)
             .field("memory_limit", &self.memory_limit)
             .field("allow_software_gpu", &self.allow_software_gpu)
+            .field("gpu_precision", &self.gpu_precision)
             .field("gpu_cache", &self.gpu_cache)
             .field("executor", &self.executor.is_some())
             .finish()

@@ -22,7 +22,7 @@ use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::score::Choice;
 use crate::model::spec::{ScoreActivation, Spec};
-use crate::options::{Backend, Executor, Isa, Label, LoadOptions, RerankOptions, Truncation};
+use crate::options::{Backend, Executor, GpuPrecision, Isa, Label, LoadOptions, RerankOptions, Truncation};
 use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
@@ -101,7 +101,8 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// Hash of every file the model was made of.
     pub hash: u64,
-    /// What is odd about the model's files without being an error, for people.
+    /// What is odd without being an error, for people: about the model's files, or a GPU that did not pass the test of what
+    /// it was to run.
     pub warnings: Vec<String>,
     /// The backend that computes: never [`Backend::Auto`].
     pub backend: Backend,
@@ -109,6 +110,9 @@ pub struct ModelInfo {
     pub isa: Option<Isa>,
     /// The GPU that computes; `None` for every other backend.
     pub adapter: Option<String>,
+    /// The shaders that compute there: `f32`, `f16` or `cooperative` (f16 by cooperative matrices); `None` for every other
+    /// backend.
+    pub tier: Option<&'static str>,
     /// Worker threads.
     pub threads: usize,
     /// Milliseconds that loading took.
@@ -166,6 +170,13 @@ impl Builder {
     /// Default: no.
     pub fn allow_software_gpu(mut self, allow: bool) -> Self {
         self.options.allow_software_gpu = allow;
+        self
+    }
+
+    /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`]. A GPU that computes
+    /// wrong numbers in float16 runs in float32; [`ModelInfo::tier`] and [`ModelInfo::warnings`] say so.
+    pub fn gpu_precision(mut self, precision: GpuPrecision) -> Self {
+        self.options.gpu_precision = precision;
         self
     }
 
@@ -283,10 +294,11 @@ impl Builder {
             max_tokens,
             weight_bytes: weight_bytes(&spec, &checkpoint, engine.runs().backend)?,
             hash,
-            warnings: checkpoint.warnings(&spec)?,
+            warnings: [checkpoint.warnings(&spec)?, engine.warnings()].concat(),
             backend: engine.runs().backend,
             isa: engine.runs().isa,
             adapter: engine.adapter(),
+            tier: engine.tier(),
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };

@@ -9,7 +9,7 @@ mod families;
 #[path = "kernels/words.rs"]
 mod words;
 
-use crossrank::gpu::device::{AdapterKind, DeviceOptions};
+use crossrank::gpu::device::{AdapterKind, DeviceOptions, Tier};
 use crossrank::gpu::pipelines::Tile;
 use crossrank::gpu::{Gpu, GpuOptions};
 
@@ -19,7 +19,7 @@ use crossrank::model::forward::{Activations, Attend, FirstToken, Last, Layer, Re
 use crossrank::model::names::BERT;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
 use crossrank::reference::Reference;
-use crossrank::{Backend, Error, RerankOptions, Reranker};
+use crossrank::{Backend, Error, GpuPrecision, RerankOptions, Reranker};
 use words::{Output, Sizes, batch, disagreements};
 
 /// Around the edges of the tiles (32, 64, 128 rows and columns; 16 steps of k) and of the blocks of keys (4, 32, 64).
@@ -48,17 +48,47 @@ fn tolerance(output: &Output) -> f32 {
     }
 }
 
+/// Linear layers round what they read, by 2^-12 at most per unit, and what they activate; distances are projected by one.
+/// The other words read and compute as ever.
+fn tolerance_f16(output: &Output) -> f32 {
+    match output.word {
+        "linear" | "attention_disentangled" => 3e-3,
+        _ => tolerance(output),
+    }
+}
+
 /// Options for whatever adapter there is.
 fn options(checked: bool) -> GpuOptions {
     let device = DeviceOptions { allow_software: true, checked, ..DeviceOptions::default() };
     GpuOptions { device, poison: true, ..GpuOptions::default() }
 }
 
-fn matches_the_reference(checked: bool, tile: Option<Tile>) {
+/// The same with shaders of a higher tier.
+fn with_tier(tier: Tier, mut options: GpuOptions) -> GpuOptions {
+    options.device.tier = tier;
+    options
+}
+
+/// The tiers that the adapter has. `CROSSRANK_REQUIRE_COOPERATIVE=1` turns a lack of cooperative matrices into a failure.
+fn tiers() -> Vec<Tier> {
+    if gpu_adapter().is_none() {
+        return Vec::new();
+    }
+    let offered = crossrank::gpu::adapters().unwrap()[0].tier;
+    if offered < Tier::Cooperative {
+        let required = std::env::var_os("CROSSRANK_REQUIRE_COOPERATIVE").is_some_and(|v| v == "1");
+        assert!(!required, "CROSSRANK_REQUIRE_COOPERATIVE is set and the adapter offers {offered:?}");
+        println!("SKIP: the adapter has no cooperative matrices");
+    }
+    [Tier::F32, Tier::F16, Tier::Cooperative].into_iter().filter(|tier| *tier <= offered).collect()
+}
+
+fn matches_the_reference(checked: bool, tile: Option<Tile>, tier: Tier) {
     if gpu_adapter().is_none() {
         return;
     }
-    let mut gpu = Gpu::open(GpuOptions { tile, ..options(checked) }).unwrap();
+    let mut gpu = Gpu::open(with_tier(tier, GpuOptions { tile, ..options(checked) })).unwrap();
+    assert_eq!(gpu.adapter().tier, tier, "{:?}", gpu.dropped());
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     if tile.is_some() {
         words::linear(&mut gpu, &SIZES, &mut ours);
@@ -67,18 +97,34 @@ fn matches_the_reference(checked: bool, tile: Option<Tile>) {
         ours = outputs(&mut gpu);
         reference = outputs(&mut Reference);
     }
-    let found = disagreements(&ours, &reference, tolerance);
+    let allowed = if tier == Tier::F32 { tolerance } else { tolerance_f16 };
+    let found = disagreements(&ours, &reference, allowed);
     assert!(found.is_empty(), "{}:\n{}", gpu.adapter().name, found.join("\n"));
 }
 
 #[test]
 fn every_word_matches_the_reference_unchecked() {
-    matches_the_reference(false, None);
+    matches_the_reference(false, None, Tier::F32);
+}
+
+#[test]
+fn every_word_matches_the_reference_in_every_tier() {
+    for tier in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
+        matches_the_reference(false, None, tier);
+    }
+}
+
+/// What no other tier has: its linear layers.
+#[test]
+fn every_tier_matches_the_reference_checked() {
+    for tier in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
+        matches_the_reference(true, Some(Tile::Small), tier);
+    }
 }
 
 #[test]
 fn every_word_matches_the_reference_checked() {
-    matches_the_reference(true, None);
+    matches_the_reference(true, None, Tier::F32);
 }
 
 /// A network of widths that fill no tile, no vec4 and no step of k, from embedding to logits.
@@ -170,23 +216,25 @@ fn no_padding_leaks_from_word_to_word() {
     if gpu_adapter().is_none() {
         return;
     }
-    let ours = odd_network(&mut Gpu::open(options(false)).unwrap());
     let reference = odd_network(&mut Reference);
-    let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-5 || a.is_nan();
-    assert!(!ours.iter().zip(&reference).any(differs), "{ours:?}\n{reference:?}");
+    for tier in tiers() {
+        let ours = odd_network(&mut Gpu::open(with_tier(tier, options(false))).unwrap());
+        let most = if tier == Tier::F32 { 1e-5 } else { 5e-3 };
+        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > most || a.is_nan();
+        assert!(!ours.iter().zip(&reference).any(differs), "{tier:?} {ours:?}\n{reference:?}");
+    }
 }
 
 #[test]
 fn every_tile_matches_the_reference() {
     for tile in [Tile::Small, Tile::Medium, Tile::Large] {
-        matches_the_reference(false, Some(tile));
+        matches_the_reference(false, Some(tile), Tier::F32);
+        matches_the_reference(false, Some(tile), Tier::F16);
     }
 }
 
-/// Within 1e-5 of float64, as the CPU: a tenth of what is promised for the GPU.
-#[test]
-fn every_family_equals_its_golden_values() {
-    let Some(adapter) = gpu_adapter() else { return };
+/// Model folders of every family, and the bundled model.
+fn folders() -> Vec<String> {
     let fixtures = [
         "bert",
         "bert-3-labels",
@@ -205,10 +253,74 @@ fn every_family_equals_its_golden_values() {
         "jinabert",
     ];
     let folders = fixtures.map(|fixture| format!("tests/fixtures/{fixture}"));
-    for folder in folders.into_iter().chain(["models/crossrank-mini".to_owned()]) {
+    folders.into_iter().chain(["models/crossrank-mini".to_owned()]).collect()
+}
+
+/// Within 1e-5 of float64, as the CPU: a tenth of what is promised for the GPU.
+#[test]
+fn every_family_equals_its_golden_values() {
+    let Some(adapter) = gpu_adapter() else { return };
+    for folder in folders() {
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
         let worst = distance_from_golden(&folder, &format!("gpu {adapter}"), builder);
         assert!(worst <= 1e-5, "{folder}: {worst:e}");
+    }
+}
+
+/// Within 5e-3 of float64, so that no two logits that are twice that apart change places; by the highest tier there is.
+#[test]
+fn every_family_is_near_its_golden_values_in_f16() {
+    let Some(adapter) = gpu_adapter() else { return };
+    let highest = tiers().pop().unwrap().name();
+    for folder in folders() {
+        let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
+        let builder = builder.gpu_precision(GpuPrecision::F16);
+        let worst = distance_from_golden(&folder, &format!("gpu {adapter} {highest}"), builder);
+        assert!(worst <= 5e-3, "{folder}: {worst:e}");
+    }
+}
+
+/// The numbers of one row that passes through a layer of one weight: too large ones, and NaN, which is no large number.
+#[test]
+fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
+    for tier in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
+        let mut gpu = Gpu::open(with_tier(tier, options(false))).unwrap();
+        let x = [1e6, -1e6, f32::MAX, f32::NAN, 40_000.0];
+        let x = gpu.write(x.len(), 1, &x).unwrap();
+        let (weight, bias) = (1e9_f32.to_le_bytes(), 0_f32.to_le_bytes());
+        let part = |weight, scale| Part {
+            weight: words::tensor(1, 1, weight),
+            bias: words::tensor(1, 1, &bias),
+            scale,
+        };
+        let mut out = gpu.make_buf();
+        let mut layer = |part: Part<'_>, then: Then<'_, _>| {
+            let w = gpu.make_linear(&[part]).unwrap();
+            gpu.shape(&mut out, 5, 1).unwrap();
+            gpu.linear(&x, &w, then, &mut out);
+            let mut values = [0.0; 5];
+            gpu.read(&out, &mut values).unwrap();
+            values
+        };
+        let tiny = 1.0_f32.to_le_bytes();
+        let [a, b, c, d, e] = layer(part(&tiny, 1.0), Then::Store);
+        assert_eq!([a, b, c, e], [65504.0, -65504.0, 65504.0, 40_000.0], "{tier:?}");
+        assert!(d.is_nan(), "{tier:?}: {d}");
+        let [a, b, c, d, e] = layer(part(&weight, 1.0), Then::Activate(Activation::Relu));
+        assert_eq!([a, b, c, e], [65504.0, 0.0, 65504.0, 65504.0], "{tier:?}");
+        assert!(d.is_nan(), "{tier:?}: {d}");
+    }
+}
+
+#[test]
+fn a_tier_that_computes_other_numbers_is_not_used_and_says_so() {
+    for lowest in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
+        let offered = tiers().into_iter().filter(|tier| *tier >= lowest).count();
+        let options = GpuOptions { fails: Some(lowest), ..options(false) };
+        let gpu = Gpu::open(with_tier(Tier::Cooperative, options)).unwrap();
+        assert_eq!(gpu.adapter().tier, lowest.lower());
+        assert!(gpu.dropped().len() >= offered, "{:?}", gpu.dropped());
+        assert!(gpu.dropped().iter().all(|why| why.contains("is right")), "{:?}", gpu.dropped());
     }
 }
 
@@ -255,12 +367,15 @@ fn growing_and_shrinking_jobs_give_the_same_scores() {
 
 #[test]
 fn a_score_depends_neither_on_the_tile_nor_on_the_other_rows() {
-    if gpu_adapter().is_none() {
-        return;
+    for tier in tiers() {
+        does_not_depend_on_the_tile(tier);
     }
+}
+
+fn does_not_depend_on_the_tile(tier: Tier) {
     let mut bits: Vec<Vec<u32>> = Vec::new();
     for tile in [Tile::Small, Tile::Medium, Tile::Large] {
-        let mut gpu = Gpu::open(GpuOptions { tile: Some(tile), ..options(false) }).unwrap();
+        let mut gpu = Gpu::open(with_tier(tier, GpuOptions { tile: Some(tile), ..options(false) })).unwrap();
         let values =
             |salt: u32, count: u32| (0..count).map(move |i| ((i * 37 + salt) % 101) as f32 * 0.02 - 1.0);
         let bytes: Vec<u8> = values(3, 50 * 70).flat_map(f32::to_le_bytes).collect();
@@ -278,7 +393,7 @@ fn a_score_depends_neither_on_the_tile_nor_on_the_other_rows() {
             bits.push(all[..50].iter().map(|v| v.to_bits()).collect());
         }
     }
-    assert!(bits.iter().all(|b| *b == bits[0]), "{bits:x?}");
+    assert!(bits.iter().all(|b| *b == bits[0]), "{tier:?} {bits:x?}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("xxhash_rust::", &["gpu/pipelines.rs", "model/files.rs", "reranker/model.rs"]),
     ("wgpu::", &["gpu/"]),
     ("bytemuck::", &["gpu/"]),
+    ("half::", &["gpu/"]),
     ("pollster::", &["gpu/"]),
     ("core::arch", &["cpu/simd/"]),
     ("std::arch", &["cpu/simd/"]),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 use crossrank::gpu::params::{QUERIES, Sequence, TokenRows, Work};
-use crossrank::gpu::pipelines::{Access, SHADERS, Shader};
+use crossrank::gpu::pipelines::{Access, LANES, SHADERS, Shader};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, StorageAccess, TypeInner, proc};
+use naga::{AddressSpace, Expression, Module, StorageAccess, TypeInner, proc};
 
 /// WebGPU's default limits.
 const WORKGROUP_BYTES: u32 = 16 << 10;
@@ -15,10 +15,18 @@ const WORKGROUP_INVOCATIONS: u32 = 256;
 /// Of the eight that WebGPU has, so that two remain.
 const STORAGE_BUFFERS: usize = 6;
 
+fn is_cooperative(shader: &Shader) -> bool {
+    shader.name.starts_with("linear_coop")
+}
+
 fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(shader.source)
         .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(shader.source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // Nothing beyond WebGPU, which has f16 as bits of u32, but for the shaders that are about it.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let cooperative = Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
+    capabilities.set(cooperative, is_cooperative(shader));
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(shader.source)));
     (module, info)
@@ -53,6 +61,16 @@ fn every_shader_has_one_entry_point_with_the_host_s_workgroup() {
         let (module, _) = parsed(shader);
         let [entry] = &module.entry_points[..] else { panic!("{}: not one entry point", shader.name) };
         assert_eq!(entry.name, "main", "{}", shader.name);
+        if shader.workgroup == LANES {
+            let [Some(size), None, None] = entry.workgroup_size_overrides.unwrap() else {
+                panic!("{}: not a row of LANES", shader.name)
+            };
+            let Expression::Override(size) = module.global_expressions[size] else {
+                panic!("{}", shader.name)
+            };
+            assert_eq!(module.overrides[size].name.as_deref(), Some("LANES"), "{}", shader.name);
+            continue;
+        }
         assert_eq!(entry.workgroup_size, [shader.workgroup, 1, 1], "{}", shader.name);
         assert!(shader.workgroup <= WORKGROUP_INVOCATIONS, "{}", shader.name);
     }
@@ -170,20 +188,27 @@ fn every_shader_translates_to_metal_hlsl_and_spirv() {
         let (module, info) = parsed(shader);
         let (module, info) = specialised(shader, &module, &info);
 
-        let options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
+        // Cooperative matrices came with version 2.3.
+        let lang_version = if is_cooperative(shader) { (2, 3) } else { (1, 0) };
+        let options =
+            naga::back::msl::Options { fake_missing_bindings: true, lang_version, ..Default::default() };
         let (metal, _) =
             naga::back::msl::write_string(&module, &info, &options, &Default::default()).unwrap();
         assert!(metal.contains("kernel void"), "{}", shader.name);
 
+        let words = naga::back::spv::write_vec(&module, &info, &Default::default(), None).unwrap();
+        // SPIR-V's magic number.
+        assert_eq!(words[0], 0x0723_0203, "{}", shader.name);
+
+        // HLSL has no cooperative matrices, and no Direct3D adapter offers them.
+        if is_cooperative(shader) {
+            continue;
+        }
         let mut hlsl = String::new();
         let options = naga::back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
         let pipeline = naga::back::hlsl::PipelineOptions::default();
         naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline).write(&module, &info, None).unwrap();
         assert!(hlsl.contains(&format!("numthreads({}, 1, 1)", shader.workgroup)), "{}", shader.name);
-
-        let words = naga::back::spv::write_vec(&module, &info, &Default::default(), None).unwrap();
-        // SPIR-V's magic number.
-        assert_eq!(words[0], 0x0723_0203, "{}", shader.name);
     }
 }
 
@@ -195,10 +220,23 @@ fn the_linear_shaders_differ_in_nothing_but_their_tile() {
     };
     assert_eq!(epilogue("linear_small"), epilogue("linear_medium"));
     assert_eq!(epilogue("linear_small"), epilogue("linear_large"));
+    for name in ["linear_medium_f16", "linear_large_f16", "linear_coop_8", "linear_coop_16"] {
+        assert_eq!(epilogue("linear_small_f16"), epilogue(name), "{name}");
+    }
     // The gate has its activations.
     let activations = |name: &str| {
         let text = epilogue(name).split_once("// The error function").unwrap().1;
-        text.split("// Stores four").next().unwrap().trim().to_owned()
+        let ends = ["// Stores four", "// Four numbers as f16"];
+        let end = ends.iter().filter_map(|end| text.find(end)).min();
+        text[..end.unwrap_or(text.len())].trim().to_owned()
     };
     assert_eq!(activations("linear_small"), activations("gate"));
+    assert_eq!(activations("linear_small"), activations("linear_small_f16"));
+    // What is rounded is rounded alike.
+    let rounding = |name: &str| {
+        let shader = SHADERS.iter().find(|s| s.name == name).unwrap();
+        let text = shader.source.split_once("// Four numbers as f16").unwrap().1;
+        text.split("// Stores four").next().unwrap().trim().to_owned()
+    };
+    assert_eq!(rounding("linear_small_f16"), rounding("round_f16"));
 }

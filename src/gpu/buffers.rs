@@ -7,7 +7,7 @@ use super::pack::{padded_cols, padded_rows};
 use super::thread::Slot;
 use crate::kernels::{Dtype, Tensor};
 
-/// An activation `[rows, cols]`, row-major f32, padded to [`padded_rows`] x [`padded_cols`]. Padding columns hold zeros
+/// An activation `[rows, cols]`, row-major, f32 or f16, padded to [`padded_rows`] x [`padded_cols`]. Padding columns hold zeros
 /// wherever a word has written a row; padding rows hold anything.
 #[derive(Default)]
 pub struct Buf {
@@ -16,10 +16,12 @@ pub struct Buf {
     pub(super) capacity: u64,
     pub(super) rows: usize,
     pub(super) cols: usize,
+    /// Whether its numbers are f16.
+    pub(super) half: bool,
 }
 
 impl Buf {
-    /// Floats from one row to the next.
+    /// Numbers from one row to the next.
     pub(super) fn stride(&self) -> usize {
         padded_cols(self.cols)
     }
@@ -29,9 +31,20 @@ impl Buf {
         self.stride() / 4
     }
 
+    /// Bytes of a number.
+    pub(super) fn width(&self) -> u64 {
+        if self.half { 2 } else { 4 }
+    }
+
     /// Bytes with all padding.
     pub(super) fn bytes(&self) -> u64 {
-        (4 * padded_rows(self.rows) as u64).saturating_mul(self.stride() as u64)
+        (self.width() * padded_rows(self.rows) as u64).saturating_mul(self.stride() as u64)
+    }
+
+    /// The buffer, to be written in f32.
+    pub(super) fn written(&mut self) -> Arc<Slot> {
+        self.half = false;
+        self.slot()
     }
 
     /// The buffer.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::pipelines::{Cache, Kernel, Pipelines};
+use super::pipelines::{Cache, Kernel, Pipelines, experimental};
 use super::thread::Slot;
 use crate::error::{Error, Result};
 
@@ -25,14 +25,36 @@ pub enum AdapterKind {
     Other,
 }
 
-/// Which set of shaders an adapter gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which set of shaders an adapter gets. Each includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Tier {
     /// Less than WebGPU guarantees: not used.
     None,
     /// float32 throughout.
+    #[default]
     F32,
+    /// Linear layers read float16, and everything is computed in float32.
+    F16,
+    /// As F16, with the products of linear layers by cooperative matrices.
+    Cooperative,
+}
+
+impl Tier {
+    /// For people and for [`ModelInfo::tier`](crate::ModelInfo::tier).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Cooperative => "cooperative",
+        }
+    }
+
+    /// The one before, down to F32.
+    pub fn lower(self) -> Self {
+        if self == Self::Cooperative { Self::F16 } else { Self::F32 }
+    }
 }
 
 /// One adapter of this machine.
@@ -57,7 +79,9 @@ pub struct Adapter {
     pub f16: bool,
     /// Subgroup operations, and the sizes that subgroups have.
     pub subgroups: Option<(u32, u32)>,
-    /// The shaders that it gets.
+    /// Rows and columns of the cooperative matrices that multiply float16 and sum in float32.
+    pub cooperative: Option<u32>,
+    /// The shaders that it gets; of an adapter that is not open, the highest that it offers.
     pub tier: Tier,
 }
 
@@ -68,6 +92,8 @@ pub struct DeviceOptions {
     pub allow_software: bool,
     /// Keeps the driver's checks of indexes and loops. Default: no.
     pub checked: bool,
+    /// The highest tier to use. Default: F32.
+    pub tier: Tier,
     /// Folder for what the driver compiles. Default: none.
     pub cache: Option<PathBuf>,
     /// How long one submission may take before the device counts as lost. Default: 60 s.
@@ -76,7 +102,8 @@ pub struct DeviceOptions {
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        Self { allow_software: false, checked: false, cache: None, patience: Duration::from_secs(60) }
+        let patience = Duration::from_secs(60);
+        Self { allow_software: false, checked: false, tier: Tier::F32, cache: None, patience }
     }
 }
 
@@ -126,6 +153,8 @@ fn describe(adapter: &wgpu::Adapter) -> Adapter {
         && limits.max_compute_workgroup_storage_size >= WORKGROUP_BYTES
         && limits.max_compute_invocations_per_workgroup >= WORKGROUP_INVOCATIONS
         && limits.max_compute_workgroups_per_dimension as usize >= MOST_WORKGROUPS;
+    let halves = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32);
+    let cooperative = cooperative(adapter);
     Adapter {
         driver: [info.driver.as_str(), &info.driver_info].join(" ").trim().to_owned(),
         kind: kind(&info),
@@ -137,10 +166,36 @@ fn describe(adapter: &wgpu::Adapter) -> Adapter {
         subgroups: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
-        tier: if enough { Tier::F32 } else { Tier::None },
+        cooperative,
+        tier: match (enough, halves, cooperative) {
+            (false, ..) => Tier::None,
+            (true, false, _) => Tier::F32,
+            (true, true, None) => Tier::F16,
+            (true, true, Some(_)) => Tier::Cooperative,
+        },
         name: info.name,
     }
 }
+
+/// Rows and columns of the largest cooperative matrices that there is a shader for.
+fn cooperative(adapter: &wgpu::Adapter) -> Option<u32> {
+    // A workgroup is one subgroup, so its size must be known.
+    if !adapter.features().contains(COOPERATIVE_FEATURES.union(wgpu::Features::SUBGROUP)) {
+        return None;
+    }
+    let offered = adapter.cooperative_matrix_properties();
+    [16, 8].into_iter().find(|side| {
+        offered.iter().any(|p| {
+            [p.m_size, p.n_size, p.k_size] == [*side; 3]
+                && p.ab_type == wgpu::CooperativeScalarType::F16
+                && p.cr_type == wgpu::CooperativeScalarType::F32
+        })
+    })
+}
+
+/// What a device needs for cooperative matrices of float16.
+const COOPERATIVE_FEATURES: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
 
 /// One recorded step.
 pub enum Command {
@@ -217,9 +272,17 @@ impl Device {
         };
         let folder =
             options.cache.as_ref().filter(|_| adapter.features().contains(wgpu::Features::PIPELINE_CACHE));
+        let facts = Adapter { tier: facts.tier.min(options.tier), ..facts.clone() };
+        let mut features = wgpu::Features::empty();
+        features.set(wgpu::Features::PIPELINE_CACHE, folder.is_some());
+        features.set(COOPERATIVE_FEATURES, facts.tier == Tier::Cooperative);
         let opening = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("crossrank"),
-            required_features: folder.map_or(wgpu::Features::empty(), |_| wgpu::Features::PIPELINE_CACHE),
+            required_features: features,
+            experimental_features: match facts.tier {
+                Tier::Cooperative => experimental(),
+                _ => wgpu::ExperimentalFeatures::disabled(),
+            },
             required_limits: limits,
             ..Default::default()
         });
@@ -242,7 +305,7 @@ impl Device {
         Ok(Self {
             device,
             queue,
-            adapter: facts.clone(),
+            adapter: facts,
             patience: options.patience,
             pipelines: Pipelines::new(options.checked, cache),
             buffers: HashMap::new(),
@@ -310,9 +373,9 @@ impl Device {
         Ok(self.keep(buffer))
     }
 
-    /// A buffer of these numbers.
-    pub fn upload(&mut self, label: &str, values: &[f32]) -> Result<u64> {
-        let buffer = self.create_with(label, bytemuck::cast_slice(values))?;
+    /// A buffer of these bytes.
+    pub fn upload(&mut self, label: &str, bytes: &[u8]) -> Result<u64> {
+        let buffer = self.create_with(label, bytes)?;
         Ok(self.keep(buffer))
     }
 

@@ -9,6 +9,7 @@ pub mod device;
 pub mod pack;
 pub mod params;
 pub mod pipelines;
+mod self_test;
 mod thread;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::kernels::{Activation, Distances, Dtype, Kernels, Part, Tensor, Then, 
 use crate::text::batch::PackedBatch;
 use buffers::Gather;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary, Table};
-use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, failed};
+use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, Tier, failed};
 use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
 use pipelines::{Kernel, Tile};
@@ -40,6 +41,9 @@ const FIRST_GUESS_SOFTWARE: f64 = 0.5e9;
 /// Operations of a submission that says something about the speed; what is shorter is mostly fixed costs.
 const LEAST_MEASURED: f64 = 0.5e9;
 
+/// NaN as one f32 and as two f16.
+const NAN_IN_BOTH: u32 = 0x7fc0_7fc0;
+
 /// How the backend works, for tests.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
@@ -49,6 +53,8 @@ pub struct GpuOptions {
     pub tile: Option<Tile>,
     /// Fills every buffer with NaN when it gets a shape, so that whoever reads what nobody wrote is found.
     pub poison: bool,
+    /// The lowest tier whose self-test is to fail. Default: none.
+    pub fails: Option<Tier>,
 }
 
 /// The GPU backend.
@@ -70,6 +76,11 @@ pub struct Gpu {
     back: Buf,
     mixed: Buf,
     weights: Buf,
+    /// Copies of activations in f16, for linear layers, and in f32, for everyone else. They last until the next one.
+    halves: Buf,
+    full: Buf,
+    /// Why tiers that the options allow and the adapter offers are not used.
+    dropped: Vec<String>,
 }
 
 /// A buffer for a list that is uploaded with each batch.
@@ -91,10 +102,33 @@ pub fn adapters() -> Result<Vec<Adapter>> {
 }
 
 impl Gpu {
-    /// Opens the best adapter that the options allow.
-    pub fn open(options: GpuOptions) -> Result<Self> {
-        let thread = Arc::new(Thread::start(options.device.clone())?);
-        Ok(Self::on(thread, options))
+    /// Opens the best adapter that the options allow, with the highest tier that they and it allow and that computes the
+    /// right numbers there.
+    pub fn open(mut options: GpuOptions) -> Result<Self> {
+        let mut dropped = Vec::new();
+        loop {
+            let opened = Thread::start(options.device.clone()).and_then(|thread| {
+                let mut gpu = Self::on(Arc::new(thread), options.clone());
+                gpu.self_test()?;
+                Ok(gpu)
+            });
+            match opened {
+                Ok(gpu) => return Ok(Self { dropped, ..gpu }),
+                Err(Error::Gpu { message }) if options.device.tier > Tier::F32 => {
+                    dropped.push(format!(
+                        "the GPU's {} tier is not used: {message}",
+                        options.device.tier.name()
+                    ));
+                    options.device.tier = options.device.tier.lower();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Why tiers that the options allow and the adapter offers are not used, for people.
+    pub fn dropped(&self) -> &[String] {
+        &self.dropped
     }
 
     /// A backend with nothing recorded and no work space.
@@ -114,6 +148,9 @@ impl Gpu {
             back: Buf::default(),
             mixed: Buf::default(),
             weights: Buf::default(),
+            halves: Buf::default(),
+            full: Buf::default(),
+            dropped: Vec::new(),
         }
     }
 
@@ -166,7 +203,7 @@ impl Gpu {
         for list in [&mut self.work, &mut self.sequences, &mut self.tokens, &mut self.rows] {
             *list = List::default();
         }
-        for buf in [&mut self.back, &mut self.mixed, &mut self.weights] {
+        for buf in [&mut self.back, &mut self.mixed, &mut self.weights, &mut self.halves, &mut self.full] {
             *buf = Buf::default();
         }
     }
@@ -220,8 +257,8 @@ impl Gpu {
         Ok(bytes)
     }
 
-    fn upload(&self, label: &'static str, values: Vec<f32>) -> Result<Arc<Slot>> {
-        let id = self.thread.call(move |device| device.upload(label, &values))?;
+    fn upload<T: bytemuck::Pod + Send>(&self, label: &'static str, values: Vec<T>) -> Result<Arc<Slot>> {
+        let id = self.thread.call(move |device| device.upload(label, bytemuck::cast_slice(&values)))?;
         Ok(Arc::new(self.thread.slot(id)))
     }
 
@@ -265,10 +302,59 @@ impl Gpu {
             (buf.slot, buf.capacity) = (Some(self.allocate("activations", bytes)?), bytes);
         }
         if self.options.poison {
-            let nan = f32::NAN.to_le_bytes().repeat(buf.capacity as usize / 4);
+            let nan = NAN_IN_BOTH.to_le_bytes().repeat(buf.capacity as usize / 4);
             self.commands.push(Command::Upload(buf.slot(), nan));
         }
         Ok(())
+    }
+
+    /// Whether linear layers read f16.
+    fn halves(&self) -> bool {
+        self.adapter().tier >= Tier::F16
+    }
+
+    /// An activation in f32.
+    fn full(&mut self, buf: &Buf) -> Arc<Slot> {
+        if buf.half { self.converted(buf, false) } else { buf.slot() }
+    }
+
+    /// An activation in f16.
+    fn half(&mut self, buf: &Buf) -> Arc<Slot> {
+        if buf.half { buf.slot() } else { self.converted(buf, true) }
+    }
+
+    fn converted(&mut self, buf: &Buf, half: bool) -> Arc<Slot> {
+        let kernel = if half { Kernel::RoundF16 } else { Kernel::WidenF16 };
+        let mut copy = std::mem::take(if half { &mut self.halves } else { &mut self.full });
+        copy.half = half;
+        match self.resize(&mut copy, buf.rows, buf.cols) {
+            Ok(()) => {
+                let arena = [buf.slot(), copy.slot()];
+                self.dispatch(kernel, &[buf.row4() as f64], &arena, &[], [buf.rows, 1, 1]);
+            }
+            Err(error) => {
+                // Nothing runs, whatever is bound.
+                self.commands.push(Command::Fail(error));
+                return buf.slot();
+            }
+        }
+        let slot = copy.slot();
+        *(if half { &mut self.halves } else { &mut self.full }) = copy;
+        slot
+    }
+
+    /// The shader for a linear layer over that many rows, the side of its tiles, and LANES where it has that override.
+    fn linear_shader(&self, rows: usize) -> (Kernel, usize, Option<u32>) {
+        let adapter = self.adapter();
+        if let (Tier::Cooperative, Some(side), Some((_, lanes))) =
+            (adapter.tier, adapter.cooperative, adapter.subgroups)
+        {
+            let kernel = if side == 8 { Kernel::LinearCoop8 } else { Kernel::LinearCoop16 };
+            // Four matrices.
+            return (kernel, 4 * side as usize, Some(lanes));
+        }
+        let tile = self.options.tile.unwrap_or_else(|| Tile::for_rows(rows));
+        (tile.kernel(self.halves()), tile.side(), None)
     }
 
     fn attention_with(
@@ -294,7 +380,7 @@ impl Gpu {
         // What is not read must be bound all the same.
         let table = |slot: Option<&Arc<Slot>>| slot.map_or_else(|| qkv.slot(), Arc::clone);
         let weights = [table(terms.keys), table(terms.queries), table(terms.row_of)];
-        let arena = [qkv.slot(), self.work.slot(), out.slot()];
+        let arena = [self.full(qkv), self.work.slot(), out.written()];
         let grid = [self.work_items, heads, QUERIES];
         self.dispatch(Kernel::AttentionDistance, &values, &arena, &weights, grid);
         let seen = |rows: std::ops::Range<usize>| (rows.len() * rows.len().min(2 * reach + 1)) as f64;
@@ -365,7 +451,11 @@ impl Kernels for Gpu {
 
     fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
         let (weight, bias) = pack::linear(parts)?;
-        let (weight, bias) = (self.upload("linear weight", weight)?, self.upload("linear bias", bias)?);
+        let weight = match self.halves() {
+            true => self.upload("linear weight", pack::halves(&weight)?)?,
+            false => self.upload("linear weight", weight)?,
+        };
+        let bias = self.upload("linear bias", bias)?;
         let outputs = parts.iter().map(|part| part.weight.rows).sum();
         Ok(Linear { weight, bias, inputs: parts[0].weight.cols, outputs })
     }
@@ -434,6 +524,8 @@ impl Kernels for Gpu {
     }
 
     fn shape(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
+        // Room for f32; a word that writes f16 needs half of it.
+        buf.half = false;
         self.resize(buf, rows, cols)
     }
 
@@ -449,10 +541,11 @@ impl Kernels for Gpu {
     }
 
     fn read(&mut self, buf: &Buf, out: &mut [f32]) -> Result<()> {
-        let bytes = self.run(Some((buf.slot(), 4 * (buf.rows * buf.stride()) as u64)))?;
-        let rows = bytes.chunks_exact(4 * buf.stride());
+        let (dtype, width) = (if buf.half { Dtype::F16 } else { Dtype::F32 }, buf.width() as usize);
+        let bytes = self.run(Some((buf.slot(), (width * buf.rows * buf.stride()) as u64)))?;
+        let rows = bytes.chunks_exact(width * buf.stride());
         for (to, from) in out.chunks_exact_mut(buf.cols).zip(rows) {
-            widen(Dtype::F32, &from[..4 * buf.cols], to);
+            widen(dtype, &from[..width * buf.cols], to);
         }
         Ok(())
     }
@@ -508,7 +601,7 @@ impl Kernels for Gpu {
             return;
         }
         let values = [out.cols as f64, out.row4() as f64, norm.epsilon.into()];
-        let arena = [self.rows.slot(), self.tokens.slot(), out.slot()];
+        let arena = [self.rows.slot(), self.tokens.slot(), out.written()];
         let weights = [Arc::clone(&norm.gain), Arc::clone(&norm.bias)];
         self.dispatch(Kernel::EmbedNorm, &values, &arena, &weights, [batch.tokens(), 1, 1]);
     }
@@ -520,22 +613,32 @@ impl Kernels for Gpu {
             let message = format!("a linear layer {made:?} was used as {found:?}");
             return self.commands.push(Command::Fail(Error::Internal { message }));
         }
-        let tile = self.options.tile.unwrap_or_else(|| Tile::for_rows(x.rows));
+        let (kernel, side, lanes) = self.linear_shader(x.rows);
         let add = matches!(then, Then::Add(_));
-        let values =
-            [x.stride() as f64, out.stride() as f64, activation_number(&then), f64::from(u8::from(add))];
+        let mut values =
+            vec![x.stride() as f64, out.stride() as f64, activation_number(&then), f64::from(u8::from(add))];
+        let input = if self.halves() {
+            // What is activated is read by the next linear layer alone, or is small.
+            out.half = matches!(then, Then::Activate(_));
+            values.push(f64::from(u8::from(out.half)));
+            self.half(x)
+        } else {
+            x.slot()
+        };
+        values.extend(lanes.map(f64::from));
         // Where nothing is added nothing is read, but something must be bound.
-        let residual = if let Then::Add(residual) = then { residual.slot() } else { x.slot() };
+        let residual = if let Then::Add(residual) = then { self.full(residual) } else { x.slot() };
         let weights = [Arc::clone(&w.weight), Arc::clone(&w.bias)];
-        let grid = [out.cols.div_ceil(tile.side()), x.rows.div_ceil(tile.side()), 1];
-        self.dispatch(tile.kernel(), &values, &[x.slot(), residual, out.slot()], &weights, grid);
+        let grid = [out.cols.div_ceil(side), x.rows.div_ceil(side), 1];
+        self.dispatch(kernel, &values, &[input, residual, out.slot()], &weights, grid);
         self.operations += 2.0 * x.rows as f64 * x.cols as f64 * out.cols as f64;
     }
 
     fn norm(&mut self, x: &Buf, norm: &Norm, out: &mut Buf) {
         let values = [x.cols as f64, x.row4() as f64, norm.epsilon.into()];
         let weights = [Arc::clone(&norm.gain), Arc::clone(&norm.bias)];
-        self.dispatch(Kernel::Norm, &values, &[x.slot(), out.slot()], &weights, [x.rows, 1, 1]);
+        let arena = [self.full(x), out.written()];
+        self.dispatch(Kernel::Norm, &values, &arena, &weights, [x.rows, 1, 1]);
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
@@ -543,7 +646,7 @@ impl Kernels for Gpu {
         if width > MOST_HEAD_WIDTH {
             return self.commands.push(Command::Fail(too_wide(width)));
         }
-        let arena = [qkv.slot(), self.work.slot(), out.slot()];
+        let arena = [self.full(qkv), self.work.slot(), out.written()];
         // A multiple of 32 or 64 is one of 16: the specialised shaders meet no padding.
         const { assert!(32 % COLUMN_TILE == 0 && QUERIES == 64) };
         let special = match width {
@@ -597,8 +700,8 @@ impl Kernels for Gpu {
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
-        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.width {
-            let message = "rotations of other positions or widths".into();
+        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.width || qkv.half {
+            let message = "rotations of other positions, widths or numbers".into();
             return self.commands.push(Command::Fail(Error::Internal { message }));
         }
         let values = [rotary.width / 2, heads, qkv.stride()].map(|v| v as f64);
@@ -615,17 +718,18 @@ impl Kernels for Gpu {
         let sizes = [out.cols, x.stride(), out.stride()].map(|v| v as f64);
         let values = [sizes[0], sizes[1], sizes[2], activation_number(&Then::Activate(f))];
         let grid = [x.rows, out.row4().div_ceil(64), 1];
-        self.dispatch(Kernel::Gate, &values, &[x.slot(), out.slot()], &[], grid);
+        let arena = [self.full(x), out.written()];
+        self.dispatch(Kernel::Gate, &values, &arena, &[], grid);
     }
 
     fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
-        let arena = [x.slot(), self.sequences.slot(), out.slot()];
+        let arena = [self.full(x), self.sequences.slot(), out.written()];
         let grid = [batch.sequences(), x.row4().div_ceil(64), 1];
         self.dispatch(Kernel::MeanTokens, &[x.row4() as f64], &arena, &[], grid);
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
-        let arena = [x.slot(), self.sequences.slot(), out.slot()];
+        let arena = [self.full(x), self.sequences.slot(), out.written()];
         self.dispatch(Kernel::FirstTokens, &[x.row4() as f64], &arena, &[], [batch.sequences(), 1, 1]);
     }
 
@@ -637,16 +741,17 @@ impl Kernels for Gpu {
         let list = self.sequences.slot();
         let (back, mixed, weights) = (self.back.slot(), self.mixed.slot(), self.weights.slot());
 
-        let arena = [q.slot(), Arc::clone(&back)];
+        let arena = [self.full(q), Arc::clone(&back)];
         let grid = [sequences.div_ceil(4), heads, blocks];
         self.dispatch(Kernel::FirstBack, &sizes, &arena, &[Arc::clone(&kv.key)], grid);
-        let arena = [x.slot(), back, Arc::clone(&list), Arc::clone(&weights)];
+        let x = self.full(x);
+        let arena = [Arc::clone(&x), back, Arc::clone(&list), Arc::clone(&weights)];
         self.dispatch(Kernel::FirstScores, &sizes[1..], &arena, &[], [sequences, heads, 1]);
-        let arena = [x.slot(), weights, list, Arc::clone(&mixed)];
+        let arena = [x, weights, list, Arc::clone(&mixed)];
         self.dispatch(Kernel::FirstMix, &sizes[1..], &arena, &[], [sequences, heads, blocks]);
         let value = [Arc::clone(&kv.value), Arc::clone(&kv.bias)];
         let grid = [sequences.div_ceil(4), (4 * row4).div_ceil(64), 1];
-        self.dispatch(Kernel::FirstOut, &sizes, &[mixed, out.slot()], &value, grid);
+        self.dispatch(Kernel::FirstOut, &sizes, &[mixed, out.written()], &value, grid);
         let hidden = out.cols as f64;
         self.operations +=
             4.0 * (batch.tokens() * heads) as f64 * hidden + 4.0 * sequences as f64 * hidden * hidden;

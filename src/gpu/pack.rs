@@ -1,5 +1,7 @@
 //! Weights in the order in which the shaders read them, and the padding of every matrix.
 
+use half::f16;
+
 use crate::error::{Error, Result};
 use crate::kernels::{Part, Tensor};
 
@@ -50,6 +52,16 @@ pub fn linear(parts: &[Part<'_>]) -> Result<(Vec<f32>, Vec<f32>)> {
         scaled_bias(part, &mut bias[at..output]);
     }
     Ok((weight, bias))
+}
+
+/// Rounded to f16; what is beyond its largest number becomes that.
+pub fn halves(values: &[f32]) -> Result<Vec<u16>> {
+    let mut halves = Vec::new();
+    let bytes = 2 * values.len() as u64;
+    halves.try_reserve_exact(values.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+    let (most, least) = (f16::MAX.to_f32(), f16::MIN.to_f32());
+    halves.extend(values.iter().map(|v| f16::from_f32(v.clamp(least, most)).to_bits()));
+    Ok(halves)
 }
 
 /// A key projection by rows `[H][H]`, columns padded.

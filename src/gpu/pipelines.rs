@@ -25,7 +25,7 @@ pub struct Shader {
     pub name: &'static str,
     /// The file.
     pub source: &'static str,
-    /// Invocations of a workgroup.
+    /// Invocations of a workgroup, or [`LANES`].
     pub workgroup: u32,
     /// Constants that are set when a pipeline is made, in the order in which a dispatch gives their values.
     pub overrides: &'static [&'static str],
@@ -46,6 +46,20 @@ pub enum Kernel {
     LinearMedium,
     /// linear_large.wgsl: 128 x 128 tiles.
     LinearLarge,
+    /// linear_small_f16.wgsl.
+    LinearSmallF16,
+    /// linear_medium_f16.wgsl.
+    LinearMediumF16,
+    /// linear_large_f16.wgsl.
+    LinearLargeF16,
+    /// linear_coop_8.wgsl: matrices of 8 x 8.
+    LinearCoop8,
+    /// linear_coop_16.wgsl: matrices of 16 x 16.
+    LinearCoop16,
+    /// round_f16.wgsl.
+    RoundF16,
+    /// widen_f16.wgsl.
+    WidenF16,
     /// norm.wgsl.
     Norm,
     /// attention_32.wgsl: heads of width 32.
@@ -104,18 +118,24 @@ impl Tile {
         }
     }
 
-    /// Its shader.
-    pub fn kernel(self) -> Kernel {
-        match self {
-            Self::Small => Kernel::LinearSmall,
-            Self::Medium => Kernel::LinearMedium,
-            Self::Large => Kernel::LinearLarge,
+    /// Its shader, for numbers of 32 bits or of 16.
+    pub fn kernel(self, half: bool) -> Kernel {
+        match (self, half) {
+            (Self::Small, false) => Kernel::LinearSmall,
+            (Self::Medium, false) => Kernel::LinearMedium,
+            (Self::Large, false) => Kernel::LinearLarge,
+            (Self::Small, true) => Kernel::LinearSmallF16,
+            (Self::Medium, true) => Kernel::LinearMediumF16,
+            (Self::Large, true) => Kernel::LinearLargeF16,
         }
     }
 }
 
+/// Instead of a number: a workgroup of as many invocations as the override LANES says.
+pub const LANES: u32 = 0;
+
 macro_rules! shader {
-    ($name:literal, $workgroup:literal, $overrides:expr, $arena:expr, $weights:expr) => {
+    ($name:literal, $workgroup:expr, $overrides:expr, $arena:expr, $weights:expr) => {
         Shader {
             name: $name,
             source: include_str!(concat!("../../shaders/", $name, ".wgsl")),
@@ -128,11 +148,48 @@ macro_rules! shader {
 }
 
 /// In the order of [`Kernel`].
-pub const SHADERS: [Shader; 17] = [
+pub const SHADERS: [Shader; 24] = [
     shader!("embed_norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Read, Write], [Read, Read]),
     shader!("linear_small", 64, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
     shader!("linear_medium", 128, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
     shader!("linear_large", 256, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
+    shader!(
+        "linear_small_f16",
+        64,
+        ["K", "N", "ACTIVATION", "ADD", "HALF"],
+        [Read, Read, Write],
+        [Read, Read]
+    ),
+    shader!(
+        "linear_medium_f16",
+        128,
+        ["K", "N", "ACTIVATION", "ADD", "HALF"],
+        [Read, Read, Write],
+        [Read, Read]
+    ),
+    shader!(
+        "linear_large_f16",
+        256,
+        ["K", "N", "ACTIVATION", "ADD", "HALF"],
+        [Read, Read, Write],
+        [Read, Read]
+    ),
+    shader!(
+        "linear_coop_8",
+        LANES,
+        ["K", "N", "ACTIVATION", "ADD", "HALF", "LANES"],
+        [Read, Read, Write],
+        [Read, Read]
+    ),
+    shader!(
+        "linear_coop_16",
+        LANES,
+        ["K", "N", "ACTIVATION", "ADD", "HALF", "LANES"],
+        [Read, Read, Write],
+        [Read, Read]
+    ),
+    shader!("round_f16", 64, ["ROW4"], [Read, Write], []),
+    shader!("widen_f16", 64, ["ROW4"], [Read, Write], []),
     shader!("norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Write], [Read, Read]),
     shader!("attention_32", 64, ["HIDDEN4"], [Read, Read, Write], []),
     shader!("attention_64", 64, ["HIDDEN4"], [Read, Read, Write], []),
@@ -159,6 +216,14 @@ impl Kernel {
     pub fn shader(self) -> &'static Shader {
         &SHADERS[self as usize]
     }
+}
+
+/// What opening a device with cooperative matrices takes.
+pub fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: wgpu asks that its users know of the bugs in what it calls experimental. Of that, only shaders/linear_coop_8.wgsl
+    // and linear_coop_16.wgsl use anything: they hold no arrays of matrices, read them from buffers that nobody writes in the
+    // same pass of a shader, and have to compute the right numbers on the device before they are used.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 /// A shader that has met the driver.

@@ -36,6 +36,16 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// What it computes with, where it is a GPU.
+    fn tier(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What did not go as the options asked, for people.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Tokens of a group, where groups run one after another; `None` where threads take groups of their own.
     fn in_turn(&self) -> Option<usize> {
         None

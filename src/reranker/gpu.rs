@@ -18,7 +18,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::Spec;
-use crate::options::{Backend, LoadOptions};
+use crate::options::{Backend, GpuPrecision, LoadOptions};
 use crate::text::batch::{PackedBatch, Pair};
 
 /// How often a call that waits for another call's group looks whether it is cancelled.
@@ -26,7 +26,9 @@ const GLANCE: Duration = Duration::from_millis(1);
 
 /// Greatest difference of a logit from the CPU's, per unit of it beyond 1: ten times what is promised, so that no rounding
 /// of a sound driver is taken for a fault.
-const MOST_DIFFERENCE: f32 = 1e-3;
+fn most_difference(tier: Tier) -> f32 {
+    if tier >= Tier::F16 { 5e-2 } else { 1e-3 }
+}
 
 /// What a new device is tried with: lengths around the edges of attention's blocks, in the smallest tile.
 const FIRST_LENGTHS: [usize; 4] = [33, 17, 3, 1];
@@ -35,6 +37,8 @@ const FIRST_LENGTHS: [usize; 4] = [33, 17, 3, 1];
 struct OnGpu {
     spec: Spec,
     adapter: String,
+    tier: Tier,
+    warnings: Vec<String>,
     /// Most tokens of a group that this adapter's buffers hold.
     capacity: usize,
     /// Tokens of a group that go through a layer within one submission, at the speed that was measured.
@@ -64,8 +68,12 @@ pub fn load(
 
 fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
     let cache = options.gpu_cache.clone();
+    let tier = match options.gpu_precision {
+        GpuPrecision::F32 => Tier::F32,
+        GpuPrecision::F16 => Tier::Cooperative,
+    };
     GpuOptions {
-        device: DeviceOptions { allow_software, cache, ..DeviceOptions::default() },
+        device: DeviceOptions { allow_software, cache, tier, ..DeviceOptions::default() },
         ..GpuOptions::default()
     }
 }
@@ -110,7 +118,8 @@ impl OnGpu {
         let widest = (3 * spec.hidden).max(spec.intermediate);
         let spread = gpu.most_rows(spec.heads * spec.hidden).saturating_mul(3);
         let capacity = GPU_GROUP_TOKENS.min(gpu.most_rows(widest)).min(spread);
-        let adapter = gpu.adapter().name.clone();
+        let (adapter, tier) = (gpu.adapter().name.clone(), gpu.adapter().tier);
+        let warnings = gpu.dropped().to_vec();
         let group_tokens = AtomicUsize::new(group_tokens(&gpu, spec, capacity));
         let run = Mutex::new(Run::new(gpu));
         let cpu = load_cpu()?;
@@ -118,6 +127,8 @@ impl OnGpu {
         let model = Self {
             spec,
             adapter,
+            tier,
+            warnings,
             capacity,
             group_tokens,
             weights,
@@ -154,7 +165,7 @@ impl OnGpu {
         self.on_gpu(run, batch, &go, &mut ours)?;
         self.on_cpu(batch, None, &go, &mut theirs)?;
         let differs = |(a, b): (&f32, &f32)| {
-            a.is_finite() != b.is_finite() || (a - b).abs() > MOST_DIFFERENCE * b.abs().max(1.0)
+            a.is_finite() != b.is_finite() || (a - b).abs() > most_difference(self.tier) * b.abs().max(1.0)
         };
         if let Some(i) = ours.iter().zip(&theirs).position(differs) {
             let message = format!("{} computed {} where the CPU has {}", self.adapter, ours[i], theirs[i]);
@@ -293,6 +304,14 @@ impl Engine for OnGpu {
 
     fn adapter(&self) -> Option<String> {
         Some(self.adapter.clone())
+    }
+
+    fn tier(&self) -> Option<&'static str> {
+        Some(self.tier.name())
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
     }
 
     fn in_turn(&self) -> Option<usize> {

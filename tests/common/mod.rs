@@ -47,7 +47,10 @@ pub fn assert_runs(name: &str, model: &Reranker) {
     let info = model.info();
     let ran = match (info.backend, info.isa) {
         (_, Some(isa)) => format!("cpu {}", isa.name()),
-        (Backend::Gpu, None) => format!("gpu {}", info.adapter.as_deref().unwrap()),
+        (Backend::Gpu, None) => match info.tier.unwrap() {
+            "f32" => format!("gpu {}", info.adapter.as_deref().unwrap()),
+            tier => format!("gpu {} {tier}", info.adapter.as_deref().unwrap()),
+        },
         _ => "reference".to_owned(),
     };
     assert_eq!(ran, name);

@@ -1,0 +1,69 @@
+//! What a tier above F32 has to compute right on a device before it is used there.
+
+use half::f16;
+
+use super::Gpu;
+use super::device::{Tier, failed};
+use crate::error::Result;
+use crate::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
+
+/// Rows, inputs and outputs that fill no tile, no matrix and no vec4; the rows reach into a second tile of every shader
+/// but the largest.
+const ROWS: usize = 67;
+const INPUTS: usize = 45;
+const OUTPUTS: usize = 70;
+
+/// Greatest difference per unit beyond 1: four times the rounding of what is stored as f16.
+const MOST_DIFFERENCE: f64 = 2e-3;
+
+impl Gpu {
+    /// Compares a linear layer, stored as f16 and added as f32, with sums in f64 of the same rounded numbers.
+    pub(super) fn self_test(&mut self) -> Result<()> {
+        let tier = self.adapter().tier;
+        if tier <= Tier::F32 {
+            return Ok(());
+        }
+        // Every value is one of 97, from -1.2 to 1.2 and in no order; f16 holds few of them.
+        let noise = |count: usize, step: usize| -> Vec<f32> {
+            (0..count).map(|i| (i * step % 97) as f32 * 0.025 - 1.2).collect()
+        };
+        let (x, weight, bias) = (noise(ROWS * INPUTS, 31), noise(OUTPUTS * INPUTS, 41), noise(OUTPUTS, 7));
+        let residual = noise(ROWS * OUTPUTS, 13);
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+        let (weight_bytes, bias_bytes) = (bytes(&weight), bytes(&bias));
+        let tensor = |rows, cols, bytes| Tensor { rows, cols, dtype: Dtype::F32, bytes };
+        let part = Part {
+            weight: tensor(OUTPUTS, INPUTS, &weight_bytes[..]),
+            bias: tensor(1, OUTPUTS, &bias_bytes[..]),
+            scale: 1.0,
+        };
+        let linear = self.make_linear(&[part])?;
+        let input = self.write(ROWS, INPUTS, &x)?;
+        let added = self.write(ROWS, OUTPUTS, &residual)?;
+        let mut out = self.make_buf();
+        let mut found = vec![f32::NAN; ROWS * OUTPUTS];
+        for add in [false, true] {
+            self.shape(&mut out, ROWS, OUTPUTS)?;
+            let then = if add { Then::Add(&added) } else { Then::Activate(Activation::Relu) };
+            self.linear(&input, &linear, then, &mut out);
+            self.read(&out, &mut found)?;
+            for (i, found) in found.iter().enumerate() {
+                let (row, output) = (i / OUTPUTS, i % OUTPUTS);
+                let rows = x[row * INPUTS..].iter().zip(&weight[output * INPUTS..]).take(INPUTS);
+                let half = |v: &f32| f16::from_f32(*v).to_f64();
+                let sum = rows.map(|(a, b)| half(a) * half(b)).sum::<f64>() + f64::from(bias[output]);
+                let mut expected = if add { sum + f64::from(residual[i]) } else { sum.max(0.0) };
+                if self.options.fails.is_some_and(|lowest| tier >= lowest) {
+                    expected += 1.0;
+                }
+                let difference = (f64::from(*found) - expected).abs();
+                // Not `>`, which NaN never is.
+                if !(difference <= MOST_DIFFERENCE * expected.abs().max(1.0)) {
+                    let message = format!("its self-test computed {found} where {expected} is right");
+                    return Err(failed(message));
+                }
+            }
+        }
+        Ok(())
+    }
+}
