@@ -57,8 +57,9 @@ impl Gpu {
                     expected += 1.0;
                 }
                 let difference = (f64::from(*found) - expected).abs();
-                // Not `>`, which NaN never is.
-                if !(difference <= MOST_DIFFERENCE * expected.abs().max(1.0)) {
+                // Not greater than, which NaN never is.
+                let near = difference <= MOST_DIFFERENCE * expected.abs().max(1.0);
+                if !near {
                     let message = format!("its self-test computed {found} where {expected} is right");
                     return Err(failed(message));
                 }
