@@ -399,16 +399,49 @@ mod tests {
 
     /// The fixture on whatever adapter there is; `None`, printed, where there is none.
     fn model() -> Option<OnGpu> {
+        model_with(GpuOptions::default())
+    }
+
+    fn model_with(mut options: GpuOptions) -> Option<OnGpu> {
         if crate::gpu::adapters().unwrap().is_empty() {
             println!("SKIP: no GPU adapter, not even a software one");
             return None;
         }
         let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
         let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
-        let device = DeviceOptions { allow_software: true, ..DeviceOptions::default() };
-        let options = GpuOptions { device, ..GpuOptions::default() };
+        options.device.allow_software = true;
         let cpu = || super::super::engine::load(&spec, &checkpoint, Some(crate::cpu::isa::best(None)));
         Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
+    }
+
+    #[test]
+    fn a_model_whose_f16_fails_the_self_test_runs_in_f32_and_warns() {
+        let mut options = GpuOptions { fails: Some(Tier::F16), ..GpuOptions::default() };
+        options.device.tier = Tier::Cooperative;
+        let (Some(fallen), Some(plain)) = (model_with(options), model()) else { return };
+        assert_eq!((fallen.tier(), plain.tier()), (Some("f32"), Some("f32")));
+        assert!(
+            fallen.warnings().iter().any(|w| w.contains("f16 tier is not used")),
+            "{:?}",
+            fallen.warnings
+        );
+        assert_eq!(plain.warnings(), Vec::<String>::new());
+        let batch = batch(3, 9);
+        assert_eq!(logits(&fallen, &batch), logits(&plain, &batch));
+    }
+
+    #[test]
+    fn weights_in_f16_come_back_from_suspension() {
+        let mut options = GpuOptions::default();
+        options.device.tier = Tier::F16;
+        let Some(model) = model_with(options) else { return };
+        assert_eq!(model.tier(), Some("f16"));
+        let batch = batch(3, 9);
+        let before = logits(&model, &batch);
+        model.suspend().unwrap();
+        model.resume().unwrap();
+        assert_eq!(logits(&model, &batch), before);
+        model.warmup().unwrap();
     }
 
     fn batch(sequences: usize, len: usize) -> PackedBatch {
