@@ -4,6 +4,7 @@ use half::f16;
 
 use super::Gpu;
 use super::device::{Tier, failed};
+use super::pipelines::Tile;
 use crate::error::Result;
 use crate::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
 
@@ -17,12 +18,26 @@ const OUTPUTS: usize = 70;
 const MOST_DIFFERENCE: f64 = 2e-3;
 
 impl Gpu {
-    /// Compares a linear layer, stored as f16 and added as f32, with sums in f64 of the same rounded numbers.
+    /// Runs every linear shader of the tier.
     pub(super) fn self_test(&mut self) -> Result<()> {
-        let tier = self.adapter().tier;
-        if tier <= Tier::F32 {
-            return Ok(());
+        let chosen = self.options.tile;
+        let tiles: &[_] = match self.adapter().tier {
+            Tier::None | Tier::F32 => &[],
+            Tier::F16 => &[Tile::Small, Tile::Medium, Tile::Large],
+            // It has one tile for all.
+            Tier::Cooperative => &[Tile::Small],
+        };
+        for tile in tiles {
+            self.options.tile = Some(*tile);
+            self.test_linear()?;
         }
+        self.options.tile = chosen;
+        Ok(())
+    }
+
+    /// Compares a linear layer, stored as f16 and added as f32, with sums in f64 of the same rounded numbers.
+    fn test_linear(&mut self) -> Result<()> {
+        let tier = self.adapter().tier;
         // Every value is one of 97, from -1.2 to 1.2 and in no order; f16 holds few of them.
         let noise = |count: usize, step: usize| -> Vec<f32> {
             (0..count).map(|i| (i * step % 97) as f32 * 0.025 - 1.2).collect()
