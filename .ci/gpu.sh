@@ -44,7 +44,7 @@ EOF
 
 [ -e "$driver" ] || unpack_mesa
 
-[ $# -gt 0 ] || set -- f16 tier padding
+[ $# -gt 0 ] || set -- f16 tier padding a_score
 test=$(cargo test --all-features --test gpu --no-run --message-format=json |
     sed -n 's/.*"name":"gpu".*"executable":"\([^"]*\)".*/\1/p')
 [ -n "$test" ] || { echo "cargo names no test program" >&2; exit 1; }
