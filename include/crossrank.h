@@ -68,6 +68,11 @@
 #define CROSSRANK_TEXT_ADAPTER 4
 
 /*
+ Text of crossrank_model_text: the shaders that the GPU got, `f32`, `f16` or `cooperative`; empty on the CPU.
+ */
+#define CROSSRANK_TEXT_TIER 5
+
+/*
  Backend: the fastest this machine has.
  */
 #define CROSSRANK_BACKEND_AUTO 0
@@ -87,6 +92,17 @@
  usage says so.
  */
 #define CROSSRANK_BACKEND_GPU 3
+
+/*
+ GPU precision: float32, with logits within 1e-4 of the CPU's.
+ */
+#define CROSSRANK_GPU_PRECISION_F32 0
+
+/*
+ GPU precision: float16, with cooperative matrices where the GPU has them: faster, half the memory for weights, and logits
+ within 5e-3 of the CPU's.
+ */
+#define CROSSRANK_GPU_PRECISION_F16 1
 
 /*
  Instruction set: the best this machine has; none, in results of the reference backend.
@@ -693,6 +709,13 @@ crossrank_status crossrank_options_set_memory_limit(struct crossrank_options opt
  */
 crossrank_status crossrank_options_set_allow_software_gpu(struct crossrank_options options,
                                                           bool allow);
+
+/*
+ What a GPU stores weights and the inputs of linear layers as, a CROSSRANK_GPU_PRECISION_ value. For loading. Default: F32.
+ Since 0.1.
+ */
+crossrank_status crossrank_options_set_gpu_precision(struct crossrank_options options,
+                                                     int32_t precision);
 
 /*
  A folder, which exists, for compiled shaders: read at load, written by crossrank_model_warmup. Nobody else should be able to

@@ -263,6 +263,7 @@ const Method methods[] = {
     OPTION(threads, "count", INT, TO_SIZE),
     OPTION(max_tokens, "tokens", INT, TO_SIZE),
     OPTION(memory_limit, "bytes", INT, TO_UINT64),
+    OPTION(gpu_precision, "precision", INT, TO_INT32),
     OPTION(allow_software_gpu, "allow", BOOL, TO_BOOL),
     OPTION(truncation, "truncation", INT, TO_INT32),
     OPTION(windows, "count", INT, TO_SIZE),

@@ -45,6 +45,7 @@ namespace Crossrank
     }
 
     /// <summary>Which implementation computes.</summary>
+    public enum GpuPrecision { F32 = 0, F16 = 1 }
     public enum Backend { Auto = 0, Cpu = 1, Reference = 2, Gpu = 3 }
 
     /// <summary>An instruction set.</summary>
@@ -54,7 +55,7 @@ namespace Crossrank
     public enum Truncation { Default = 0, LongestFirst = 1, DocumentOnly = 2, Error = 3 }
 
     /// <summary>A text of <see cref="Reranker.Text"/>.</summary>
-    public enum TextKind { Name = 0, Architecture = 1, Activation = 2, Label = 3, Adapter = 4 }
+    public enum TextKind { Name = 0, Architecture = 1, Activation = 2, Label = 3, Adapter = 4, Tier = 5 }
 
     /// <summary>One document or pair with its score: crossrank_ranked, where the fields are explained.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -280,6 +281,11 @@ namespace Crossrank
         public Options SetAllowSoftwareGpu(bool allow)
         {
             return Set(Native.crossrank_options_set_allow_software_gpu(handle, allow));
+        }
+
+        public Options SetGpuPrecision(GpuPrecision precision)
+        {
+            return Set(Native.crossrank_options_set_gpu_precision(handle, (int)precision));
         }
 
         /// <summary>Say a folder in Application.temporaryCachePath; null for none.</summary>
@@ -693,6 +699,8 @@ namespace Crossrank
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_allow_software_gpu(
             OptionsHandle options, [MarshalAs(UnmanagedType.I1)] bool allow);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_gpu_precision(OptionsHandle options, int precision);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_gpu_cache(OptionsHandle options, byte[] folder);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

@@ -64,6 +64,8 @@ pub const CROSSRANK_TEXT_ACTIVATION: i32 = 2;
 pub const CROSSRANK_TEXT_LABEL: i32 = 3;
 /// Text of crossrank_model_text: the GPU that computes; empty on the CPU.
 pub const CROSSRANK_TEXT_ADAPTER: i32 = 4;
+/// Text of crossrank_model_text: the shaders that the GPU got, `f32`, `f16` or `cooperative`; empty on the CPU.
+pub const CROSSRANK_TEXT_TIER: i32 = 5;
 
 pub static MODELS: Table<Reranker> = Table::new(1, "model");
 
@@ -259,6 +261,7 @@ pub unsafe extern "C" fn crossrank_model_text(
                     .ok_or_else(|| Failure::argument(format!("there is no label {index}, only {count}")))?
             }
             CROSSRANK_TEXT_ADAPTER => info.adapter.as_deref().unwrap_or_default(),
+            CROSSRANK_TEXT_TIER => info.tier.unwrap_or_default(),
             _ => return Err(Failure::argument(format!("{text} is no text of a model"))),
         };
         // SAFETY: the header asks for writable memory or NULL.

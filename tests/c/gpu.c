@@ -38,6 +38,8 @@ int main(int argc, char **argv) {
     size_t length = 0;
     OK(crossrank_model_text(model, CROSSRANK_TEXT_ADAPTER, 0, name, sizeof name, &length));
     CHECK(length > 0);
+    OK(crossrank_model_text(model, CROSSRANK_TEXT_TIER, 0, name, sizeof name, &length));
+    CHECK(length == 3 && memcmp(name, "f32", 3) == 0);
 
     crossrank_model cpu = load(argv[1]);
     crossrank_ranked expected[DOCUMENTS], results[DOCUMENTS];
@@ -52,6 +54,19 @@ int main(int argc, char **argv) {
     OK(crossrank_model_trim(model));
     CHECK(backend_of(model, CROSSRANK_DEFAULTS, results) == CROSSRANK_BACKEND_GPU);
     check_close(results, expected, 1e-4F);
+    OK(crossrank_model_free(model));
+
+    /* Half the bits. */
+    OK(crossrank_options_set_gpu_precision(options, CROSSRANK_GPU_PRECISION_F16));
+    OK(crossrank_model_load(argv[1], options, &model));
+    OK(crossrank_model_text(model, CROSSRANK_TEXT_TIER, 0, name, sizeof name, &length));
+    CHECK(length > 0 && memcmp(name, "f32", 3) != 0);
+    CHECK(backend_of(model, CROSSRANK_DEFAULTS, results) == CROSSRANK_BACKEND_GPU);
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        for (size_t j = 0; j < DOCUMENTS; j++) {
+            if (expected[j].index == results[i].index) CHECK(fabsf(expected[j].logit - results[i].logit) <= 5e-3F);
+        }
+    }
     OK(crossrank_model_free(cpu));
     OK(crossrank_model_free(model));
     OK(crossrank_options_free(options));

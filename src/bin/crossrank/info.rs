@@ -64,6 +64,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         ("hash", format!("{:016x}", info.hash)),
         ("backend", load::backend_name(info.backend).to_owned()),
         ("gpu", info.adapter.clone().unwrap_or_else(|| "none".into())),
+        ("tier", info.tier.unwrap_or("none").to_owned()),
         ("instruction set", isa.to_owned()),
         ("this machine has", machine()),
         ("threads", info.threads.to_string()),
