@@ -4,7 +4,7 @@ use serde_json::{Map, json};
 
 use crate::error::{Error, Result};
 use crate::kernels::Activation;
-use crate::model::files::{ModelFiles, parse_json};
+use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS, parse_json};
 use crate::model::json::{
     Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH, printable,
 };
@@ -31,6 +31,11 @@ pub fn read(files: &ModelFiles) -> Result<Spec> {
             None => return Err(unsupported_architecture(architectures[0])),
         },
     };
+    if let Some(bytes) = &files.sentence_transformers {
+        let (file, map) = (SENTENCE_TRANSFORMERS.into(), parse_json(SENTENCE_TRANSFORMERS, bytes)?);
+        // Before anything else that names one, as in sentence-transformers.
+        spec.score = Config { file, map }.score_of("activation_fn")?.unwrap_or(spec.score);
+    }
     if let Some(length) = tokenizer.model_max_length()? {
         spec.max_tokens = spec.max_tokens.min(length);
     }

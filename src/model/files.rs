@@ -40,6 +40,9 @@ const FOREIGN_FORMATS: &[(&str, &str)] = &[
     (".gguf", "GGUF"),
 ];
 
+/// What sentence-transformers writes beside config.json.
+pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
+
 /// The files of one model in Hugging Face layout.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
@@ -51,6 +54,8 @@ pub struct ModelFiles {
     pub tokenizer: Vec<u8>,
     /// tokenizer_config.json, where there is one.
     pub tokenizer_config: Option<Vec<u8>>,
+    /// config_sentence_transformers.json, where there is one: it may name the activation of the scores.
+    pub sentence_transformers: Option<Vec<u8>>,
     /// model.safetensors, or its shards.
     pub weights: Vec<WeightFile>,
     /// Where the head is not in `weights`: the modules that follow the encoder, as modules.json lists them.
@@ -112,6 +117,7 @@ impl ModelFiles {
             weights: find_weights(dir)?,
             tokenizer: needed("tokenizer.json", MAX_TOKENIZER_BYTES)?,
             tokenizer_config: read_small(&dir.join("tokenizer_config.json"), MAX_CONFIG_BYTES)?,
+            sentence_transformers: read_small(&dir.join(SENTENCE_TRANSFORMERS), MAX_CONFIG_BYTES)?,
             modules: modules::find(dir)?,
             name,
         })
@@ -138,6 +144,7 @@ impl ModelFiles {
             config: config.into(),
             tokenizer: tokenizer.into(),
             tokenizer_config: None,
+            sentence_transformers: None,
             weights,
             modules: Vec::new(),
         }
@@ -186,6 +193,7 @@ impl ModelFiles {
         add(&mut hash, &self.config);
         add(&mut hash, &self.tokenizer);
         add(&mut hash, self.tokenizer_config.as_deref().unwrap_or_default());
+        add(&mut hash, self.sentence_transformers.as_deref().unwrap_or_default());
         for module in &self.modules {
             add(&mut hash, module.path.as_bytes());
             add(&mut hash, module.kind.as_bytes());

@@ -325,9 +325,10 @@ impl Config {
         }
     }
 
-    /// What a module's scores go through; nothing unless it says so.
-    pub fn module_score(&self, key: &str) -> Result<ScoreActivation> {
-        self.get(key).map_or(Ok(ScoreActivation::Identity), |value| self.torch_score(key, value))
+    /// What turns logits into scores, where `key` says so.
+    pub fn score_of(&self, key: &str) -> Result<Option<ScoreActivation>> {
+        let value = self.get(key).filter(|value| !value.is_null());
+        value.map(|value| self.torch_score(key, value)).transpose()
     }
 
     /// An activation of a module of sentence-transformers, which is Tanh unless it says another.

@@ -9,7 +9,7 @@ use crate::model::files::{
     MAX_CONFIG_BYTES, ModelFiles, WeightFile, is_file, is_plain_name, parse_json, read_small,
 };
 use crate::model::json::{Config, MAX_LABELS, printable};
-use crate::model::spec::{Biases, Head, Pooling, Spec};
+use crate::model::spec::{Biases, Head, Pooling, ScoreActivation, Spec};
 
 /// A head has four; this bounds how many folders are looked into.
 const MAX_MODULES: usize = 16;
@@ -115,7 +115,7 @@ pub(super) fn head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
         biases: Biases { dense: bias(&dense)?, classifier: bias(&scores)?, ..encoder.biases },
         pooling: self::pooling(&pooling)?,
         head_activation: dense.module_activation(ACTIVATION)?,
-        score: scores.module_score(ACTIVATION)?,
+        score: scores.score_of(ACTIVATION)?.unwrap_or(ScoreActivation::Identity),
         labels: (0..labels).map(|i| format!("LABEL_{i}")).collect(),
         ..encoder
     })

@@ -270,6 +270,33 @@ fn labels_come_in_the_order_of_their_numbers() {
 }
 
 #[test]
+fn the_activation_of_config_sentence_transformers_comes_before_that_of_config() {
+    let with = |text: &str| {
+        let mut files = model(config(|_| {}), vec![]);
+        files.sentence_transformers = Some(text.as_bytes().to_vec());
+        read_spec(&files).map(|spec| spec.score)
+    };
+    let named =
+        |class: &str| with(&format!(r#"{{"model_type": "CrossEncoder", "activation_fn": "{class}"}}"#));
+    let without = with("{}").unwrap();
+    assert_eq!(with(r#"{"activation_fn": null}"#).unwrap(), without);
+    for (class, score) in [
+        ("torch.nn.modules.activation.Sigmoid", ScoreActivation::Sigmoid),
+        ("torch.nn.modules.linear.Identity", ScoreActivation::Identity),
+        ("torch.nn.modules.activation.Tanh", ScoreActivation::Tanh),
+    ] {
+        assert_eq!(named(class).unwrap(), score);
+    }
+    let error = named("my.package.Fancy").unwrap_err().to_string();
+    assert!(error.contains("activation_fn") && error.contains("my.package.Fancy"), "{error}");
+    let error = with("{").unwrap_err();
+    assert!(
+        matches!(&error, Error::Format { file, .. } if file == "config_sentence_transformers.json"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_window_is_the_smaller_of_tokenizer_and_positions() {
     for (tokenizer_config, expected) in [
         (None, 128),

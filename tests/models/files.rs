@@ -326,6 +326,7 @@ fn the_hash_depends_on_every_file_and_not_on_where_they_lie() {
         changed(|f| f.config.push(b' ')),
         changed(|f| f.tokenizer[100] ^= 1),
         changed(|f| f.tokenizer_config = None),
+        changed(|f| f.sentence_transformers = Some(b"{}".to_vec())),
         changed(|f| {
             let WeightFile::Bytes(_, bytes) = &mut f.weights[0] else { unreachable!("it is in memory") };
             *bytes.to_mut().last_mut().unwrap() ^= 1;

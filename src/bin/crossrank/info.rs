@@ -33,6 +33,9 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     if let Some(bytes) = &files.tokenizer_config {
         sizes.push(("tokenizer_config.json".to_owned(), bytes.len() as u64));
     }
+    if let Some(bytes) = &files.sentence_transformers {
+        sizes.push(("config_sentence_transformers.json".to_owned(), bytes.len() as u64));
+    }
     let modules = files.modules.iter().filter_map(|module| module.weights.as_ref());
     for weights in files.weights.iter().chain(modules) {
         sizes.push(match weights {

@@ -37,7 +37,8 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Lists the folders of a head that is not in the checkpoint.
 const MODULES: &str = "modules.json";
 /// Taken where the repository has them.
-const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "golden.json", MODULES];
+const OPTIONAL: [&str; 4] =
+    ["tokenizer_config.json", "config_sentence_transformers.json", "golden.json", MODULES];
 
 /// Download a model from the Hugging Face hub
 ///
