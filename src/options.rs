@@ -120,8 +120,8 @@ pub struct LoadOptions {
     pub allow_software_gpu: bool,
     /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`].
     pub gpu_precision: GpuPrecision,
-    /// Folder in which compiled shaders are kept from run to run: see [`Builder::gpu_cache`](crate::Builder::gpu_cache).
-    /// Default: none.
+    /// Folder in which compiled shaders, and which are the fastest, are kept from run to run: see
+    /// [`Builder::gpu_cache`](crate::Builder::gpu_cache). Default: none.
     pub gpu_cache: Option<PathBuf>,
     /// Threads of the host to compute on, in place of our own. Default: none.
     pub executor: Option<Arc<dyn Executor>>,

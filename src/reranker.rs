@@ -180,9 +180,10 @@ impl Builder {
         self
     }
 
-    /// Keeps compiled shaders in this folder, which exists: read at load, written by [`warmup`](Reranker::warmup). Give one
-    /// that nobody else can write to, for drivers trust what they find there. Default: none. Without effect on the CPU and
-    /// with drivers that keep such files themselves (Metal, Direct3D 12).
+    /// Keeps compiled shaders, and which of them are the fastest, in this folder, which exists: read at load, written by
+    /// [`warmup`](Reranker::warmup). Give one that nobody else can write to, for drivers trust what they find there. What
+    /// was measured is kept until the driver or this library changes; delete the file to measure again. Default: none.
+    /// Without effect on the CPU; Metal and Direct3D 12 keep compiled shaders themselves.
     pub fn gpu_cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.options.gpu_cache = Some(folder.into());
         self
@@ -397,8 +398,9 @@ impl Reranker {
         self.engine.resume()
     }
 
-    /// Does ahead of the first call what it would wait for: on a GPU, shaders are compiled, their results are compared with
-    /// the CPU's, and the speed is measured. Takes up to a few seconds there, and nothing on the CPU.
+    /// Does ahead of the first call what it would wait for: on a GPU, the fastest shaders are found and compiled, their
+    /// results are compared with the CPU's, and the speed is measured. Takes up to a few seconds there, and nothing on the
+    /// CPU. No score depends on which shaders are found.
     ///
     /// # Errors
     ///

@@ -94,7 +94,7 @@ pub struct DeviceOptions {
     pub checked: bool,
     /// The highest tier to use. Default: F32.
     pub tier: Tier,
-    /// Folder for what the driver compiles. Default: none.
+    /// Folder for what the driver compiles and for what was measured. Default: none.
     pub cache: Option<PathBuf>,
     /// How long one submission may take before the device counts as lost. Default: 60 s.
     pub patience: Duration,

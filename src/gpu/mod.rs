@@ -11,7 +11,9 @@ pub mod params;
 pub mod pipelines;
 mod self_test;
 mod thread;
+mod tune;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
 use pipelines::{Kernel, Tile};
 use thread::{Slot, Thread};
+use tune::{Shape, Tiles};
 
 /// The widest head that attention has a shader for.
 pub const MOST_HEAD_WIDTH: usize = 128;
@@ -49,7 +52,7 @@ const NAN_IN_BOTH: u32 = 0x7fc0_7fc0;
 pub struct GpuOptions {
     /// How the device is opened.
     pub device: DeviceOptions,
-    /// The tile of every linear word. Default: by the number of rows.
+    /// The tile of every linear word. Default: as measured, or by the number of rows.
     pub tile: Option<Tile>,
     /// Fills every buffer with NaN when it gets a shape, so that whoever reads what nobody wrote is found.
     pub poison: bool,
@@ -81,6 +84,9 @@ pub struct Gpu {
     full: Buf,
     /// Why tiers that the options allow and the adapter offers are not used.
     dropped: Vec<String>,
+    /// Linear layers that have run, and their tiles as far as they were measured.
+    shapes: BTreeSet<Shape>,
+    tiles: Tiles,
 }
 
 /// A buffer for a list that is uploaded with each batch.
@@ -113,7 +119,12 @@ impl Gpu {
                 Ok(gpu)
             });
             match opened {
-                Ok(gpu) => return Ok(Self { dropped, ..gpu }),
+                Ok(gpu) => {
+                    let folder = gpu.options.device.cache.as_ref();
+                    let tiles = folder.map(|folder| Tiles::read(folder, gpu.adapter())).unwrap_or_default();
+                    // The self-test's layer is nobody's.
+                    return Ok(Self { dropped, shapes: BTreeSet::new(), tiles, ..gpu });
+                }
                 Err(Error::Gpu { message }) if options.device.tier > Tier::F32 => {
                     dropped.push(format!(
                         "the GPU's {} tier is not used: {message}",
@@ -151,6 +162,8 @@ impl Gpu {
             halves: Buf::default(),
             full: Buf::default(),
             dropped: Vec::new(),
+            shapes: BTreeSet::new(),
+            tiles: Tiles::default(),
         }
     }
 
@@ -181,9 +194,11 @@ impl Gpu {
         self.run(None).map(drop)
     }
 
-    /// Saves what the driver has compiled, where the options name a folder.
+    /// Saves what the driver has compiled and what was measured, where the options name a folder.
     pub fn save_cache(&self) -> Result<()> {
-        self.thread.call(|device| device.save_cache())
+        self.thread.call(|device| device.save_cache())?;
+        let folder = self.options.device.cache.as_ref();
+        folder.map_or(Ok(()), |folder| self.tiles.write(folder, self.adapter()))
     }
 
     /// Moves the weights to the host's memory and closes the device. What follows fails until it is resumed.
@@ -343,17 +358,22 @@ impl Gpu {
         slot
     }
 
-    /// The shader for a linear layer over that many rows, the side of its tiles, and LANES where it has that override.
-    fn linear_shader(&self, rows: usize) -> (Kernel, usize, Option<u32>) {
+    /// The side of the matrices and the invocations of the one linear shader, if the tier is Cooperative.
+    fn cooperative(&self) -> Option<(u32, u32)> {
         let adapter = self.adapter();
-        if let (Tier::Cooperative, Some(side), Some((_, lanes))) =
-            (adapter.tier, adapter.cooperative, adapter.subgroups)
-        {
+        let lanes = adapter.subgroups.map(|(_, lanes)| lanes);
+        adapter.cooperative.zip(lanes).filter(|_| adapter.tier == Tier::Cooperative)
+    }
+
+    /// The shader for a linear layer over that many rows, the side of its tiles, and LANES where it has that override.
+    fn linear_shader(&self, shape: Shape, rows: usize) -> (Kernel, usize, Option<u32>) {
+        if let Some((side, lanes)) = self.cooperative() {
             let kernel = if side == 8 { Kernel::LinearCoop8 } else { Kernel::LinearCoop16 };
             // Four matrices.
             return (kernel, 4 * side as usize, Some(lanes));
         }
-        let tile = self.options.tile.unwrap_or_else(|| Tile::for_rows(rows));
+        let tile = self.options.tile.or_else(|| self.tiles.get(shape, rows));
+        let tile = tile.unwrap_or_else(|| Tile::for_rows(rows));
         (tile.kernel(self.halves()), tile.side(), None)
     }
 
@@ -613,7 +633,9 @@ impl Kernels for Gpu {
             let message = format!("a linear layer {made:?} was used as {found:?}");
             return self.commands.push(Command::Fail(Error::Internal { message }));
         }
-        let (kernel, side, lanes) = self.linear_shader(x.rows);
+        let shape = (w.inputs, w.outputs);
+        self.shapes.insert(shape);
+        let (kernel, side, lanes) = self.linear_shader(shape, x.rows);
         let add = matches!(then, Then::Add(_));
         let mut values =
             vec![x.stride() as f64, out.stride() as f64, activation_number(&then), f64::from(u8::from(add))];

@@ -100,6 +100,9 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+
     /// The largest tile that leaves no more than half of its last row of tiles empty, and enough tiles for a GPU's cores.
     pub fn for_rows(rows: usize) -> Self {
         match rows {
@@ -259,17 +262,22 @@ impl Cache {
         Some(Self { cache, file })
     }
 
-    /// Writes the file anew: to another name first, so that no run ever finds half of it.
+    /// Writes the file anew.
     pub fn save(&self) -> Result<()> {
         let Some(data) = self.cache.get_data() else { return Ok(()) };
         let bytes = [&xxh3_64(&data).to_le_bytes()[..], &data].concat();
-        let fresh = self.file.with_extension(std::process::id().to_string());
-        let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, &self.file));
-        written.map_err(|error| Error::InvalidOption {
-            option: "gpu_cache",
-            message: format!("cannot write `{}`: {error}", self.file.display()),
-        })
+        write_anew(&self.file, &bytes)
     }
+}
+
+/// Writes a file of the cache to another name first, so that no run ever finds half of it.
+pub fn write_anew(file: &Path, bytes: &[u8]) -> Result<()> {
+    let fresh = file.with_extension(std::process::id().to_string());
+    let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, file));
+    written.map_err(|error| Error::InvalidOption {
+        option: "gpu_cache",
+        message: format!("cannot write `{}`: {error}", file.display()),
+    })
 }
 
 /// Pipelines, made when they are first needed.

@@ -23,7 +23,7 @@ impl Gpu {
         let chosen = self.options.tile;
         let tiles: &[_] = match self.adapter().tier {
             Tier::None | Tier::F32 => &[],
-            Tier::F16 => &[Tile::Small, Tile::Medium, Tile::Large],
+            Tier::F16 => &Tile::ALL,
             // It has one tile for all.
             Tier::Cooperative => &[Tile::Small],
         };

@@ -253,7 +253,8 @@ impl OnGpu {
     fn remake_lost(&self, run: &mut Run<Gpu>) {
         let make = |source: &mut Source| source.due().then(|| source.make(&self.spec));
         let made = locked(&self.source).as_mut().and_then(make);
-        if let Some(Ok((gpu, weights))) = made {
+        if let Some(Ok((mut gpu, weights))) = made {
+            gpu.take_tiles(&mut run.kernels);
             *run = Run::new(gpu);
             *locked(&self.weights) = Arc::new(weights);
             // If it fails here, so it does in the call that follows.
@@ -349,8 +350,10 @@ impl Engine for OnGpu {
         *locked(&self.source) = Source::new(files, hash, self.options.clone());
     }
 
-    /// The shader of each tile in turn. The largest runs twice: the first time its pipelines are made.
+    /// Measures the tiles of the layers, all of which have run by now; then the tile of each number of rows in turn. The
+    /// largest runs twice: the first time its pipelines are made.
     fn warmup(&self) -> Result<()> {
+        self.lock(&|| Ok(()))?.kernels.tune(self.capacity)?;
         for sequences in [4, 16, 64, 64] {
             self.compare(&self.batch(&vec![16; sequences]))?;
         }
@@ -391,6 +394,7 @@ fn forget_work_space(run: &mut Run<Gpu>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::pipelines::Tile;
     use crate::model::config;
     use crate::options::RerankOptions;
     use crate::reranker::Reranker;
@@ -483,6 +487,8 @@ mod tests {
         model.loaded_from(&files, files.hash().unwrap());
         let batch = batch(3, 9);
         let before = logits(&model, &batch);
+        model.warmup().unwrap();
+        let tiles = model.run.lock().unwrap().kernels.tiles().clone();
         for loss in 0..3 {
             model.run.lock().unwrap().kernels.destroy().ok();
             // Not at once.
@@ -493,6 +499,7 @@ mod tests {
             }
             if loss < 2 {
                 assert_eq!(logits(&model, &batch), before, "loss {loss}");
+                assert_eq!(*model.run.lock().unwrap().kernels.tiles(), tiles, "loss {loss}");
             } else {
                 assert_fell_back(&model, &batch, "the device was lost");
             }
@@ -571,6 +578,33 @@ mod tests {
         let error = model.warmup().unwrap_err();
         assert!(error.to_string().contains("where the CPU has"), "{error}");
         assert_fell_back(&model, &batch(3, 9), "where the CPU has");
+    }
+
+    #[test]
+    fn warmup_measures_every_layer_and_no_tile_changes_a_bit() {
+        let Some(model) = model() else { return };
+        let batches = [batch(3, 9), batch(7, 9)];
+        let all = || batches.each_ref().map(|batch| logits(&model, batch));
+        let before = all();
+        model.warmup().unwrap();
+        let measured = model.run.lock().unwrap().kernels.tiles().clone();
+        for shape in
+            [(model.spec.hidden, 3 * model.spec.hidden), (model.spec.hidden, model.spec.intermediate)]
+        {
+            assert!(measured.get(shape, 27).is_some(), "{shape:?} {measured:?}");
+        }
+        assert_eq!(all(), before);
+        for fastest in Tile::ALL {
+            let time =
+                |_: &mut Gpu, _, _, tile| Ok(Some(Duration::from_millis(1 + u64::from(tile != fastest))));
+            let mut run = model.run.lock().unwrap();
+            run.kernels.forget_tiles();
+            run.kernels.tune_by(model.capacity, time).unwrap();
+            let shape = (model.spec.hidden, model.spec.intermediate);
+            assert_eq!(run.kernels.tiles().get(shape, 27), Some(fastest));
+            drop(run);
+            assert_eq!(all(), before, "{fastest:?}");
+        }
     }
 
     #[test]
