@@ -608,6 +608,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_measured_is_known_to_the_next_load_of_the_same_tier() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |tier| {
+            let mut options = GpuOptions::default();
+            (options.device.cache, options.device.tier) = (Some(folder.path().to_owned()), tier);
+            model_with(options)
+        };
+        let tiles = |model: &OnGpu| model.run.lock().unwrap().kernels.tiles().clone();
+        let Some(first) = load(Tier::F32) else { return };
+        assert_eq!(tiles(&first), Default::default());
+        first.warmup().unwrap();
+        assert_ne!(tiles(&first), Default::default());
+        assert_eq!(tiles(&load(Tier::F32).unwrap()), tiles(&first));
+        assert_eq!(tiles(&load(Tier::F16).unwrap()), Default::default());
+    }
+
+    #[test]
     fn small_groups_are_computed_where_they_are_done_first() {
         let Some(mut model) = model() else { return };
         // A processor that poses as a GPU never catches up with itself.
