@@ -33,10 +33,6 @@ pub fn link_library(folder: &Path) {
 /// Runs a command of words in the repository's root. Cargo's own search path may lead to a library of an earlier build.
 pub fn run(words: &[&str]) -> Output {
     let mut command = Command::new(words[0]);
-    // Where this is not set, Mesa's driver says so on the error stream.
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    }
     command.args(&words[1..]).env_remove("LD_LIBRARY_PATH").current_dir(root()).output().unwrap()
 }
 
