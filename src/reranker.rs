@@ -1,4 +1,5 @@
-//! The public API: load a model, score pairs, rerank documents. The only file that knows every layer.
+//! The public API: load a model, score pairs, rerank documents. The only file that knows every layer. Half of it is what a
+//! caller reads: every option with its unit, default and errors.
 
 pub mod cached;
 mod engine;

@@ -1,4 +1,5 @@
-//! Adapters as plain data, and the device that runs what has been recorded.
+//! Adapters as plain data, and the device that runs what has been recorded. The file is long because each call of the
+//! driver can fail in three ways, and none of them may get past it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

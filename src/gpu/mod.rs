@@ -664,28 +664,16 @@ impl Kernels for Gpu {
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
-        let (hidden, width) = (out.cols, out.cols / heads);
-        if width > MOST_HEAD_WIDTH {
-            return self.commands.push(Command::Fail(too_wide(width)));
-        }
-        let arena = [self.full(qkv), self.work.slot(), out.written()];
+        let hidden = out.cols;
+        let kernel = match hidden / heads {
+            32 => Kernel::Attention32,
+            64 => Kernel::Attention64,
+            _ => return self.attention_with(batch, qkv, Terms::default(), heads, out),
+        };
         // A multiple of 32 or 64 is one of 16: the specialised shaders meet no padding.
         const { assert!(32 % COLUMN_TILE == 0 && QUERIES == 64) };
-        let special = match width {
-            32 => Some(Kernel::Attention32),
-            64 => Some(Kernel::Attention64),
-            _ => None,
-        };
-        match special {
-            Some(kernel) => {
-                self.dispatch(kernel, &[out.row4() as f64], &arena, &[], [self.work_items, heads, 1]);
-            }
-            None => {
-                let values = [width, hidden, qkv.stride(), out.stride()].map(|v| v as f64);
-                let grid = [self.work_items, heads, QUERIES];
-                self.dispatch(Kernel::AttentionAny, &values, &arena, &[], grid);
-            }
-        }
+        let arena = [self.full(qkv), self.work.slot(), out.written()];
+        self.dispatch(kernel, &[out.row4() as f64], &arena, &[], [self.work_items, heads, 1]);
         let squares: f64 = batch.rows().map(|r| (r.len() * r.len()) as f64).sum();
         self.operations += 4.0 * squares * hidden as f64;
     }

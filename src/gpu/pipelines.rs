@@ -66,9 +66,7 @@ pub enum Kernel {
     Attention32,
     /// attention_64.wgsl: heads of width 64.
     Attention64,
-    /// attention_any.wgsl: heads of any width up to 128.
-    AttentionAny,
-    /// attention_distance.wgsl: as AttentionAny, with what attention knows about distances.
+    /// attention_distance.wgsl: heads of any width up to 128, with or without what attention knows about distances.
     AttentionDistance,
     /// rotate.wgsl.
     Rotate,
@@ -151,7 +149,7 @@ macro_rules! shader {
 }
 
 /// In the order of [`Kernel`].
-pub const SHADERS: [Shader; 24] = [
+pub const SHADERS: [Shader; 23] = [
     shader!("embed_norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Read, Write], [Read, Read]),
     shader!("linear_small", 64, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
     shader!("linear_medium", 128, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
@@ -196,7 +194,6 @@ pub const SHADERS: [Shader; 24] = [
     shader!("norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Write], [Read, Read]),
     shader!("attention_32", 64, ["HIDDEN4"], [Read, Read, Write], []),
     shader!("attention_64", 64, ["HIDDEN4"], [Read, Read, Write], []),
-    shader!("attention_any", 64, ["WIDTH", "HIDDEN", "ROW", "OUT"], [Read, Read, Write], []),
     shader!(
         "attention_distance",
         64,

@@ -1,7 +1,8 @@
 //! A loaded model on the GPU, with the CPU standing by.
 //!
 //! The CPU's weights are loaded as well and not when they are needed: by then the files may have changed, and a device
-//! that was lost for want of memory is no moment to ask for more.
+//! that was lost for want of memory is no moment to ask for more. A third of the file are its tests, which plant faults behind
+//! the interface that callers see.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -17,7 +18,7 @@ use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH, adapters};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
-use crate::model::spec::Spec;
+use crate::model::spec::{FeedForward, Spec};
 use crate::options::{Backend, GpuPrecision, LoadOptions};
 use crate::text::batch::{PackedBatch, Pair};
 
@@ -115,7 +116,7 @@ impl OnGpu {
         let gpu = Gpu::open(options.clone())?;
         let weights = Mutex::new(Arc::new(checkpoint.load(&gpu, spec)?));
         // The widest activations, and for first tokens N rows of H per sequence, which has three special tokens.
-        let widest = (3 * spec.hidden).max(spec.intermediate);
+        let widest = (3 * spec.hidden).max(up_columns(spec));
         let spread = gpu.most_rows(spec.heads * spec.hidden).saturating_mul(3);
         let capacity = GPU_GROUP_TOKENS.min(gpu.most_rows(widest)).min(spread);
         let (adapter, tier) = (gpu.adapter().name.clone(), gpu.adapter().tier);
@@ -251,6 +252,9 @@ impl OnGpu {
     /// Makes a lost device anew, if the time has come. What goes wrong counts as one more loss, and the call that has met it
     /// is computed on the CPU.
     fn remake_lost(&self, run: &mut Run<Gpu>) {
+        if self.suspended.load(Ordering::Relaxed) {
+            return;
+        }
         let make = |source: &mut Source| source.due().then(|| source.make(&self.spec));
         let made = locked(&self.source).as_mut().and_then(make);
         if let Some(Ok((mut gpu, weights))) = made {
@@ -291,9 +295,17 @@ fn break_even([few, many]: [usize; 2], [gpu_few, gpu_many]: [f64; 2], cpu_many: 
     (gain > 0.0).then(|| (fixed / gain).ceil() as usize)
 }
 
+/// Columns of what the first feed-forward layer writes.
+fn up_columns(spec: &Spec) -> usize {
+    match spec.feed_forward {
+        FeedForward::Plain => spec.intermediate,
+        FeedForward::Gated => 2 * spec.intermediate,
+    }
+}
+
 /// Tokens that go through a layer within one submission, but not fewer than the CPU takes at once.
 fn group_tokens(gpu: &Gpu, spec: &Spec, capacity: usize) -> usize {
-    let per_token = 2 * spec.hidden * (4 * spec.hidden + 2 * spec.intermediate);
+    let per_token = 2 * spec.hidden * (4 * spec.hidden + up_columns(spec) + spec.intermediate);
     let tokens = (gpu.operations_of_a_submission() / per_token as f64) as usize;
     tokens.max(GROUP_TOKENS).min(capacity)
 }
@@ -504,6 +516,32 @@ mod tests {
                 assert_fell_back(&model, &batch, "the device was lost");
             }
         }
+    }
+
+    #[test]
+    fn a_device_that_was_lost_before_it_was_suspended_comes_back_after_it_was_resumed() {
+        let Some(mut model) = model() else { return };
+        let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
+        model.loaded_from(&files, files.hash().unwrap());
+        let batch = batch(3, 9);
+        let before = logits(&model, &batch);
+        let hurry = || locked(&model.source).as_mut().unwrap().hurry();
+        model.run.lock().unwrap().kernels.destroy().ok();
+        assert_fell_back(&model, &batch, "the device was lost");
+        model.suspend().ok();
+        hurry();
+        // Due, but the GPU is not this application's now.
+        assert_eq!(logits(&model, &batch).0.backend, Backend::Cpu);
+        model.resume().ok();
+        hurry();
+        assert_eq!(logits(&model, &batch), before);
+    }
+
+    #[test]
+    fn a_gated_feed_forward_counts_twice() {
+        let fixture = std::path::Path::new(FIXTURE).with_file_name("modernbert");
+        let spec = config::read(&ModelFiles::from_dir(&fixture).unwrap()).unwrap();
+        assert_eq!((spec.feed_forward, up_columns(&spec)), (FeedForward::Gated, 2 * spec.intermediate));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! (query, document) -> [`Pair`]. The only file that imports `tokenizers`.
+//! (query, document) -> [`Pair`]. The only file that imports `tokenizers`, and long because that library is kept in here.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
