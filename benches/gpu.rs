@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use crossrank::gpu::device::{AdapterKind, DeviceOptions};
 use crossrank::gpu::{Gpu, GpuOptions};
-use crossrank::kernels::{Dtype, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Dtype, Keep, Kernels, Part, Tensor, Then};
 use crossrank::reference::Reference;
 
 /// Outputs and inputs: query-key-value, attention's output, and both halves of the feed-forward.
@@ -45,9 +45,9 @@ fn weight<K: Kernels>(k: &K, outputs: usize, inputs: usize) -> K::Linear {
     let bytes = |values: Vec<f32>| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
     let (weight, bias) =
         (bytes(noise(outputs * inputs, (inputs as f32).powf(-0.5))), bytes(noise(outputs, 1.0)));
-    let tensor = |rows, cols, bytes| Tensor { rows, cols, dtype: Dtype::F32, bytes };
+    let tensor = |rows, cols, bytes| Tensor::new(rows, cols, Dtype::F32, bytes);
     let part = Part { weight: tensor(outputs, inputs, &weight), bias: tensor(1, outputs, &bias), scale: 1.0 };
-    k.make_linear(&[part]).unwrap()
+    k.make_linear(&[part], Keep::Wide).unwrap()
 }
 
 fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {

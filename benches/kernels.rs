@@ -9,7 +9,7 @@ use crossrank::Isa;
 use crossrank::cpu::simd::{self, Simd};
 use crossrank::cpu::threads::Pool;
 use crossrank::cpu::{Cpu, isa};
-use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
 use crossrank::reference::Reference;
 use crossrank::text::batch::{PackedBatch, Pair};
 
@@ -46,7 +46,7 @@ fn bytes(values: &[f32], scale: f32) -> Vec<u8> {
 }
 
 fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
-    Tensor { rows, cols, dtype: Dtype::F32, bytes }
+    Tensor::new(rows, cols, Dtype::F32, bytes)
 }
 
 fn one_sequence(tokens: usize) -> PackedBatch {
@@ -104,7 +104,7 @@ impl<S: Simd> Bench<'_, S> {
             let cpu = &mut self.cpu;
             cpu.begin(&one_sequence(ROWS), HIDDEN, HEADS).expect("memory");
             let x = cpu.write(ROWS, inputs, &values).expect("memory");
-            let w = cpu.make_linear(&[part]).expect("memory");
+            let w = cpu.make_linear(&[part], Keep::Wide).expect("memory");
             let mut out = cpu.make_buf();
             cpu.shape(&mut out, ROWS, outputs).expect("memory");
             cpu.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
@@ -169,7 +169,7 @@ fn reference_linear(x: &[f32], part: Part<'_>, activation: Option<Activation>) -
     let k = &mut Reference;
     let (inputs, outputs) = (part.weight.cols, part.weight.rows);
     let rows = x.len() / inputs;
-    let w = k.make_linear(&[part]).expect("memory");
+    let w = k.make_linear(&[part], Keep::Wide).expect("memory");
     let x = k.write(rows, inputs, x).expect("memory");
     let mut out = k.make_buf();
     k.shape(&mut out, rows, outputs).expect("memory");

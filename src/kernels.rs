@@ -8,103 +8,20 @@
 //! enters another. Each output element is one sum in one fixed order, so that its bits depend neither on the other
 //! rows, nor on threads, nor on the instruction set.
 
-use std::ops::Range;
-
 use crate::error::Result;
 use crate::text::batch::PackedBatch;
 
-/// How a tensor's numbers are stored.
+pub use crate::tensor::{Dtype, Tensor};
+
+/// How a linear layer keeps its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dtype {
-    /// IEEE 754 binary32.
-    F32,
-    /// IEEE 754 binary16.
-    F16,
-    /// The upper half of a binary32.
-    Bf16,
-}
-
-impl Dtype {
-    /// Bytes per number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-        }
-    }
-}
-
-/// A matrix of a checkpoint as it is stored: row-major, little-endian, at any alignment. A vector has one row.
-#[derive(Clone, Copy, Debug)]
-pub struct Tensor<'a> {
-    /// Rows; for a linear layer the output features.
-    pub rows: usize,
-    /// Columns; for a linear layer the input features.
-    pub cols: usize,
-    /// How the numbers are stored.
-    pub dtype: Dtype,
-    /// `rows * cols * dtype.bytes()` bytes.
-    pub bytes: &'a [u8],
-}
-
-impl<'a> Tensor<'a> {
-    /// Some of the rows.
-    pub fn rows(&self, rows: Range<usize>) -> Tensor<'a> {
-        let stride = self.cols * self.dtype.bytes();
-        Tensor { rows: rows.len(), bytes: &self.bytes[rows.start * stride..rows.end * stride], ..*self }
-    }
-
-    /// Some of the values of a vector.
-    pub fn slice(&self, cols: Range<usize>) -> Tensor<'a> {
-        assert_eq!(self.rows, 1, "only a vector can be sliced");
-        let width = self.dtype.bytes();
-        Tensor { cols: cols.len(), bytes: &self.bytes[cols.start * width..cols.end * width], ..*self }
-    }
-
-    /// Widens one row into `out` (`cols` values). Exact for every type.
-    pub fn widen_row(&self, row: usize, out: &mut [f32]) {
-        let stride = self.cols * self.dtype.bytes();
-        widen(self.dtype, &self.bytes[row * stride..(row + 1) * stride], out);
-    }
-
-    /// All values, row after row.
-    pub fn values(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.rows * self.cols];
-        widen(self.dtype, self.bytes, &mut out);
-        out
-    }
-}
-
-/// Widens stored numbers to f32, exactly.
-pub fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Dtype::F32 => {
-            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *o = f32::from_le_bytes(*b);
-            }
-        }
-        Dtype::F16 => {
-            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *o = widen_f16(u16::from_le_bytes(*b));
-            }
-        }
-        Dtype::Bf16 => {
-            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *o = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-            }
-        }
-    }
-}
-
-/// Exponent and fraction shifted into place and rescaled by 2^112, the difference of the two exponent biases
-/// (127 - 15): right for normal numbers, zero and subnormals. Without branches, so that it vectorizes.
-fn widen_f16(half: u16) -> f32 {
-    const RESCALE: f32 = f32::from_bits((127 + 112) << 23);
-    let bits = u32::from(half);
-    let magnitude = (f32::from_bits((bits & 0x7fff) << 13) * RESCALE).to_bits();
-    // Infinity and NaN have all exponent bits set in both formats.
-    let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
-    f32::from_bits(magnitude | special | (bits & 0x8000) << 16)
+pub enum Keep {
+    /// Widened to the numbers that the backend computes with.
+    Wide,
+    /// As they are stored. f16 and bf16 take half the memory and change no bit of a result. [`Dtype::I8`] takes a quarter,
+    /// and is multiplied in integers: each row of x is rounded to 8 bits as [`Rounding`](crate::tensor::Rounding) says,
+    /// sums are exact, and one multiplication by both scales ends them. A backend may widen instead.
+    Stored,
 }
 
 /// The activation functions of the supported checkpoints.
@@ -179,8 +96,8 @@ pub trait Kernels {
     /// Distances as queries and keys, for attention that compares both with them.
     type Relative: Send + Sync;
 
-    /// Stacks `parts` along their output features into one linear layer.
-    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Self::Linear>;
+    /// Stacks `parts` along their output features into one linear layer. Parts that are not stored alike are widened.
+    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Self::Linear>;
     /// Keeps a table of which rows are gathered by id.
     fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table>;
     /// Keeps a layer norm: gain `[1,H]`, bias `[1,H]`.
@@ -285,24 +202,4 @@ pub trait Kernels {
         kv: &Self::KeyValue,
         out: &mut Self::Buf,
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_f16_widens_exactly() {
-        for half in 0..=u16::MAX {
-            let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
-            let (exponent, fraction) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
-            let wide = widen_f16(half);
-            match exponent {
-                0 => assert_eq!(f64::from(wide), sign * fraction * 2f64.powi(-24)),
-                31 if fraction == 0.0 => assert_eq!(f64::from(wide), sign * f64::INFINITY),
-                31 => assert!(wide.is_nan()),
-                _ => assert_eq!(f64::from(wide), sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
-            }
-        }
-    }
 }

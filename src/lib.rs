@@ -26,6 +26,8 @@ mod ranking;
 pub mod reference;
 mod reranker;
 #[doc(hidden)]
+pub mod tensor;
+#[doc(hidden)]
 pub mod text;
 
 pub use cancel::CancelToken;
@@ -33,7 +35,8 @@ pub use error::{Error, Result};
 pub use model::files::{ModelFiles, WeightFile};
 pub use model::modules::ModuleFiles;
 pub use options::{
-    Backend, Executor, GpuPrecision, Isa, Label, Progress, ProgressFn, RerankOptions, Truncation, Windows,
+    Backend, Executor, GpuPrecision, Isa, Label, Precision, Progress, ProgressFn, RerankOptions, Truncation,
+    Windows,
 };
 pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
 pub use reranker::cached::CachedReranker;

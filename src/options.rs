@@ -39,6 +39,27 @@ pub enum Isa {
     Avx512,
 }
 
+/// What the CPU keeps weights as, and whether it multiplies floats or integers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// What the model's files hold: `F32` for float32, `F16Weights` for float16 and bfloat16, `Int8` for the files that
+    /// `crossrank quantize` writes. The GPU computes in floats whatever they hold. The default.
+    #[default]
+    Auto,
+    /// float32: 4 bytes per weight. Logits within 1e-5 of float64.
+    F32,
+    /// float16, or bfloat16 where the files hold that, widened as they are read: 2 bytes per weight. The same bits as `F32`
+    /// for files of 16 bits; float32 files are rounded, which moves logits by about 1e-3. As fast as `F32`, but for a few
+    /// percent that widening takes in calls of few tokens.
+    F16Weights,
+    /// Signed bytes with a float32 scale per output feature or row of a table: 1 byte per weight. Encoder layers round each
+    /// token's inputs to 8 bits and multiply integers, two to three times as fast as floats; attention, norms and the head
+    /// compute in float32. Logits move by a few hundredths of their spread: see the README's table. The same bits on every
+    /// CPU. Not for the GPU.
+    Int8,
+}
+
 /// What the GPU stores weights and the inputs of linear layers as. Sums, softmax, norms and activations are of float32
 /// either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -118,6 +139,8 @@ pub struct LoadOptions {
     pub memory_limit: Option<u64>,
     /// Whether [`Backend::Gpu`] may use a processor that poses as a GPU, which is slower than the CPU backend. Default: no.
     pub allow_software_gpu: bool,
+    /// What the CPU keeps weights as. Default: [`Precision::Auto`].
+    pub precision: Precision,
     /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`].
     pub gpu_precision: GpuPrecision,
     /// Folder in which compiled shaders, and which are the fastest, are kept from run to run: see
@@ -136,6 +159,7 @@ impl fmt::Debug for LoadOptions {
             .field("max_tokens", &self.max_tokens)
             .field("memory_limit", &self.memory_limit)
             .field("allow_software_gpu", &self.allow_software_gpu)
+            .field("precision", &self.precision)
             .field("gpu_precision", &self.gpu_precision)
             .field("gpu_cache", &self.gpu_cache)
             .field("executor", &self.executor.is_some())

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crate::tensor::Rounding;
 use crate::text::batch::PackedBatch;
 
 /// The reference backend.
@@ -33,11 +34,12 @@ impl Matrix {
     }
 }
 
-/// Weight `[out, in]` and bias `[out]`.
+/// Weight `[out, in]` and bias `[out]`, and whether rows of x are rounded to 8 bits.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Matrix,
     bias: Vec<f64>,
+    rounds: bool,
 }
 
 /// Gain, bias and epsilon.
@@ -125,7 +127,15 @@ impl Norm {
 
 impl Linear {
     fn apply(&self, x: &[f64]) -> impl Iterator<Item = f64> {
-        (0..self.weight.rows).map(move |n| dot(x, self.weight.row(n)) + self.bias[n])
+        let mut x = x.to_vec();
+        if self.rounds {
+            let row: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+            let rounding = Rounding::of(&row);
+            for (x, value) in x.iter_mut().zip(row) {
+                *x = (f64::from(rounding.byte(value)) - f64::from(rounding.zero)) * f64::from(rounding.scale);
+            }
+        }
+        (0..self.weight.rows).map(move |n| dot(&x, self.weight.row(n)) + self.bias[n])
     }
 }
 
@@ -179,9 +189,10 @@ impl Kernels for Reference {
     type Rotary = Matrix;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
-        let mut linear =
-            Linear { weight: Matrix { rows: 0, cols: parts[0].weight.cols, values: vec![] }, bias: vec![] };
+    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Linear> {
+        let weight = Matrix { rows: 0, cols: parts[0].weight.cols, values: vec![] };
+        let rounds = keep == Keep::Stored && parts.iter().all(|part| part.weight.dtype == Dtype::I8);
+        let mut linear = Linear { weight, bias: vec![], rounds };
         for part in parts {
             let scaled = |t: Tensor<'_>| t.values().into_iter().map(|v| f64::from(v) * part.scale);
             linear.weight.rows += part.weight.rows;
@@ -200,7 +211,11 @@ impl Kernels for Reference {
     }
 
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
-        Ok(KeyValue { key: self.make_linear(&[key])?, value: self.make_linear(&[value])?, heads })
+        Ok(KeyValue {
+            key: self.make_linear(&[key], Keep::Wide)?,
+            value: self.make_linear(&[value], Keep::Wide)?,
+            heads,
+        })
     }
 
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Matrix> {
@@ -217,7 +232,7 @@ impl Kernels for Reference {
             (0..rows.rows).for_each(|row| norm.apply(rows.row_mut(row)));
         }
         let project = |part: Part<'_>| {
-            let linear = self.make_linear(&[part])?;
+            let linear = self.make_linear(&[part], Keep::Wide)?;
             let values =
                 (0..rows.rows).flat_map(|row| linear.apply(rows.row(row)).collect::<Vec<_>>()).collect();
             Ok(Matrix { rows: rows.rows, cols: linear.weight.rows, values })

@@ -23,7 +23,9 @@ use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::score::Choice;
 use crate::model::spec::{ScoreActivation, Spec};
-use crate::options::{Backend, Executor, GpuPrecision, Isa, Label, LoadOptions, RerankOptions, Truncation};
+use crate::options::{
+    Backend, Executor, GpuPrecision, Isa, Label, LoadOptions, Precision, RerankOptions, Truncation,
+};
 use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
@@ -100,6 +102,8 @@ pub struct ModelInfo {
     pub max_tokens: usize,
     /// Bytes of the weights in memory.
     pub weight_bytes: u64,
+    /// What weights are kept as: never [`Precision::Auto`].
+    pub precision: Precision,
     /// Hash of every file the model was made of.
     pub hash: u64,
     /// What is odd without being an error, for people: about the model's files, or a GPU that did not pass the test of what
@@ -174,6 +178,13 @@ impl Builder {
         self
     }
 
+    /// What the CPU keeps weights as, and whether it multiplies floats or integers. Default: [`Precision::Auto`], which is
+    /// what the files hold.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
+        self
+    }
+
     /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`]. A GPU that computes
     /// wrong numbers in float16 runs in float32; [`ModelInfo::tier`] and [`ModelInfo::warnings`] say so.
     pub fn gpu_precision(mut self, precision: GpuPrecision) -> Self {
@@ -204,7 +215,11 @@ impl Builder {
 
     /// [`plan`](Self::plan) for files in memory.
     pub fn plan_files(&self, files: &ModelFiles) -> Result<Plan> {
-        let plan = || self.planned(&config::read(files)?, &Checkpoint::open(files)?);
+        let plan = || {
+            let (mut spec, checkpoint) = (config::read(files)?, Checkpoint::open(files)?);
+            spec.precision = self.resolve_precision(&spec, &checkpoint)?;
+            self.planned(&spec, &checkpoint)
+        };
         plan().map_err(|error| files.locate(error))
     }
 
@@ -226,6 +241,19 @@ impl Builder {
             Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
             // The CPU stands by.
             Backend::Gpu => (Backend::Gpu, Some(isa::best(self.options.isa))),
+        }
+    }
+
+    /// What weights are kept as, where it is not for the files to say.
+    fn resolve_precision(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Precision> {
+        let stored = checkpoint.precision(spec, self.options.precision)?;
+        match (self.options.backend, self.options.precision, stored) {
+            (Backend::Gpu, Precision::Auto, Precision::Int8) => Ok(Precision::F32),
+            (Backend::Gpu, Precision::Int8, _) => {
+                let message = "the GPU does not multiply integers: use the CPU, or precision f32".to_owned();
+                Err(Error::InvalidOption { option: "precision", message })
+            }
+            _ => Ok(stored),
         }
     }
 
@@ -253,8 +281,9 @@ impl Builder {
 
     fn build(&self, pool: &Arc<Pool>, files: &ModelFiles) -> Result<Reranker> {
         let start = Instant::now();
-        let spec = config::read(files)?;
+        let mut spec = config::read(files)?;
         let checkpoint = Checkpoint::open(files)?;
+        spec.precision = self.resolve_precision(&spec, &checkpoint)?;
         let max_tokens = self.window(&spec);
         let plan = self.planned(&spec, &checkpoint)?;
         let needed = plan.weight_bytes.saturating_add(plan.work_bytes);
@@ -295,6 +324,7 @@ impl Builder {
             activation: spec.score.name(),
             max_tokens,
             weight_bytes: weight_bytes(&spec, &checkpoint, engine.runs().backend)?,
+            precision: spec.precision,
             hash,
             warnings: [checkpoint.warnings(&spec)?, engine.warnings()].concat(),
             backend: engine.runs().backend,
@@ -315,6 +345,7 @@ impl Builder {
         if self.options.backend == Backend::Auto
             && self.options.executor.is_none()
             && self.options.memory_limit.is_none()
+            && spec.precision != Precision::Int8
         {
             return gpu::faster(spec, checkpoint, &self.options, load);
         }

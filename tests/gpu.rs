@@ -14,7 +14,7 @@ use crossrank::gpu::pipelines::Tile;
 use crossrank::gpu::{Gpu, GpuOptions};
 
 use common::{distance_from_golden, gpu_adapter};
-use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
 use crossrank::model::forward::{Activations, Attend, FirstToken, Last, Layer, Rest, Weights, forward};
 use crossrank::model::names::BERT;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
@@ -162,7 +162,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
     let linear = |k: &K, outputs, inputs: usize, noise: &mut words::Noise| {
         let (weight, bias) = (noise.bytes(outputs * inputs, 0.3), noise.bytes(outputs, 0.5));
         let (weight, bias) = (words::tensor(outputs, inputs, &weight), words::tensor(1, outputs, &bias));
-        k.make_linear(&[Part { weight, bias, scale: 1.0 }]).unwrap()
+        k.make_linear(&[Part { weight, bias, scale: 1.0 }], Keep::Wide).unwrap()
     };
     let norm = |k: &K, noise: &mut words::Noise| {
         let (gain, bias) = (noise.bytes(h, 1.0), noise.bytes(h, 1.0));
@@ -295,7 +295,7 @@ fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
         };
         let mut out = gpu.make_buf();
         let mut layer = |part: Part<'_>, then: Then<'_, _>| {
-            let w = gpu.make_linear(&[part]).unwrap();
+            let w = gpu.make_linear(&[part], Keep::Wide).unwrap();
             gpu.shape(&mut out, 5, 1).unwrap();
             gpu.linear(&x, &w, then, &mut out);
             let mut values = [0.0; 5];
@@ -379,9 +379,9 @@ fn does_not_depend_on_the_tile(tier: Tier) {
         let values =
             |salt: u32, count: u32| (0..count).map(move |i| ((i * 37 + salt) % 101) as f32 * 0.02 - 1.0);
         let bytes: Vec<u8> = values(3, 50 * 70).flat_map(f32::to_le_bytes).collect();
-        let tensor = |rows, cols, bytes| Tensor { rows, cols, dtype: Dtype::F32, bytes };
+        let tensor = |rows, cols, bytes| Tensor::new(rows, cols, Dtype::F32, bytes);
         let part = Part { weight: tensor(50, 70, &bytes), bias: tensor(1, 50, &bytes[..200]), scale: 1.0 };
-        let w = gpu.make_linear(&[part]).unwrap();
+        let w = gpu.make_linear(&[part], Keep::Wide).unwrap();
         for rows in [1, 40] {
             let x: Vec<f32> = values(1, 70 * rows).collect();
             let x = gpu.write(rows as usize, 70, &x).unwrap();

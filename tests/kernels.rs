@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossrank::Isa;
 use crossrank::cpu::Cpu;
 use crossrank::cpu::isa;
-use crossrank::cpu::simd::{Scalar, Simd};
+use crossrank::cpu::simd::{Dot, Scalar, Simd};
 use crossrank::cpu::threads::Pool;
 use crossrank::reference::Reference;
 
@@ -60,7 +60,11 @@ macro_rules! with_isa {
 }
 
 fn cpu_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
-    let mut cpu = Cpu::new(simd);
+    outputs_with(simd, threads, Dot::best(S::ISA))
+}
+
+fn outputs_with<S: Simd>(simd: S, threads: usize, dot: &'static Dot) -> Vec<Output> {
+    let mut cpu = Cpu::with_dot(simd, dot);
     if threads > 1 {
         cpu.set_team(Some(Arc::new(Pool::new(threads))));
     }
@@ -82,11 +86,23 @@ fn every_instruction_set_and_every_team_computes_the_same_bits() {
     for isa in isa::available() {
         for threads in [1, 2, 5] {
             let outputs = with_isa!(isa, cpu_outputs(threads));
-            for (a, b) in outputs.iter().zip(&scalar) {
-                let bits = |o: &Output| o.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(a), bits(b), "{} on {threads} threads: {}: {}", isa.name(), a.word, a.case);
-            }
+            same_bits(&format!("{} on {threads} threads", isa.name()), &outputs, &scalar);
         }
+    }
+}
+
+#[test]
+fn every_microkernel_of_integers_computes_the_same_bits() {
+    let scalar = cpu_outputs(Scalar, 1);
+    for dot in Dot::available() {
+        same_bits(dot.name, &with_isa!(isa::best(None), outputs_with(1, dot)), &scalar);
+    }
+}
+
+fn same_bits(what: &str, outputs: &[Output], scalar: &[Output]) {
+    for (a, b) in outputs.iter().zip(scalar) {
+        let bits = |o: &Output| o.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(a), bits(b), "{what}: {}: {}", a.word, a.case);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LEAVES: &[&str] = &["cancel", "error", "options", "ranking"];
-const BACKEND: &[&str] = &["error", "kernels", "options::Executor", "options::Isa", "text::batch"];
+const BACKEND: &[&str] = &["error", "kernels", "options::Executor", "options::Isa", "tensor", "text::batch"];
 
 /// What each top-level module may import from this crate, besides itself. An empty name stands for everything.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -14,8 +14,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("options", LEAVES),
     ("ranking", LEAVES),
     ("text", LEAVES),
-    ("kernels", &["error", "text::batch"]),
-    ("model", &["cancel", "error", "options", "ranking", "kernels", "text::batch"]),
+    ("tensor", &[]),
+    ("kernels", &["error", "tensor", "text::batch"]),
+    ("model", &["cancel", "error", "options", "ranking", "kernels", "tensor", "text::batch"]),
     ("reference", BACKEND),
     ("cpu", BACKEND),
     ("gpu", BACKEND),

@@ -2,30 +2,33 @@
 
 use super::norm::{Norm, norm_row};
 use super::simd::{Op, Simd};
-use crate::kernels::{Dtype, Tensor, widen};
+use crate::error::{Error, Result};
+use crate::kernels::{Dtype, Tensor};
 use crate::text::batch::PackedBatch;
 
-/// An embedding table in the checkpoint's own precision: a table of 250 000 rows is never widened whole.
+/// An embedding table in the checkpoint's own numbers: a table of 250 000 rows is never widened whole.
 pub struct Table {
     bytes: Vec<u8>,
+    scales: Vec<f32>,
     dtype: Dtype,
+    rows: usize,
     cols: usize,
 }
 
 impl Table {
     /// Copies a checkpoint's table.
-    pub fn new(table: Tensor<'_>) -> crate::error::Result<Self> {
-        let mut bytes = Vec::new();
+    pub fn new(table: Tensor<'_>) -> Result<Self> {
+        let (Tensor { rows, cols, dtype, .. }, mut bytes) = (table, Vec::new());
         bytes
             .try_reserve_exact(table.bytes.len())
-            .map_err(|_| crate::error::Error::OutOfMemory { bytes: table.bytes.len() as u64 })?;
+            .map_err(|_| Error::OutOfMemory { bytes: table.bytes.len() as u64 })?;
         bytes.extend_from_slice(table.bytes);
-        Ok(Self { bytes, dtype: table.dtype, cols: table.cols })
+        Ok(Self { bytes, scales: table.scales.to_vec(), dtype, rows, cols })
     }
 
     fn widen_row(&self, row: u32, out: &mut [f32]) {
-        let stride = self.cols * self.dtype.bytes();
-        widen(self.dtype, &self.bytes[row as usize * stride..][..stride], out);
+        let Self { rows, cols, dtype, .. } = *self;
+        Tensor { rows, cols, dtype, bytes: &self.bytes, scales: &self.scales }.widen_row(row as usize, out);
     }
 }
 

@@ -8,9 +8,11 @@
 use super::attention::{TILE_ROWS, softmax};
 use super::gemm::even;
 use super::pack::Packed;
-use super::simd::{ByColumns, ByRows, DEPTH, LANES, MatMut, Op, ROW_STRIDE, SCORE_STRIDE, Simd, multiply};
+use super::simd::{
+    ByColumns, ByRows, DEPTH, Dot, LANES, MatMut, Op, ROW_STRIDE, SCORE_STRIDE, Simd, multiply,
+};
 use crate::error::Result;
-use crate::kernels::Part;
+use crate::kernels::{Keep, Part};
 
 /// Key and value projections, head by head.
 pub struct KeyValue<S> {
@@ -22,15 +24,15 @@ pub struct KeyValue<S> {
 
 impl<S: Simd> KeyValue<S> {
     /// Cuts `[H,H]` projections into heads. The key's bias is not needed.
-    pub fn new(key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self> {
+    pub fn new(key: Part<'_>, value: Part<'_>, heads: usize, dot: &'static Dot) -> Result<Self> {
         let width = key.weight.rows / heads;
         let mut made = Self { keys: Vec::new(), values: Vec::new() };
         for head in 0..heads {
             let rows = head * width..(head + 1) * width;
-            made.keys.push(Packed::transposed(key.weight, rows.clone(), key.scale)?);
+            made.keys.push(Packed::transposed(key.weight, rows.clone(), key.scale, dot)?);
             let part =
                 Part { weight: value.weight.rows(rows.clone()), bias: value.bias.slice(rows), ..value };
-            made.values.push(Packed::new(&[part])?);
+            made.values.push(Packed::new(&[part], Keep::Wide, dot)?);
         }
         Ok(made)
     }

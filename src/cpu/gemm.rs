@@ -36,10 +36,13 @@ pub struct Linear<'a, S> {
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`Linear`] needs for that many rows, in floats.
+/// Work space that [`Linear`] needs for that many rows, in floats: the rows, and a widened panel.
 pub fn scratch(rows: usize) -> usize {
-    rows * ROW_STRIDE
+    rows * ROW_STRIDE + WIDEST * DEPTH
 }
+
+/// Columns of the widest panel.
+const WIDEST: usize = 32;
 
 /// Cuts `count` into the fewest parts of at most `most`, as even as can be. Even parts keep every microkernel call wide
 /// enough to hide the latency of its fused multiply-adds, which a leftover of one or two rows would not be.
@@ -55,23 +58,25 @@ impl<W: Simd> Op for Linear<'_, W> {
     fn run<S: Simd>(mut self, s: S) {
         let (rows, inputs) = (self.out.rows(), self.w.inputs());
         debug_assert_eq!(S::ISA, W::ISA);
+        let (wide, copied) = self.scratch.split_at_mut(WIDEST * DEPTH);
         for steps in even(inputs, DEPTH) {
             for row in 0..rows {
                 let from = &self.x[row * self.x_stride..][steps.clone()];
-                self.scratch[row * ROW_STRIDE..][..from.len()].copy_from_slice(from);
+                copied[row * ROW_STRIDE..][..from.len()].copy_from_slice(from);
             }
             for (column, panel) in self.panels.clone().enumerate() {
                 let width = Packed::<W>::WIDTH;
                 let columns = column * width..((column + 1) * width).min(self.out.cols());
+                let b = self.w.panel(panel, steps.clone(), wide);
                 for tile in even(rows, S::MR) {
                     let mut out = self.out.block(tile.clone(), columns.clone());
-                    let a = &self.scratch[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
-                    let b = self.w.panel(panel, steps.start);
+                    let a = &copied[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
                     let c = out.block(0..tile.len(), 0..columns.len());
                     multiply::<S, ByRows>(s, steps.len(), a, b, width, c, steps.start > 0);
                     if steps.end == inputs {
                         let at = tile.start * self.w.outputs() + panel * width;
-                        epilogue(s, self.then, self.w.bias(panel), at, self.w.outputs(), out);
+                        let bias = &self.w.bias()[panel * width..(panel + 1) * width];
+                        epilogue(s, self.then, bias, at, self.w.outputs(), out);
                     }
                 }
             }
@@ -81,7 +86,14 @@ impl<W: Simd> Op for Linear<'_, W> {
 
 /// Applies `then` to one tile; `at` and `stride` say where it lies in a residual.
 #[inline(always)]
-fn epilogue<S: Simd>(s: S, then: Epilogue<'_>, bias: &[f32], at: usize, stride: usize, mut out: MatMut<'_>) {
+pub fn epilogue<S: Simd>(
+    s: S,
+    then: Epilogue<'_>,
+    bias: &[f32],
+    at: usize,
+    stride: usize,
+    mut out: MatMut<'_>,
+) {
     for r in 0..out.rows() {
         let row = out.row(r);
         for (v, bias) in (0..row.len()).step_by(LANES).zip(bias.as_chunks::<LANES>().0) {

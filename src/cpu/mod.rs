@@ -7,6 +7,7 @@ pub mod embed;
 pub mod first;
 pub mod gate;
 pub mod gemm;
+pub mod int8;
 pub mod isa;
 pub mod mean;
 pub mod norm;
@@ -19,7 +20,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Tensor, Then};
 use crate::text::batch::PackedBatch;
 use attention::{Attention, Content, Terms};
 use distance::{Bias, Local, Relative};
@@ -27,11 +28,12 @@ use embed::{Embed, Table};
 use first::{KeyValue, Mix};
 use gate::Gate;
 use gemm::{Epilogue, Linear};
+use int8::LinearInt8;
 use mean::Mean;
 use norm::{Norm, NormRows};
 use pack::{Packed, grow};
 use rotary::{Rotary, Rotate};
-use simd::{LANES, MatMut, Simd};
+use simd::{Dot, LANES, MatMut, Simd};
 use threads::Pool;
 
 /// Most threads that share one product. More would wait for each other longer than they compute.
@@ -40,6 +42,8 @@ const MOST_SHARES: usize = 16;
 /// The CPU backend with one instruction set, and the work space of one run.
 pub struct Cpu<S> {
     simd: S,
+    /// The microkernel of integers.
+    dot: &'static Dot,
     /// Where columns and heads are shared out; `None` computes on the calling thread alone.
     team: Option<Arc<Pool>>,
     /// Work space of each thread of the team.
@@ -72,7 +76,7 @@ impl Buf {
     }
 
     fn shape(&mut self, rows: usize, cols: usize) -> Result<()> {
-        grow(&mut self.values, rows * cols)?;
+        grow(&mut self.values, rows * cols, 0.0)?;
         (self.rows, self.cols) = (rows, cols);
         Ok(())
     }
@@ -81,8 +85,14 @@ impl Buf {
 impl<S: Simd> Cpu<S> {
     /// A backend that computes on the calling thread.
     pub fn new(simd: S) -> Self {
+        Self::with_dot(simd, Dot::best(S::ISA))
+    }
+
+    /// [`new`](Self::new) with a microkernel of integers other than the best.
+    pub fn with_dot(simd: S, dot: &'static Dot) -> Self {
         Self {
             simd,
+            dot,
             team: None,
             scratch: vec![Mutex::default()],
             back: Buf::default(),
@@ -99,7 +109,9 @@ impl<S: Simd> Cpu<S> {
 
     /// Makes every thread's work space at least `floats` long.
     fn reserve(&mut self, floats: usize) -> Result<()> {
-        self.scratch.iter_mut().try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats))
+        self.scratch
+            .iter_mut()
+            .try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats, 0.0))
     }
 
     /// Calls `work(pieces, columns of out, scratch)` for all of `0..pieces`, each piece being `width` columns of `out`.
@@ -162,8 +174,18 @@ impl<S: Simd> Cpu<S> {
 
     /// out `[rows, outputs]` = then(x w^T + bias) where x has its own stride.
     fn product(&self, x: &[f32], x_stride: usize, w: &Packed<S>, then: Epilogue<'_>, out: MatMut<'_>) {
-        self.share(w.panels(), Packed::<S>::WIDTH, out, |panels, out, scratch| {
-            self.simd.run(Linear { x, x_stride, w, then, panels, out, scratch });
+        self.share(w.panels(), w.width(), out, |panels, out, scratch| match w.int8() {
+            None => self.simd.run(Linear { x, x_stride, w, then, panels, out, scratch }),
+            Some(int8) => self.simd.run(LinearInt8 {
+                x: &x[..(out.rows().max(1) - 1) * x_stride + w.inputs()],
+                x_stride,
+                w: int8,
+                bias: w.bias(),
+                then,
+                panels,
+                out,
+                scratch,
+            }),
         });
     }
 }
@@ -178,8 +200,8 @@ impl<S: Simd> Kernels for Cpu<S> {
     type Rotary = Rotary;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Packed<S>> {
-        Packed::new(parts)
+    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Packed<S>> {
+        Packed::new(parts, keep, self.dot)
     }
 
     fn make_table(&self, table: Tensor<'_>) -> Result<Table> {
@@ -191,7 +213,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue<S>> {
-        KeyValue::new(key, value, heads)
+        KeyValue::new(key, value, heads, self.dot)
     }
 
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Bias> {
@@ -217,7 +239,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         let mut project = |part: Part<'_>| {
             let mut out = Buf::default();
             out.shape(rows, part.weight.rows)?;
-            cpu.linear(&x, &Packed::new(&[part])?, Then::Store, &mut out);
+            cpu.linear(&x, &cpu.make_linear(&[part], Keep::Wide)?, Then::Store, &mut out);
             Ok(out)
         };
         let queries = distances.query.map(&mut project).transpose()?;
@@ -249,6 +271,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
         let longest = batch.longest();
         let floats = gemm::scratch(batch.tokens())
+            .max(int8::scratch(batch.tokens()))
             .max(attention::scratch(longest, hidden / heads))
             .max(first::scratch(longest, hidden))
             .max(hidden);

@@ -110,6 +110,7 @@ pub struct Table {
     pub(super) cols: usize,
     pub(super) dtype: Dtype,
     pub(super) bytes: Vec<u8>,
+    pub(super) scales: Vec<f32>,
 }
 
 /// Rows of one table that a batch needs, each once, and where they landed.
@@ -126,8 +127,8 @@ impl Gather {
         *self.at.entry(id).or_insert_with(|| {
             let start = rows.len();
             rows.resize(start + stride, 0.0);
-            let tensor =
-                Tensor { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes: &table.bytes };
+            let Table { rows: count, cols, dtype, .. } = *table;
+            let tensor = Tensor { rows: count, cols, dtype, bytes: &table.bytes, scales: &table.scales };
             tensor.widen_row(id as usize, &mut rows[start..start + table.cols]);
             (start / stride) as u32
         })

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Distances, Dtype, Kernels, Part, Tensor, Then, widen};
+use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crate::tensor::widen;
 use crate::text::batch::PackedBatch;
 use buffers::Gather;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary, Table};
@@ -469,7 +470,7 @@ impl Kernels for Gpu {
     type Rotary = Rotary;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Linear> {
+    fn make_linear(&self, parts: &[Part<'_>], _keep: Keep) -> Result<Linear> {
         let (weight, bias) = pack::linear(parts)?;
         let weight = match self.halves() {
             true => self.upload("linear weight", pack::halves(&weight)?)?,
@@ -486,7 +487,8 @@ impl Kernels for Gpu {
             .try_reserve_exact(table.bytes.len())
             .map_err(|_| Error::OutOfMemory { bytes: table.bytes.len() as u64 })?;
         bytes.extend_from_slice(table.bytes);
-        Ok(Table { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes })
+        let scales = table.scales.to_vec();
+        Ok(Table { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes, scales })
     }
 
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
@@ -527,7 +529,7 @@ impl Kernels for Gpu {
         let mut project = |part: Part<'_>| {
             let mut out = gpu.make_buf();
             gpu.shape(&mut out, rows, part.weight.rows)?;
-            let linear = gpu.make_linear(&[part])?;
+            let linear = gpu.make_linear(&[part], Keep::Wide)?;
             gpu.linear(&embeddings, &linear, Then::Store, &mut out);
             Ok::<_, Error>(out)
         };

@@ -6,7 +6,7 @@ use super::Gpu;
 use super::device::{Tier, failed};
 use super::pipelines::Tile;
 use crate::error::Result;
-use crate::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
 
 /// Rows, inputs and outputs that fill no tile, no matrix and no vec4; the rows reach into a second tile of every shader
 /// but the largest.
@@ -46,13 +46,13 @@ impl Gpu {
         let residual = noise(ROWS * OUTPUTS, 13);
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
         let (weight_bytes, bias_bytes) = (bytes(&weight), bytes(&bias));
-        let tensor = |rows, cols, bytes| Tensor { rows, cols, dtype: Dtype::F32, bytes };
+        let tensor = |rows, cols, bytes| Tensor::new(rows, cols, Dtype::F32, bytes);
         let part = Part {
             weight: tensor(OUTPUTS, INPUTS, &weight_bytes[..]),
             bias: tensor(1, OUTPUTS, &bias_bytes[..]),
             scale: 1.0,
         };
-        let linear = self.make_linear(&[part])?;
+        let linear = self.make_linear(&[part], Keep::Wide)?;
         let input = self.write(ROWS, INPUTS, &x)?;
         let added = self.write(ROWS, OUTPUTS, &residual)?;
         let mut out = self.make_buf();

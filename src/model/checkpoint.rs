@@ -18,6 +18,8 @@ use crate::model::forward::Weights;
 use crate::model::network::Network;
 use crate::model::spec::Spec;
 use crate::model::weights;
+use crate::options::Precision;
+use crate::tensor::{narrow_f16, round_row};
 
 /// Bytes of the field that holds the header's length.
 const LENGTH_BYTES: u64 = 8;
@@ -73,6 +75,8 @@ pub(super) struct Matrix<'c> {
     rows: usize,
     cols: usize,
     dtype: Dtype,
+    /// The scales of an I8 matrix's rows, and the first of them that counts.
+    scales: Option<(&'c Stored, usize)>,
 }
 
 impl Matrix<'_> {
@@ -81,7 +85,8 @@ impl Matrix<'_> {
         let (rows, cols, stride) =
             if self.is_vector() { (1, range.len(), 1) } else { (range.len(), self.cols, self.cols) };
         let offset = self.offset + range.start * stride * self.dtype.bytes();
-        Self { offset, rows, cols, ..*self }
+        let scales = self.scales.map(|(stored, first)| (stored, first + range.start));
+        Self { offset, rows, cols, scales, ..*self }
     }
 
     pub fn is_vector(&self) -> bool {
@@ -133,21 +138,38 @@ impl<'a> Checkpoint<'a> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Bytes on disk of the tensors that `spec` asks for. Checks like [`load`](Self::load), reads nothing.
+    /// Bytes on disk of the tensors that `spec` asks for, but for scales. Checks like [`load`](Self::load), reads nothing.
     pub fn bytes(&self, spec: &Spec) -> Result<u64> {
         let network = Network::locate(self, spec)?;
         Ok(network.tables().chain(network.widened()).map(|matrix| matrix.bytes() as u64).sum())
     }
 
-    /// Bytes in memory of the tensors that `spec` asks for and of what is made of them: tables as they are stored where
-    /// `table_width` is `None`, all other numbers widened to `width` bytes. Checks like [`load`](Self::load), reads nothing.
+    /// Bytes in memory of the tensors that `spec` asks for and of what is made of them, in numbers of `width` bytes but
+    /// for what `spec.precision` keeps otherwise; tables as they are stored where `table_width` is `None`. Checks like
+    /// [`load`](Self::load), reads nothing.
     pub fn bytes_in_memory(&self, spec: &Spec, table_width: Option<usize>, width: usize) -> Result<u64> {
         let network = Network::locate(self, spec)?;
         let numbers = |matrix: Matrix<'_>| (matrix.rows * matrix.cols) as u64;
-        let table = |m: Matrix<'_>| table_width.map_or(m.bytes() as u64, |width| numbers(m) * width as u64);
+        // Of integers, a row has its scale besides, and of a linear layer the sum of its weights too.
+        let kept = |m: Matrix<'_>, wide: u64, per_row: usize| match spec.precision {
+            Precision::Int8 => numbers(m) + (m.rows * per_row) as u64,
+            Precision::F16Weights => 2 * numbers(m),
+            Precision::F32 | Precision::Auto => wide,
+        };
+        let table = |m: Matrix<'_>| match table_width {
+            None => kept(m, m.bytes() as u64, 4),
+            Some(width) => numbers(m) * width as u64,
+        };
         let tables: u64 = network.tables().map(table).sum();
-        let widened: u64 = network.widened().map(numbers).sum();
-        Ok(tables + (widened + weights::numbers_made(spec)) * width as u64)
+        let mut rest: u64 = network.widened().map(numbers).sum();
+        rest = (rest + weights::numbers_made(spec)) * width as u64;
+        if width == Dtype::F32.bytes() {
+            for matrix in network.kept(spec) {
+                let wide = numbers(matrix) * width as u64;
+                rest = rest - wide + kept(matrix, wide, 8);
+            }
+        }
+        Ok(tables + rest)
     }
 
     /// One sentence for every tensor that `spec` has no use for. Heads of pre-training and position buffers are
@@ -161,8 +183,11 @@ impl<'a> Checkpoint<'a> {
                 || name.ends_with("embeddings.position_ids")
                 || name.ends_with("embeddings.token_type_ids")
         };
-        let unknown =
-            self.tensors.iter().filter(|(name, _)| !used.contains(name.as_str()) && !expected(name));
+        let scales: BTreeSet<String> = used.iter().map(|name| scales_of(name)).collect();
+        let unknown = self
+            .tensors
+            .iter()
+            .filter(|(name, _)| !used.contains(name.as_str()) && !scales.contains(*name) && !expected(name));
         let sentence = |(name, stored): (&String, &Stored)| {
             format!(
                 "`{}`: tensor `{name}` is not part of {}",
@@ -189,6 +214,7 @@ impl<'a> Checkpoint<'a> {
             StoredType::F32 => Dtype::F32,
             StoredType::F16 => Dtype::F16,
             StoredType::BF16 => Dtype::Bf16,
+            StoredType::I8 if shape.len() == 2 => Dtype::I8,
             other => return Err(Error::TensorType { tensor: name.clone(), found: other.to_string() }),
         };
         if stored.shape != shape {
@@ -202,19 +228,53 @@ impl<'a> Checkpoint<'a> {
             [rows, cols] => (rows, cols),
             _ => (1, stored.shape.iter().product()),
         };
-        Ok(Matrix { name, stored, offset: 0, rows, cols, dtype })
+        let scales = match dtype {
+            Dtype::I8 => Some((self.scales(name, rows)?, 0)),
+            _ => None,
+        };
+        Ok(Matrix { name, stored, offset: 0, rows, cols, dtype, scales })
+    }
+
+    /// The scales of an I8 matrix.
+    fn scales(&self, matrix: &str, rows: usize) -> Result<&Stored> {
+        let tensor = scales_of(matrix);
+        let Some(stored) = self.tensors.get(&tensor) else {
+            return Err(Error::MissingTensor { file: self.files[0].name.clone(), tensor });
+        };
+        if stored.dtype != StoredType::F32 {
+            return Err(Error::TensorType { tensor, found: stored.dtype.to_string() });
+        }
+        if stored.shape != [rows] {
+            return Err(Error::TensorShape { tensor, expected: vec![rows], found: stored.shape.clone() });
+        }
+        Ok(stored)
     }
 
     /// The tensor's bytes: borrowed from memory, or read from the file.
     pub(super) fn read(&self, matrix: Matrix<'_>) -> Result<Loaded<'a>> {
-        let Stored { file, start, .. } = *matrix.stored;
-        let (start, count) = (start + matrix.offset as u64, matrix.bytes());
-        let source = &self.files[file];
-        let bytes = match &source.data {
-            Data::Bytes(all) => {
-                let start = start as usize;
-                Cow::Borrowed(&all[start..start + count])
+        let bytes = self.bytes_at(matrix.stored, matrix.offset, matrix.bytes())?;
+        let scales = match matrix.scales {
+            None => vec![],
+            Some((stored, first)) => {
+                let width = Dtype::F32.bytes();
+                let bytes = self.bytes_at(stored, first * width, matrix.rows * width)?;
+                let scales: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                if let Some(row) = scales.iter().position(|scale| !scale.is_finite() || *scale < 0.0) {
+                    let message = format!("the scale of row {row} is no positive number");
+                    let tensor = format!("tensor `{}`: {message}", scales_of(matrix.name));
+                    return Err(self.files[stored.file].broken(tensor));
+                }
+                scales
             }
+        };
+        Ok(Loaded { bytes, scales, rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype })
+    }
+
+    /// `count` bytes of a tensor from `offset` on.
+    fn bytes_at(&self, stored: &Stored, offset: usize, count: usize) -> Result<Cow<'a, [u8]>> {
+        let start = stored.start + offset as u64;
+        match &self.files[stored.file].data {
+            Data::Bytes(all) => Ok(Cow::Borrowed(&all[start as usize..start as usize + count])),
             Data::File(file, path) => {
                 let mut bytes = Vec::new();
                 bytes.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: count as u64 })?;
@@ -223,16 +283,68 @@ impl<'a> Checkpoint<'a> {
                 file.seek(SeekFrom::Start(start))
                     .and_then(|_| file.read_exact(&mut bytes))
                     .map_err(|e| io_error(path, &e))?;
-                Cow::Owned(bytes)
+                Ok(Cow::Owned(bytes))
             }
-        };
-        Ok(Loaded { bytes, rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype })
+        }
     }
+
+    /// [`read`](Self::read), rounded to what `precision` keeps.
+    pub(super) fn read_rounded(&self, matrix: Matrix<'_>, precision: Precision) -> Result<Loaded<'a>> {
+        let stored = self.read(matrix)?;
+        let (rows, cols) = (stored.rows, stored.cols);
+        let (to, bytes) = match (precision, stored.dtype) {
+            (Precision::Int8, Dtype::F32 | Dtype::F16 | Dtype::Bf16) => (Dtype::I8, rows * cols),
+            (Precision::F16Weights, Dtype::F32 | Dtype::I8) => (Dtype::F16, 2 * rows * cols),
+            _ => return Ok(stored),
+        };
+        let mut rounded = Vec::new();
+        rounded.try_reserve_exact(bytes).map_err(|_| Error::OutOfMemory { bytes: bytes as u64 })?;
+        rounded.resize(bytes, 0);
+        let (mut wide, mut scales) = (vec![0.0; cols], Vec::new());
+        for (row, out) in rounded.chunks_exact_mut(bytes / rows).enumerate() {
+            stored.tensor().widen_row(row, &mut wide);
+            if to == Dtype::I8 {
+                scales.push(round_row(&wide, out));
+                continue;
+            }
+            for (half, x) in out.as_chunks_mut().0.iter_mut().zip(&wide) {
+                *half = narrow_f16(*x).to_le_bytes();
+            }
+            if wide.iter().any(|x| x.is_finite() && x.abs() >= 65_520.0) {
+                let message = format!(
+                    "tensor `{}`: row {row} holds numbers beyond float16: load it as float32",
+                    matrix.name
+                );
+                return Err(self.files[matrix.stored.file].broken(message));
+            }
+        }
+        Ok(Loaded { bytes: Cow::Owned(rounded), scales, rows, cols, dtype: to })
+    }
+
+    /// What [`Precision::Auto`] stands for: what the first layer's weights are stored as.
+    pub fn precision(&self, spec: &Spec, asked: Precision) -> Result<Precision> {
+        if asked != Precision::Auto {
+            return Ok(asked);
+        }
+        let network = Network::locate(self, spec)?;
+        Ok(match network.layers.first().map(|layer| layer.query.weight.dtype) {
+            Some(Dtype::F16 | Dtype::Bf16) => Precision::F16Weights,
+            Some(Dtype::I8) => Precision::Int8,
+            _ => Precision::F32,
+        })
+    }
+}
+
+/// The name of the scales of an I8 matrix's rows.
+pub(super) fn scales_of(matrix: &str) -> String {
+    format!("{matrix}_scale")
 }
 
 /// A tensor's bytes and what they are.
 pub(super) struct Loaded<'a> {
     bytes: Cow<'a, [u8]>,
+    /// One per row for I8, else nothing.
+    scales: Vec<f32>,
     pub rows: usize,
     pub cols: usize,
     dtype: Dtype,
@@ -242,17 +354,18 @@ impl Loaded<'_> {
     /// Values made here.
     pub fn new(rows: usize, cols: usize, values: &[f32]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self { bytes: Cow::Owned(bytes), rows, cols, dtype: Dtype::F32 }
+        Self { bytes: Cow::Owned(bytes), scales: vec![], rows, cols, dtype: Dtype::F32 }
     }
 
     /// One row of zeros.
     pub fn zeros(cols: usize) -> Self {
         let dtype = Dtype::F32;
-        Self { bytes: Cow::Owned(vec![0; cols * dtype.bytes()]), rows: 1, cols, dtype }
+        Self { bytes: Cow::Owned(vec![0; cols * dtype.bytes()]), scales: vec![], rows: 1, cols, dtype }
     }
 
     pub fn tensor(&self) -> Tensor<'_> {
-        Tensor { rows: self.rows, cols: self.cols, dtype: self.dtype, bytes: &self.bytes }
+        let Self { rows, cols, dtype, .. } = *self;
+        Tensor { rows, cols, dtype, bytes: &self.bytes, scales: &self.scales }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::model::json::{
 use crate::model::modules;
 use crate::model::names;
 use crate::model::spec::{Attention, Biases, FeedForward, Local, NormOrder, Pooling, Spec};
+use crate::options::Precision;
 
 /// The most numbers that are computed about positions at load: 32 times what 8192 tokens and 16 heads need.
 const MAX_POSITION_NUMBERS: usize = 1 << 23;
@@ -111,6 +112,7 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
+        precision: Precision::F32,
     })
 }
 
@@ -152,6 +154,7 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
+        precision: Precision::F32,
     })
 }
 
@@ -236,6 +239,7 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
+        precision: Precision::F32,
     })
 }
 

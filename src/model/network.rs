@@ -105,7 +105,18 @@ impl<'c> Network<'c> {
         [Some(self.word), self.position, self.kind].into_iter().flatten()
     }
 
-    /// Everything that is widened: linear layers, norms, and what is known about distances.
+    /// The weights that are kept in the precision of the model: those of the encoder's linear layers, but for keys and
+    /// values of a last layer that absorbs them.
+    pub fn kept(&self, spec: &Spec) -> impl Iterator<Item = Matrix<'c>> {
+        let absorbing = if spec.absorbs() { self.layers.len() - 1 } else { usize::MAX };
+        let layers = self.layers.iter().enumerate().flat_map(move |(index, l)| {
+            let projected = if index == absorbing { vec![] } else { vec![l.key, l.value] };
+            [l.query, l.out, l.down].into_iter().chain(projected).chain(l.up.iter().copied())
+        });
+        self.project.into_iter().chain(layers).map(|affine| affine.weight)
+    }
+
+    /// Everything that is not a table: linear layers, norms, and what is known about distances.
     pub fn widened(&self) -> impl Iterator<Item = Matrix<'c>> {
         let layers = self.layers.iter().flat_map(|l| {
             let all = [l.query, l.key, l.value, l.out, l.down, l.output_norm];

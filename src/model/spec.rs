@@ -2,6 +2,7 @@
 
 use crate::kernels::Activation;
 use crate::model::names::Names;
+use crate::options::Precision;
 use crate::text::batch::{PackedBatch, Pair};
 
 /// Everything `forward` and the text layer need to know about a model.
@@ -53,6 +54,18 @@ pub struct Spec {
     pub score: ScoreActivation,
     /// The longest input in tokens, special tokens included.
     pub max_tokens: usize,
+    /// What weights are kept as; `Auto` is float32.
+    pub precision: Precision,
+}
+
+impl Spec {
+    /// Whether the last layer is computed for the first token alone, with keys and values absorbed: where scores see no
+    /// positions, and nothing else is read.
+    pub fn absorbs(&self) -> bool {
+        self.attention == Attention::Content
+            && self.order == NormOrder::After
+            && self.pooling == Pooling::First
+    }
 }
 
 /// How attention sees positions.
@@ -233,6 +246,7 @@ mod tests {
             labels: vec![],
             score: ScoreActivation::Identity,
             max_tokens: 7,
+            precision: Precision::F32,
         };
         assert_eq!(spec(&names::ROBERTA, 2).pack(&pairs).positions, [2, 3, 1, 4, 5, 2, 3]);
         assert_eq!(spec(&names::BERT, 0).pack(&pairs).positions, [0, 1, 2, 3, 4, 0, 1]);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::kernels::{Distances, Kernels, Part};
+use crate::kernels::{Distances, Keep, Kernels, Part};
 use crate::model::checkpoint::{Checkpoint, Loaded, Matrix};
 use crate::model::distance;
 use crate::model::forward::{Attend, FirstToken, Last, Layer, Rest, Weights};
 use crate::model::network::{Affine, EncoderLayer, Network};
-use crate::model::spec::{Attention, NormOrder, Pooling, Spec};
+use crate::model::spec::{Attention, Spec};
+use crate::options::Precision;
 
 impl<'a> Checkpoint<'a> {
     /// Reads, checks and packs the tensors that `spec` asks for.
@@ -16,26 +17,27 @@ impl<'a> Checkpoint<'a> {
         let network = Network::locate(self, spec)?;
         let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
-        let one = |affine: Affine<'_>| self.linear(k, &[(affine, 1.0)]);
+        // The head stays in floats: it is small, and the last to round.
+        let head = |affine: Affine<'_>| k.make_linear(&[self.read_affine(affine)?.part(1.0)], Keep::Wide);
         let norm =
             |norm: Option<Affine<'_>>, epsilon| norm.map(|norm| self.norm(k, norm, epsilon)).transpose();
         let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
-        let absorbed = spec.attention == Attention::Content && spec.order == NormOrder::After;
         Ok(Weights {
             word: self.table(k, Some(network.word), spec)?,
             position: self.table(k, network.position, spec)?,
             kind: self.table(k, network.kind, spec)?,
             embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
-            project: network.project.map(one).transpose()?,
+            project: network.project.map(|project| self.linear(k, spec, &[(project, 1.0)])).transpose()?,
             layers: layers
                 .iter()
                 .enumerate()
                 .map(|(index, layer)| self.layer(k, spec, &shared, layer, index))
                 .collect::<Result<_>>()?,
-            last: if absorbed && spec.pooling == Pooling::First {
-                let (key, value) = (self.read_affine(last.key)?, self.read_affine(last.value)?);
+            last: if spec.absorbs() {
+                let (key, value) =
+                    (self.read_rounded_affine(last.key, spec)?, self.read_rounded_affine(last.value, spec)?);
                 Last::FirstToken(FirstToken {
-                    query: self.linear(k, &[(last.query, scale(spec))])?,
+                    query: self.linear(k, spec, &[(last.query, scale(spec))])?,
                     key_value: k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?,
                     rest: self.rest(k, spec, last)?,
                 })
@@ -43,14 +45,22 @@ impl<'a> Checkpoint<'a> {
                 Last::Whole(self.layer(k, spec, &shared, last, layers.len())?)
             },
             final_norm: norm(network.final_norm, spec.epsilon)?,
-            dense: one(network.dense)?,
+            dense: head(network.dense)?,
             head_norm: norm(network.head_norm, head_epsilon)?,
-            classifier: one(network.classifier)?,
+            classifier: head(network.classifier)?,
         })
     }
 
     fn read_affine(&self, affine: Affine<'_>) -> Result<LoadedAffine<'a>> {
-        let weight = self.read(affine.weight)?;
+        self.with_bias(affine, self.read(affine.weight)?)
+    }
+
+    /// [`read_affine`](Self::read_affine) with the weight rounded to the model's precision.
+    fn read_rounded_affine(&self, affine: Affine<'_>, spec: &Spec) -> Result<LoadedAffine<'a>> {
+        self.with_bias(affine, self.read_rounded(affine.weight, spec.precision)?)
+    }
+
+    fn with_bias(&self, affine: Affine<'_>, weight: Loaded<'a>) -> Result<LoadedAffine<'a>> {
         let outputs = if affine.weight.is_vector() { weight.cols } else { weight.rows };
         let bias = affine.bias.map_or_else(|| Ok(Loaded::zeros(outputs)), |bias| self.read(bias))?;
         Ok(LoadedAffine { weight, bias })
@@ -60,7 +70,7 @@ impl<'a> Checkpoint<'a> {
     /// way to embed.
     fn table<K: Kernels>(&self, k: &K, matrix: Option<Matrix<'_>>, spec: &Spec) -> Result<K::Table> {
         let table = match matrix {
-            Some(matrix) => self.read(matrix)?,
+            Some(matrix) => self.read_rounded(matrix, spec.precision)?,
             None => Loaded::zeros(spec.embedding),
         };
         k.make_table(table.tensor())
@@ -71,11 +81,17 @@ impl<'a> Checkpoint<'a> {
         k.make_norm(norm.weight.tensor(), norm.bias.tensor(), epsilon)
     }
 
-    fn linear<K: Kernels>(&self, k: &K, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
-        let loaded = parts.iter().map(|(affine, _)| self.read_affine(*affine)).collect::<Result<Vec<_>>>()?;
+    /// One of the encoder's linear layers.
+    fn linear<K: Kernels>(&self, k: &K, spec: &Spec, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
+        let read = |(affine, _): &(Affine<'_>, f64)| self.read_rounded_affine(*affine, spec);
+        let loaded = parts.iter().map(read).collect::<Result<Vec<_>>>()?;
         let parts: Vec<_> =
             loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
-        k.make_linear(&parts)
+        let keep = match spec.precision {
+            Precision::F32 | Precision::Auto => Keep::Wide,
+            Precision::F16Weights | Precision::Int8 => Keep::Stored,
+        };
+        k.make_linear(&parts, keep)
     }
 
     fn layer<K: Kernels>(
@@ -88,7 +104,7 @@ impl<'a> Checkpoint<'a> {
     ) -> Result<Layer<K>> {
         let qkv = [(layer.query, scale(spec)), (layer.key, 1.0), (layer.value, 1.0)];
         Ok(Layer {
-            qkv: self.linear(k, &qkv)?,
+            qkv: self.linear(k, spec, &qkv)?,
             attend: match shared {
                 Shared::Content => Attend::Content,
                 Shared::Bias(bias) => Attend::Biased(Arc::clone(bias)),
@@ -99,7 +115,8 @@ impl<'a> Checkpoint<'a> {
                     _ => Attend::Rotary(Arc::clone(all), None),
                 },
                 Shared::Distances { rows, norm, row_of, queries, keys } => {
-                    let (query, key) = (self.read_affine(layer.query)?, self.read_affine(layer.key)?);
+                    let query = self.read_rounded_affine(layer.query, spec)?;
+                    let key = self.read_rounded_affine(layer.key, spec)?;
                     let distances = Distances {
                         rows: rows.tensor(),
                         norm: norm.as_ref(),
@@ -117,10 +134,10 @@ impl<'a> Checkpoint<'a> {
     fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<Rest<K>> {
         let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
         Ok(Rest {
-            out: self.linear(k, &[(layer.out, 1.0)])?,
+            out: self.linear(k, spec, &[(layer.out, 1.0)])?,
             attention_norm: layer.attention_norm.map(|norm| self.norm(k, norm, spec.epsilon)).transpose()?,
-            up: self.linear(k, &up)?,
-            down: self.linear(k, &[(layer.down, 1.0)])?,
+            up: self.linear(k, spec, &up)?,
+            down: self.linear(k, spec, &[(layer.down, 1.0)])?,
             output_norm: self.norm(k, layer.output_norm, spec.epsilon)?,
         })
     }

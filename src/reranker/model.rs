@@ -64,7 +64,8 @@ impl RerankerModel for Reranker {
     }
 
     fn model_hash(&self) -> u64 {
-        self.info().hash
+        let info = self.info();
+        xxhash_rust::xxh3::xxh3_64(format!("{} {:?} {:?}", info.hash, info.precision, info.tier).as_bytes())
     }
 
     fn rerank(&self, query: &str, documents: &[&str], options: &RerankOptions) -> Result<Ranking> {

@@ -1,7 +1,8 @@
 //! Every word on sizes that its kernels find hard, for any backend: what it computes, and where that differs from the
 //! reference.
 
-use crossrank::kernels::{Activation, Dtype, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crossrank::tensor::{narrow_f16, round_row};
 use crossrank::text::batch::{PackedBatch, Pair};
 
 /// What one word computed in one case.
@@ -46,7 +47,7 @@ impl Noise {
 }
 
 pub fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
-    Tensor { rows, cols, dtype: Dtype::F32, bytes }
+    Tensor::new(rows, cols, Dtype::F32, bytes)
 }
 
 /// Sequences of these lengths, with ids below `vocabulary`.
@@ -72,6 +73,7 @@ pub fn read<K: Kernels>(k: &mut K, buf: &K::Buf, count: usize) -> Vec<f32> {
 pub fn outputs<K: Kernels>(k: &mut K, sizes: &Sizes) -> Vec<Output> {
     let mut all = Vec::new();
     linear(k, sizes, &mut all);
+    kept(k, sizes, &mut all);
     norm(k, &mut all);
     embed(k, &mut all);
     attention(k, sizes, &mut all);
@@ -105,7 +107,7 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
                 bias: tensor(1, outputs, &bias).slice(rows),
                 scale,
             };
-            let w = k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)]).unwrap();
+            let w = k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], Keep::Wide).unwrap();
             let mut out = k.make_buf();
             let mut run = |k: &mut K, name: &str, then: Then<'_, K::Buf>| {
                 k.shape(&mut out, rows, outputs).unwrap();
@@ -130,7 +132,7 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         let buf = k.write(x.len(), 1, &x).unwrap();
         let (weight, bias) = (1f32.to_le_bytes(), 0f32.to_le_bytes());
         let part = Part { weight: tensor(1, 1, &weight), bias: tensor(1, 1, &bias), scale: 1.0 };
-        let w = k.make_linear(&[part]).unwrap();
+        let w = k.make_linear(&[part], Keep::Wide).unwrap();
         let mut out = k.make_buf();
         k.shape(&mut out, x.len(), 1).unwrap();
         k.linear(&buf, &w, Then::Activate(f), &mut out);
@@ -138,6 +140,49 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         // Relative for the large ones, so that one tolerance serves all.
         let values = values.iter().zip(x).map(|(y, x)| y / x.abs().max(1.0)).collect();
         all.push(Output { word: "linear", case: format!("{f:?} far out"), values });
+    }
+}
+
+/// Linear layers whose weights are kept as they are stored.
+fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
+    let mut noise = Noise(3);
+    // Besides the usual edges, those of a block of integers: 768 or 1536 inputs.
+    let long = [(767, 17), (769, 3), (1536, 33), (1537, 5), (3100, 16)];
+    for &(inputs, outputs) in sizes.shapes.iter().chain(&long) {
+        let scale = (inputs as f32).powf(-0.5);
+        let wide: Vec<f32> = noise.values(outputs * inputs).iter().map(|v| v * scale).collect();
+        let bias = noise.bytes(outputs, 1.0);
+        let half = |narrow: fn(f32) -> u16| wide.iter().flat_map(|v| narrow(*v).to_le_bytes()).collect();
+        let f16: Vec<u8> = half(narrow_f16);
+        let bf16: Vec<u8> = half(|v| (v.to_bits() >> 16) as u16);
+        let mut bytes = vec![0; wide.len()];
+        let rows = wide.chunks(inputs).zip(bytes.chunks_mut(inputs));
+        let scales: Vec<f32> = rows.map(|(row, bytes)| round_row(row, bytes)).collect();
+        for (dtype, weight) in [(Dtype::F16, &f16), (Dtype::Bf16, &bf16), (Dtype::I8, &bytes)] {
+            let scales = if dtype == Dtype::I8 { &scales[..] } else { &[] };
+            let weight = Tensor { scales, ..Tensor::new(outputs, inputs, dtype, weight) };
+            let split = outputs / 3;
+            let part = |rows: std::ops::Range<usize>, scale| Part {
+                weight: weight.rows(rows.clone()),
+                bias: tensor(1, outputs, &bias).slice(rows),
+                scale,
+            };
+            let w = k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], Keep::Stored).unwrap();
+            for &rows in sizes.rows {
+                k.begin(&batch(&[rows], 8), 16, 1).unwrap();
+                // Lopsided, as GELU leaves its outputs; a row of zeros; a row far from 1.
+                let mut x: Vec<f32> = noise.values(rows * inputs).iter().map(|x| x + 0.7).collect();
+                x[..inputs].iter_mut().for_each(|x| *x *= if rows == 2 { 0.0 } else { 0.01 });
+                let x = k.write(rows, inputs, &x).unwrap();
+                let mut out = k.make_buf();
+                for (name, then) in [("", Then::Store), (", gelu", Then::Activate(Activation::Gelu))] {
+                    k.shape(&mut out, rows, outputs).unwrap();
+                    k.linear(&x, &w, then, &mut out);
+                    let case = format!("{dtype:?}, {rows} x {inputs} -> {outputs}{name}");
+                    all.push(Output { word: "linear", case, values: read(k, &out, rows * outputs) });
+                }
+            }
+        }
     }
 }
 
@@ -177,7 +222,7 @@ fn embed<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
                 }
             };
             let (word, position, kind) = (bytes(11), bytes(9), bytes(2));
-            let table = |rows, bytes| Tensor { rows, cols: hidden, dtype, bytes };
+            let table = |rows, bytes| Tensor::new(rows, hidden, dtype, bytes);
             let word = k.make_table(table(11, &word)).unwrap();
             let position = k.make_table(table(9, &position)).unwrap();
             let kind = k.make_table(table(2, &kind)).unwrap();

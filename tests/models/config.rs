@@ -4,7 +4,7 @@ use crossrank::kernels::Activation;
 use crossrank::model::config::read as read_spec;
 use crossrank::model::names;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
-use crossrank::{Error, ModelFiles, Result};
+use crossrank::{Error, ModelFiles, Precision, Result};
 use serde_json::{Map, Value, json};
 
 use crate::craft::{config, fixture, format, model};
@@ -50,6 +50,7 @@ fn a_spec_holds_what_the_configuration_says() {
         labels: vec!["LABEL_0".into()],
         score: ScoreActivation::Identity,
         max_tokens: 128,
+        precision: Precision::F32,
     };
     assert_eq!(spec, expected);
 }

@@ -12,6 +12,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod dot;
 mod float_mode;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -23,12 +24,13 @@ mod view;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+pub use dot::{BLOCK, Dot, Form, MOST_COLUMNS, MOST_ROWS, ROW_BYTES};
 pub use float_mode::{in_default_float_mode, set_default_float_mode};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
 pub use tile::{ByColumns, ByRows, DEPTH, ROW_STRIDE, SCORE_STRIDE, multiply};
-pub use view::MatMut;
+pub use view::{MatMut, as_bytes};
 
 use crate::options::Isa;
 

@@ -63,6 +63,12 @@ impl<'a> MatMut<'a> {
     }
 }
 
+/// Floats as the bytes they are made of: work space for other numbers.
+pub fn as_bytes(floats: &mut [f32]) -> &mut [u8] {
+    // SAFETY: the same memory for as long, and any bytes are floats.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,110 @@
+//! 64-bit Arm: `sdot` multiplies four signed bytes per lane, `smmla` two rows by two columns of eight. Their intrinsics are
+//! not stable, hence assembly.
+
+use core::arch::aarch64::*;
+use core::arch::asm;
+use std::arch::is_aarch64_feature_detected;
+
+use super::{Dot, Form, ROW_BYTES, by_rows};
+use crate::options::Isa;
+
+/// What this processor has, slowest first.
+pub fn available() -> impl Iterator<Item = &'static Dot> {
+    let dotprod = is_aarch64_feature_detected!("dotprod");
+    let i8mm = is_aarch64_feature_detected!("i8mm");
+    [(dotprod, &DOTPROD), (i8mm, &I8MM)].into_iter().filter(|(has, _)| *has).map(|(_, dot)| dot)
+}
+
+static DOTPROD: Dot = Dot {
+    name: "dotprod",
+    isa: Isa::Neon,
+    group: 4,
+    columns: 16,
+    rows: 6,
+    form: Form::Signed,
+    tile: sdot_by_rows,
+};
+
+static I8MM: Dot = Dot {
+    name: "i8mm",
+    isa: Isa::Neon,
+    group: 8,
+    columns: 16,
+    rows: 6,
+    form: Form::Signed,
+    tile: smmla_by_rows,
+};
+
+by_rows! { #[target_feature(enable = "neon,dotprod")] sdot_by_rows = sdot: 1 2 3 4 5 6 }
+by_rows! { #[target_feature(enable = "neon,i8mm")] smmla_by_rows = smmla: 1 2 3 4 5 6 }
+
+/// 6 x 16: 24 registers of sums, 4 of b, 1 of a.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+#[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
+unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+    // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 4]; R];
+        for r in 0..R {
+            for v in 0..4 {
+                sums[r][v] = vld1q_s32(c.add(r * 16 + v * 4));
+            }
+        }
+        for step in 0..steps {
+            let mut columns = [vdupq_n_s8(0); 4];
+            for v in 0..4 {
+                columns[v] = vld1q_s8(b.add(step * 64 + v * 16));
+            }
+            for r in 0..R {
+                let group = a.add(r * ROW_BYTES + step * 4).cast::<i32>().read_unaligned();
+                let x = vreinterpretq_s8_s32(vdupq_n_s32(group));
+                for v in 0..4 {
+                    asm!("sdot {c:v}.4s, {x:v}.16b, {w:v}.16b", c = inout(vreg) sums[r][v], x = in(vreg) x,
+                        w = in(vreg) columns[v], options(pure, nomem, nostack, preserves_flags));
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..4 {
+                vst1q_s32(c.add(r * 16 + v * 4), sums[r][v]);
+            }
+        }
+    }
+}
+
+/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of a and 1 of b. The last of an odd
+/// number of rows is computed twice.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+#[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
+unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+    const MOST_PAIRS: usize = 3;
+    // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 8]; MOST_PAIRS];
+        for step in 0..steps {
+            let mut rows = [vdupq_n_s8(0); MOST_PAIRS];
+            for pair in 0..R.div_ceil(2) {
+                let (first, second) = (2 * pair, (2 * pair + 1).min(R - 1));
+                let row = |r: usize| vld1_s8(a.add(r * ROW_BYTES + step * 8).cast());
+                rows[pair] = vcombine_s8(row(first), row(second));
+            }
+            for v in 0..8 {
+                let w = vld1q_s8(b.add(step * 128 + v * 16));
+                for pair in 0..R.div_ceil(2) {
+                    asm!("smmla {c:v}.4s, {x:v}.16b, {w:v}.16b", c = inout(vreg) sums[pair][v], x = in(vreg) rows[pair],
+                        w = in(vreg) w, options(pure, nomem, nostack, preserves_flags));
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..8 {
+                let sum = sums[r / 2][v];
+                let row = if r % 2 == 0 { vget_low_s32(sum) } else { vget_high_s32(sum) };
+                let to = c.add(r * 16 + v * 2);
+                vst1_s32(to, vadd_s32(vld1_s32(to), row));
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Numbers as checkpoints store them, and how they are widened and rounded.
+
+use std::ops::Range;
+
+/// How a tensor's numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// A signed byte, times the scale of its row.
+    I8,
+}
+
+impl Dtype {
+    /// Bytes per number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::I8 => 1,
+        }
+    }
+}
+
+/// A matrix of a checkpoint as it is stored: row-major, little-endian, at any alignment. A vector has one row.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Rows; for a linear layer the output features.
+    pub rows: usize,
+    /// Columns; for a linear layer the input features.
+    pub cols: usize,
+    /// How the numbers are stored.
+    pub dtype: Dtype,
+    /// `rows * cols * dtype.bytes()` bytes.
+    pub bytes: &'a [u8],
+    /// One scale per row for [`Dtype::I8`], else nothing.
+    pub scales: &'a [f32],
+}
+
+impl<'a> Tensor<'a> {
+    /// Numbers that have no scales, which is all but [`Dtype::I8`].
+    pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: &'a [u8]) -> Self {
+        Self { rows, cols, dtype, bytes, scales: &[] }
+    }
+
+    /// Some of the rows.
+    pub fn rows(&self, rows: Range<usize>) -> Tensor<'a> {
+        let stride = self.cols * self.dtype.bytes();
+        let scales = if self.scales.is_empty() { self.scales } else { &self.scales[rows.clone()] };
+        let bytes = &self.bytes[rows.start * stride..rows.end * stride];
+        Tensor { rows: rows.len(), bytes, scales, ..*self }
+    }
+
+    /// Some of the values of a vector.
+    pub fn slice(&self, cols: Range<usize>) -> Tensor<'a> {
+        assert_eq!(self.rows, 1, "only a vector can be sliced");
+        let width = self.dtype.bytes();
+        Tensor { cols: cols.len(), bytes: &self.bytes[cols.start * width..cols.end * width], ..*self }
+    }
+
+    /// One row as it is stored.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        let stride = self.cols * self.dtype.bytes();
+        &self.bytes[row * stride..(row + 1) * stride]
+    }
+
+    /// Widens one row into `out` (`cols` values): exact, but for the one rounding of a product with a scale.
+    pub fn widen_row(&self, row: usize, out: &mut [f32]) {
+        widen(self.dtype, self.row(row), out);
+        if let Some(scale) = self.scales.get(row) {
+            out.iter_mut().for_each(|o| *o *= scale);
+        }
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        for (row, out) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            self.widen_row(row, out);
+        }
+        out
+    }
+}
+
+/// Widens stored numbers to f32, exactly; bytes as they are, without a scale.
+pub fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *o = f32::from_le_bytes(*b);
+            }
+        }
+        Dtype::F16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = widen_f16(u16::from_le_bytes(*b));
+            }
+        }
+        Dtype::Bf16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+            }
+        }
+        Dtype::I8 => {
+            for (o, b) in out.iter_mut().zip(bytes) {
+                *o = f32::from(b.cast_signed());
+            }
+        }
+    }
+}
+
+/// The nearest f16, of two the even one; infinite from 65 520 on.
+pub fn narrow_f16(x: f32) -> u16 {
+    // f16 begins at 2^-14 to have all its bits; below, its steps are those of f32 numbers from 0.5 on.
+    const NORMAL: u32 = (127 - 14) << 23;
+    const INFINITE: u32 = (127 + 16) << 23;
+    let (sign, magnitude) = (x.to_bits() >> 16 & 0x8000, x.to_bits() & 0x7fff_ffff);
+    let half = if magnitude > 0x7f80_0000 {
+        0x7e00
+    } else if magnitude < NORMAL {
+        (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits()
+    } else {
+        // Half a step less one, and one more where the last bit that stays is odd: a carry goes on into the exponent.
+        let rounded = magnitude.min(INFINITE) + 0xfff + (magnitude >> 13 & 1);
+        (rounded - ((127 - 15) << 23)) >> 13
+    };
+    (sign | half) as u16
+}
+
+/// Adding it rounds a number between -2^22 and 2^22 to the nearest integer, of two the even one, and leaves that integer in
+/// the lowest bits of the fraction.
+pub const ROUND: f32 = 12_582_912.0;
+
+/// Rounds one row of weights to signed bytes and gives their scale: the byte 127 stands for the greatest magnitude.
+pub fn round_row(row: &[f32], out: &mut [u8]) -> f32 {
+    let top = row.iter().fold(0.0, |top: f32, x| top.max(x.abs()));
+    // Smaller rows than that are zeros: the inverse would overflow.
+    let inverse = if top > SMALLEST_RANGE { 127.0 / top } else { 0.0 };
+    for (o, x) in out.iter_mut().zip(row) {
+        *o = x.mul_add(inverse, ROUND).to_bits() as u8;
+    }
+    if inverse > 0.0 { top / 127.0 } else { 0.0 }
+}
+
+/// Rows of numbers that lie closer together than this are zeros to 8 bits: the inverse of their scale would overflow.
+const SMALLEST_RANGE: f32 = 1e-35;
+
+/// How a row of activations is rounded to 8 bits: x is about `(byte - zero) * scale`. The range includes 0, which is exact;
+/// it need not be symmetric, for what GELU leaves is not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounding {
+    /// Step between neighbouring numbers; 0 for a row of zeros, NaN where the row holds NaN or infinity.
+    pub scale: f32,
+    /// The byte that stands for 0, an integer from 0 to 255.
+    pub zero: f32,
+    /// One over `scale`.
+    pub inverse: f32,
+}
+
+impl Rounding {
+    /// For values between `low` and `high`; `spoiled` is 0, or NaN where the row is not finite.
+    #[inline(always)]
+    pub fn new(low: f32, high: f32, spoiled: f32) -> Self {
+        let (low, high) = (low.min(0.0), high.max(0.0));
+        let range = high - low;
+        if range < SMALLEST_RANGE {
+            return Self { scale: spoiled, zero: 0.0, inverse: 0.0 };
+        }
+        let inverse = 255.0 / range;
+        Self { scale: range / 255.0 + spoiled, zero: (-low).mul_add(inverse, ROUND) - ROUND, inverse }
+    }
+
+    /// For one row.
+    pub fn of(row: &[f32]) -> Self {
+        let (mut low, mut high, mut spoiled) = (0.0, 0.0, 0.0);
+        for x in row {
+            low = x.min(low);
+            high = x.max(high);
+            spoiled = x.mul_add(0.0, spoiled);
+        }
+        Self::new(low, high, spoiled)
+    }
+
+    /// The byte of a value.
+    pub fn byte(&self, x: f32) -> u8 {
+        let base = ROUND + self.zero;
+        x.mul_add(self.inverse, base).clamp(ROUND, ROUND + 255.0).to_bits() as u8
+    }
+}
+
+/// Exponent and fraction shifted into place and rescaled by 2^112, the difference of the two exponent biases
+/// (127 - 15): right for normal numbers, zero and subnormals. Without branches, so that it vectorizes.
+fn widen_f16(half: u16) -> f32 {
+    const RESCALE: f32 = f32::from_bits((127 + 112) << 23);
+    let bits = u32::from(half);
+    let magnitude = (f32::from_bits((bits & 0x7fff) << 13) * RESCALE).to_bits();
+    // Infinity and NaN have all exponent bits set in both formats.
+    let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(magnitude | special | (bits & 0x8000) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrowing_gives_the_nearest_f16_and_of_two_the_even_one() {
+        for half in 0..0x7c00u16 {
+            let (this, next) = (widen_f16(half), f64::from(widen_f16(half + 1)));
+            assert_eq!(narrow_f16(this), half);
+            assert_eq!(narrow_f16(-this), half | 0x8000);
+            // Beyond the greatest f16, as if another one followed.
+            let next = if next.is_infinite() { 65536.0 } else { next };
+            let middle = ((f64::from(this) + next) / 2.0) as f32;
+            assert_eq!(narrow_f16(middle), half + half % 2, "{middle}");
+            assert_eq!(narrow_f16(middle.next_down()), half, "{middle}");
+            assert_eq!(narrow_f16(middle.next_up()), half + 1, "{middle}");
+        }
+        assert_eq!(narrow_f16(1e30), 0x7c00);
+        assert_eq!(narrow_f16(f32::NEG_INFINITY), 0xfc00);
+        assert!(widen_f16(narrow_f16(f32::NAN)).is_nan());
+    }
+
+    #[test]
+    fn a_row_of_weights_is_rounded_to_its_greatest_magnitude() {
+        let mut bytes = [0; 5];
+        let scale = round_row(&[-2.54, 1.28, 0.021, 0.0, 0.031], &mut bytes);
+        assert_eq!(bytes.map(|b| b.cast_signed()), [-127, 64, 1, 0, 2]);
+        assert!((scale - 0.02).abs() < 1e-8);
+        assert_eq!(round_row(&[0.0, -1e-38], &mut bytes[..2]), 0.0);
+        assert_eq!(bytes[..2], [0, 0]);
+    }
+
+    #[test]
+    fn a_row_of_activations_is_rounded_within_half_a_step_and_zero_exactly() {
+        for row in
+            [&[0.3, -0.17, 2.5, 0.0, 1.0][..], &[5.0, 4.0], &[-1.0, -1e-20], &[3e-39], &[0.0], &[1e20, -7.0]]
+        {
+            let rounding = Rounding::of(row);
+            assert_eq!(rounding.byte(0.0), rounding.zero as u8);
+            for x in row {
+                let back = (f32::from(rounding.byte(*x)) - rounding.zero) * rounding.scale;
+                assert!((back - x).abs() <= rounding.scale * 0.50001 + 1e-30, "{x} of {row:?} became {back}");
+            }
+        }
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(Rounding::of(&[1.0, bad, 2.0]).scale.is_nan());
+        }
+    }
+
+    #[test]
+    fn every_f16_widens_exactly() {
+        for half in 0..=u16::MAX {
+            let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+            let (exponent, fraction) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
+            let wide = widen_f16(half);
+            match exponent {
+                0 => assert_eq!(f64::from(wide), sign * fraction * 2f64.powi(-24)),
+                31 if fraction == 0.0 => assert_eq!(f64::from(wide), sign * f64::INFINITY),
+                31 => assert!(wide.is_nan()),
+                _ => assert_eq!(f64::from(wide), sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
+            }
+        }
+    }
+}
