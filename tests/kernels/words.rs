@@ -171,7 +171,7 @@ fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
             for &rows in sizes.rows {
                 k.begin(&batch(&[rows], 8), 16, 1).unwrap();
                 // Lopsided, as GELU leaves its outputs; a row of zeros; a row far from 1.
-                let mut x: Vec<f32> = noise.values(rows * inputs).iter().map(|x| x + 0.7).collect();
+                let mut x: Vec<f32> = noise.values(rows * inputs).iter().map(|x| 0.6 * x + 0.3).collect();
                 x[..inputs].iter_mut().for_each(|x| *x *= if rows == 2 { 0.0 } else { 0.01 });
                 let x = k.write(rows, inputs, &x).unwrap();
                 let mut out = k.make_buf();
