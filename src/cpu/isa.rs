@@ -1,5 +1,6 @@
 //! Which instruction sets this machine has.
 
+use super::simd::{self, peak};
 use crate::options::Isa;
 
 /// Every instruction set that runs here, slowest first.
@@ -10,11 +11,11 @@ pub fn available() -> Vec<Isa> {
     )]
     let mut isas = vec![Isa::Scalar];
     #[cfg(target_arch = "aarch64")]
-    isas.extend(super::simd::Neon::detect().map(|_| Isa::Neon));
+    isas.extend(simd::Neon::detect().map(|_| Isa::Neon));
     #[cfg(target_arch = "x86_64")]
     {
-        isas.extend(super::simd::Avx2::detect().map(|_| Isa::Avx2));
-        isas.extend(super::simd::Avx512::detect().map(|_| Isa::Avx512));
+        isas.extend(simd::Avx2::detect().map(|_| Isa::Avx2));
+        isas.extend(simd::Avx512::detect().map(|_| Isa::Avx512));
     }
     isas
 }
@@ -23,6 +24,28 @@ pub fn available() -> Vec<Isa> {
 pub fn best(cap: Option<Isa>) -> Isa {
     let below = |isa: &Isa| cap.is_none_or(|cap| *isa <= cap);
     available().into_iter().rev().find(below).unwrap_or(Isa::Scalar)
+}
+
+/// The most that one core can compute with an instruction set, as measured just now.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// f32 operations per second, a multiply-add as two.
+    pub f32_per_second: f64,
+}
+
+/// Measures the core that the calling thread runs on, in some 50 ms; `None` where the instruction set is missing.
+pub fn measure_peak(isa: Isa) -> Option<Peak> {
+    let f32_per_second = match isa {
+        Isa::Scalar => peak::f32_per_second(simd::Scalar),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => peak::f32_per_second(simd::Neon::detect()?),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => peak::f32_per_second(simd::Avx2::detect()?),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => peak::f32_per_second(simd::Avx512::detect()?),
+        _ => return None,
+    };
+    Some(Peak { f32_per_second })
 }
 
 impl Isa {

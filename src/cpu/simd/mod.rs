@@ -16,6 +16,7 @@ mod dot;
 mod float_mode;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+pub mod peak;
 mod scalar;
 mod tile;
 mod view;
