@@ -33,7 +33,7 @@ pub enum Isa {
     Scalar,
     /// 64-bit Arm, 128-bit vectors.
     Neon,
-    /// x86-64 with AVX2 and FMA.
+    /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// x86-64 with AVX-512 F, VL, BW and DQ.
     Avx512,

@@ -67,7 +67,7 @@ impl<W: Simd> Op for Linear<'_, W> {
             for (column, panel) in self.panels.clone().enumerate() {
                 let width = Packed::<W>::WIDTH;
                 let columns = column * width..((column + 1) * width).min(self.out.cols());
-                let b = self.w.panel(panel, steps.clone(), wide);
+                let b = self.w.panel(s, panel, steps.clone(), wide);
                 for tile in even(rows, S::MR) {
                     let mut out = self.out.block(tile.clone(), columns.clone());
                     let a = &copied[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];

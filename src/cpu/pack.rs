@@ -44,28 +44,23 @@ impl<S: Simd> Packed<S> {
             multiply(&mut values, part.scale);
             bias.extend(values);
         }
+        let rows: Vec<_> = rows.collect();
         let panels = match kept {
             Dtype::I8 if inputs <= int8::MOST_INPUTS => Panels::Int8(Int8::new(parts, dot)?),
             Dtype::F16 | Dtype::Bf16 => {
-                let mut panels = filled(outputs.next_multiple_of(Self::WIDTH) * inputs, [0; 2])?;
-                for (output, (part, row)) in rows.clone().enumerate() {
-                    let values = part.weight.row(row).as_chunks().0;
-                    Self::place(&mut panels, inputs, output, values);
-                }
-                let mut scales: Vec<f64> = rows.map(|(part, _)| part.scale).collect();
+                let panels = Self::pack(inputs, outputs, [0; 2], |output, out| {
+                    let (part, row) = rows[output];
+                    out.copy_from_slice(part.weight.row(row).as_chunks().0);
+                })?;
+                let mut scales: Vec<f64> = rows.iter().map(|(part, _)| part.scale).collect();
                 scales.resize(outputs.next_multiple_of(Self::WIDTH), 1.0);
                 Panels::Half(panels, kept, scales)
             }
-            Dtype::F32 | Dtype::I8 => {
-                let mut panels = zeros(outputs.next_multiple_of(Self::WIDTH) * inputs)?;
-                let mut wide = vec![0.0; inputs];
-                for (output, (part, row)) in rows.enumerate() {
-                    part.weight.widen_row(row, &mut wide);
-                    multiply(&mut wide, part.scale);
-                    Self::place(&mut panels, inputs, output, &wide);
-                }
-                Panels::Wide(panels)
-            }
+            Dtype::F32 | Dtype::I8 => Panels::Wide(Self::pack(inputs, outputs, 0.0, |output, wide| {
+                let (part, row) = rows[output];
+                part.weight.widen_row(row, wide);
+                multiply(wide, part.scale);
+            })?),
         };
         Ok(Self::finish(panels, bias, inputs, outputs, dot))
     }
@@ -91,11 +86,37 @@ impl<S: Simd> Packed<S> {
         Self { panels, bias, inputs, outputs, isa: PhantomData }
     }
 
-    fn place<T: Copy>(panels: &mut [T], inputs: usize, output: usize, values: &[T]) {
-        let at = output / Self::WIDTH * inputs * Self::WIDTH + output % Self::WIDTH;
-        for (to, value) in panels[at..].iter_mut().step_by(Self::WIDTH).zip(values) {
-            *to = *value;
+    /// Panels of the rows that `row` gives, the last one filled up with `zero`. Memory is touched panel by panel: what fills it
+    /// first is still in the cache when it is overwritten.
+    fn pack<T: Copy>(
+        inputs: usize,
+        outputs: usize,
+        zero: T,
+        mut row: impl FnMut(usize, &mut [T]),
+    ) -> Result<Vec<T>> {
+        // A cache line of each row at a time, written to lines that lie side by side.
+        const STEPS: usize = 16;
+        let mut panels = room(outputs.next_multiple_of(Self::WIDTH) * inputs)?;
+        let mut rows = filled(Self::WIDTH * inputs, zero)?;
+        for first in (0..outputs).step_by(Self::WIDTH) {
+            let count = Self::WIDTH.min(outputs - first);
+            for (output, out) in (first..first + count).zip(rows.chunks_exact_mut(inputs.max(1))) {
+                row(output, out);
+            }
+            rows[count * inputs..].fill(zero);
+            let start = panels.len();
+            panels.resize(start + Self::WIDTH * inputs, zero);
+            for (block, out) in panels[start..].chunks_mut(STEPS * Self::WIDTH).enumerate() {
+                let steps = out.len() / Self::WIDTH;
+                for lane in 0..Self::WIDTH {
+                    let values = &rows[lane * inputs + block * STEPS..][..steps];
+                    for (out, value) in out[lane..].iter_mut().step_by(Self::WIDTH).zip(values) {
+                        *out = *value;
+                    }
+                }
+            }
         }
+        Ok(panels)
     }
 
     /// Input features (k).
@@ -128,14 +149,21 @@ impl<S: Simd> Packed<S> {
 
     /// Some steps of one panel of floats; half-width ones are widened into `wide`, which has room for [`DEPTH`](super::simd::DEPTH) steps.
     #[inline(always)]
-    pub fn panel<'a>(&'a self, panel: usize, steps: Range<usize>, wide: &'a mut [f32]) -> &'a [f32] {
+    pub fn panel<'a, T: Simd>(&'a self, s: T, panel: usize, steps: Range<usize>, wide: &'a mut [f32]) -> &'a [f32] {
         let start = (panel * self.inputs + steps.start) * Self::WIDTH;
         let range = start..start + steps.len() * Self::WIDTH;
         match &self.panels {
             Panels::Wide(panels) => &panels[range],
             Panels::Half(panels, dtype, scales) => {
                 let wide = &mut wide[..range.len()];
-                widen(*dtype, panels[range].as_flattened(), wide);
+                if *dtype == Dtype::F16 {
+                    let halves = panels[range].as_chunks().0;
+                    for (wide, half) in wide.as_chunks_mut().0.iter_mut().zip(halves) {
+                        s.store(s.load_f16(half), wide);
+                    }
+                } else {
+                    widen(*dtype, panels[range].as_flattened(), wide);
+                }
                 let scales = &scales[panel * Self::WIDTH..][..Self::WIDTH];
                 if scales.iter().any(|scale| *scale != 1.0) {
                     for wide in wide.chunks_exact_mut(Self::WIDTH) {
@@ -180,8 +208,17 @@ pub fn zeros(count: usize) -> Result<Vec<f32>> {
 
 /// `count` times the same, or an error where the system has no memory left.
 pub fn filled<T: Copy>(count: usize, value: T) -> Result<Vec<T>> {
+    let mut values = room(count)?;
+    values.resize(count, value);
+    Ok(values)
+}
+
+/// An empty vector with room for `count` values, or an error where the system has no memory left.
+fn room<T>(count: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    grow(&mut values, count, value)?;
+    values
+        .try_reserve_exact(count)
+        .map_err(|_| Error::OutOfMemory { bytes: (count * size_of::<T>()) as u64 })?;
     Ok(values)
 }
 
@@ -194,4 +231,79 @@ pub fn grow<T: Copy>(values: &mut Vec<T>, count: usize, value: T) -> Result<()> 
         values.resize(count, value);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::Scalar;
+    use super::*;
+    use crate::options::Isa;
+
+    /// Weights that tell where they come from: the row and the column.
+    fn rows(rows: std::ops::Range<usize>, cols: usize) -> Vec<u8> {
+        rows.flat_map(|row| (0..cols).flat_map(move |col| ((row * 1000 + col) as f32).to_le_bytes()))
+            .collect()
+    }
+
+    fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
+        Tensor::new(rows, cols, Dtype::F32, bytes)
+    }
+
+    #[test]
+    fn every_weight_is_where_the_microkernel_reads_it_and_zeros_are_elsewhere() {
+        let width = Packed::<Scalar>::WIDTH;
+        // Around the panel's width, and around the steps that are transposed at a time.
+        for (first, second) in [(1, 0), (width - 1, 0), (width, 0), (width, 1), (5, width), (2 * width, 7)] {
+            for inputs in [1, 15, 16, 17, 40] {
+                let outputs = first + second;
+                let (a, b) = (rows(0..first, inputs), rows(first..outputs, inputs));
+                let (a_bias, b_bias) = (rows(7..8, first), rows(8..9, second));
+                let part = |rows, weight, bias, scale| Part {
+                    weight: tensor(rows, inputs, weight),
+                    bias: tensor(1, rows, bias),
+                    scale,
+                };
+                let mut parts = vec![part(first, &a, &a_bias, 0.5)];
+                parts.extend((second > 0).then(|| part(second, &b, &b_bias, 1.0)));
+                let packed = Packed::<Scalar>::new(&parts, Keep::Wide, Dot::best(Isa::Scalar)).unwrap();
+
+                let whole = rows(0..outputs, inputs);
+                let transposed = Packed::<Scalar>::transposed(
+                    tensor(outputs, inputs, &whole),
+                    first..outputs,
+                    2.0,
+                    Dot::best(Isa::Scalar),
+                )
+                .unwrap();
+                for panel in 0..packed.panels() {
+                    let weights = packed.panel(Scalar, panel, 0..inputs, &mut []);
+                    let bias = &packed.bias()[panel * width..][..width];
+                    for (at, weight) in weights.iter().enumerate() {
+                        let (input, output) = (at / width, panel * width + at % width);
+                        let value = (output * 1000 + input) as f32 * if output < first { 0.5 } else { 1.0 };
+                        assert_eq!(*weight, if output < outputs { value } else { 0.0 }, "{output}, {input}");
+                    }
+                    for (lane, bias) in bias.iter().enumerate() {
+                        let output = panel * width + lane;
+                        let value = match output {
+                            _ if output < first => (7000 + output) as f32 * 0.5,
+                            _ if output < outputs => (8000 + output - first) as f32,
+                            _ => 0.0,
+                        };
+                        assert_eq!(*bias, value, "{output}");
+                    }
+                }
+                for panel in 0..transposed.panels() {
+                    for (at, weight) in
+                        transposed.panel(Scalar, panel, 0..transposed.inputs(), &mut []).iter().enumerate()
+                    {
+                        let (input, output) = (at / width, panel * width + at % width);
+                        let value = ((first + input) * 1000 + output) as f32 * 2.0;
+                        assert_eq!(*weight, if output < inputs { value } else { 0.0 }, "{output}, {input}");
+                    }
+                    assert!(transposed.bias().iter().all(|b| *b == 0.0));
+                }
+            }
+        }
+    }
 }

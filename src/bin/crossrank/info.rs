@@ -63,6 +63,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         ("labels", info.labels.join(", ")),
         ("activation", info.activation.to_owned()),
         ("max tokens", info.max_tokens.to_string()),
+        ("precision", load::precision_name(info.precision).to_owned()),
         ("weights in memory", format!("{} bytes", info.weight_bytes)),
         ("hash", format!("{:016x}", info.hash)),
         ("backend", load::backend_name(info.backend).to_owned()),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use crossrank::{Backend, Builder, Isa, ModelFiles, RerankOptions, Reranker, Truncation, Windows};
+use crossrank::{Backend, Builder, Isa, ModelFiles, Precision, RerankOptions, Reranker, Truncation, Windows};
 
 #[cfg(feature = "gpu")]
 use crossrank::GpuPrecision;
@@ -30,6 +30,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
+    /// What the CPU keeps weights as, and whether it multiplies floats or integers: auto is what the files hold
+    #[arg(long, value_enum, default_value_t)]
+    precision: PrecisionArg,
+
     /// Let `--backend gpu` use a processor that poses as a GPU: for tests
     #[cfg(feature = "gpu")]
     #[arg(long)]
@@ -38,7 +42,7 @@ pub struct ModelArgs {
     /// What the GPU stores weights and the inputs of linear layers as: f16 is faster, with logits within 5e-3
     #[cfg(feature = "gpu")]
     #[arg(long, value_enum, default_value_t)]
-    gpu_precision: PrecisionArg,
+    gpu_precision: GpuPrecisionArg,
 
     /// Keep compiled shaders in this folder
     #[cfg(feature = "gpu")]
@@ -78,10 +82,19 @@ enum BackendArg {
 
 #[cfg(feature = "gpu")]
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum PrecisionArg {
+enum GpuPrecisionArg {
     #[default]
     F32,
     F16,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum PrecisionArg {
+    #[default]
+    Auto,
+    F32,
+    F16,
+    Int8,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -131,6 +144,12 @@ impl ModelArgs {
             BackendArg::Gpu => Backend::Gpu,
             BackendArg::Reference => Backend::Reference,
         });
+        builder = builder.precision(match self.precision {
+            PrecisionArg::Auto => Precision::Auto,
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16 => Precision::F16Weights,
+            PrecisionArg::Int8 => Precision::Int8,
+        });
         let isa = match self.isa {
             IsaArg::Auto => None,
             IsaArg::Scalar => Some(Isa::Scalar),
@@ -148,8 +167,8 @@ impl ModelArgs {
         {
             builder =
                 builder.allow_software_gpu(self.allow_software_gpu).gpu_precision(match self.gpu_precision {
-                    PrecisionArg::F32 => GpuPrecision::F32,
-                    PrecisionArg::F16 => GpuPrecision::F16,
+                    GpuPrecisionArg::F32 => GpuPrecision::F32,
+                    GpuPrecisionArg::F16 => GpuPrecision::F16,
                 });
             if let Some(folder) = &self.gpu_cache {
                 builder = builder.gpu_cache(folder);
@@ -176,6 +195,16 @@ impl TruncationArgs {
             Some(TruncationArg::DocumentOnly) => options.truncation(Truncation::DocumentOnly),
             Some(TruncationArg::Error) => options.truncation(Truncation::Error),
         }
+    }
+}
+
+/// The name by which flags and output call a precision.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::F16Weights => "f16",
+        Precision::Int8 => "int8",
+        _ => "unknown",
     }
 }
 

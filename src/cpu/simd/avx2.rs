@@ -5,14 +5,15 @@ use core::arch::x86_64::*;
 use super::{LANES, Op, Simd, lane_ops};
 use crate::options::Isa;
 
-/// Proof of AVX2 and FMA.
+/// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2(());
 
 impl Avx2 {
     /// The token, where this processor has the instructions.
     pub fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c"))
+            .then_some(Self(()))
     }
 }
 
@@ -28,7 +29,7 @@ impl Simd for Avx2 {
     type V = Pair;
 
     fn run<O: Op>(self, op: O) -> O::Output {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn inside<O: Op>(token: Avx2, op: O) -> O::Output {
             op.run(token)
         }
@@ -47,6 +48,13 @@ impl Simd for Avx2 {
     fn load(self, from: &[f32; LANES]) -> Pair {
         // SAFETY: `self` proves the instructions; the reference covers sixteen readable floats.
         unsafe { Pair(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[[u8; 2]; LANES]) -> Pair {
+        let p = from.as_ptr().cast::<__m128i>();
+        // SAFETY: `self` proves the instructions; the reference covers 32 readable bytes.
+        unsafe { Pair(_mm256_cvtph_ps(_mm_loadu_si128(p)), _mm256_cvtph_ps(_mm_loadu_si128(p.add(1)))) }
     }
 
     #[inline(always)]

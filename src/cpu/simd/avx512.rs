@@ -49,6 +49,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_f16(self, from: &[[u8; 2]; LANES]) -> __m512 {
+        // SAFETY: `self` proves the instructions; the reference covers 32 readable bytes.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
     fn store(self, v: __m512, to: &mut [f32; LANES]) {
         // SAFETY: `self` proves the instructions; the reference covers sixteen writable floats.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }

@@ -34,6 +34,7 @@ pub use tile::{ByColumns, ByRows, DEPTH, ROW_STRIDE, SCORE_STRIDE, multiply};
 pub use view::{MatMut, as_bytes};
 
 use crate::options::Isa;
+use crate::tensor::{Dtype, widen};
 
 /// Lanes of every vector. Part of the contract: row sums run over sixteen partial sums.
 pub const LANES: usize = 16;
@@ -82,6 +83,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The bits of every lane shifted left by 23: moves an integer into the exponent.
     fn shift_to_exponent(self, v: Self::V) -> Self::V;
+
+    /// Lanes from numbers of f16, exactly.
+    #[inline(always)]
+    fn load_f16(self, from: &[[u8; 2]; LANES]) -> Self::V {
+        let mut lanes = [0.0; LANES];
+        widen(Dtype::F16, from.as_flattened(), &mut lanes);
+        self.load(&lanes)
+    }
 
     /// The first `from.len()` lanes from memory, zero in the others.
     #[inline(always)]

@@ -57,6 +57,14 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn load_f16(self, from: &[[u8; 2]; LANES]) -> Quad {
+        let p = from.as_ptr().cast::<u16>();
+        // SAFETY: `self` proves the instructions; the reference covers 32 readable bytes.
+        let wide = |i: usize| unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p.add(i)))) };
+        Quad([wide(0), wide(4), wide(8), wide(12)])
+    }
+
+    #[inline(always)]
     fn store(self, v: Quad, to: &mut [f32; LANES]) {
         let p = to.as_mut_ptr();
         // SAFETY: `self` proves the instructions; the reference covers sixteen writable floats.
