@@ -41,4 +41,5 @@ pub use options::{
 pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
 pub use reranker::cached::CachedReranker;
 pub use reranker::model::RerankerModel;
+pub use reranker::profile::{Stage, StageTime};
 pub use reranker::{Builder, Document, Item, ModelInfo, Plan, Reranker};

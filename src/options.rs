@@ -148,6 +148,8 @@ pub struct LoadOptions {
     pub gpu_cache: Option<PathBuf>,
     /// Threads of the host to compute on, in place of our own. Default: none.
     pub executor: Option<Arc<dyn Executor>>,
+    /// Whether the time of each stage is counted: see [`Builder::profile`](crate::Builder::profile). Default: no.
+    pub profile: bool,
 }
 
 impl fmt::Debug for LoadOptions {
@@ -163,6 +165,7 @@ impl fmt::Debug for LoadOptions {
             .field("gpu_precision", &self.gpu_precision)
             .field("gpu_cache", &self.gpu_cache)
             .field("executor", &self.executor.is_some())
+            .field("profile", &self.profile)
             .finish()
     }
 }

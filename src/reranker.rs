@@ -6,6 +6,7 @@ mod engine;
 #[cfg(feature = "gpu")]
 mod gpu;
 pub mod model;
+pub mod profile;
 #[cfg(feature = "gpu")]
 mod remake;
 mod run;
@@ -29,6 +30,7 @@ use crate::options::{
 use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
+use profile::{Counters, StageTime};
 use run::{GPU_GROUP_TOKENS, GROUP_TOKENS, Kind, Work, run};
 
 /// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
@@ -74,6 +76,7 @@ pub struct Reranker {
     tokenizer: Tokenizer,
     engine: Box<dyn Engine>,
     pool: Arc<Pool>,
+    counters: Option<Arc<Counters>>,
 }
 
 /// Facts about a loaded model.
@@ -208,6 +211,12 @@ impl Builder {
         self
     }
 
+    /// Counts the time of each stage of the computation: see [`Reranker::take_profile`]. Default: no.
+    pub fn profile(mut self, profile: bool) -> Self {
+        self.options.profile = profile;
+        self
+    }
+
     /// The memory that a model would take with these options, from its headers alone. Takes what [`load`](Self::load) takes.
     pub fn plan(&self, path_or_name: impl AsRef<Path>) -> Result<Plan> {
         self.plan_files(&ModelFiles::find(path_or_name.as_ref())?)
@@ -290,10 +299,11 @@ impl Builder {
         if let Some(limit) = self.options.memory_limit.filter(|limit| needed > *limit) {
             return Err(Error::MemoryLimit { needed, limit });
         }
+        let counters = self.options.profile.then(Arc::<Counters>::default);
         // The three long parts side by side, the longest first.
         let (engine, tokenizer, hash) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
         let part = |index: usize| match index {
-            0 => put(&engine, self.engine(&spec, &checkpoint)),
+            0 => put(&engine, self.engine(&spec, &checkpoint, counters.as_ref())),
             1 => put(
                 &tokenizer,
                 Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments),
@@ -334,12 +344,17 @@ impl Builder {
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
-        Ok(Reranker { info, spec, tokenizer, engine, pool: Arc::clone(pool) })
+        Ok(Reranker { info, spec, tokenizer, engine, pool: Arc::clone(pool), counters })
     }
 
-    fn engine(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
+    fn engine(
+        &self,
+        spec: &Spec,
+        checkpoint: &Checkpoint<'_>,
+        counters: Option<&Arc<Counters>>,
+    ) -> Result<Box<dyn Engine>> {
         let (backend, isa) = self.ran_by();
-        let load = || engine::load(spec, checkpoint, isa);
+        let load = || engine::load(spec, checkpoint, isa, counters);
         // A host that brings its own threads or counts bytes gets what it knows.
         #[cfg(feature = "gpu")]
         if self.options.backend == Backend::Auto
@@ -403,6 +418,13 @@ impl Reranker {
     /// Facts about the model.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What every stage took since the model was loaded or this was last called, over all calls, those that still run
+    /// included. Empty unless the model was loaded with [`Builder::profile`]. Of what a GPU computes nothing is counted but
+    /// [`Stage::Tokenize`](crate::Stage::Tokenize).
+    pub fn take_profile(&self) -> Vec<StageTime> {
+        self.counters.as_ref().map_or_else(Vec::new, |counters| counters.take())
     }
 
     /// Gives back work space that no call uses at the moment, for example on a memory warning. The next calls allocate it

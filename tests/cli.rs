@@ -377,6 +377,37 @@ fn bench_ends_with_one_json_object() {
     }
     assert!(report["min_ms"].as_f64() <= report["median_ms"].as_f64());
     assert!(report["stages"]["tokenize_ms"].is_number() && report["stages"]["compute_ms"].is_number());
+    assert_eq!(report.get("profile"), None);
+}
+
+#[test]
+fn a_profile_accounts_for_the_time_of_every_thread() {
+    let workload = folder("profile").join("many.json");
+    let docs = vec!["a document of several words ".repeat(9); 40];
+    fs::write(&workload, json!({"query": "a query", "docs": docs}).to_string()).unwrap();
+    let bench = |flags: &[&str]| {
+        let mut command =
+            crossrank(&["bench", "--profile", "--seconds", "0", "--threads", "2", "--workload"]);
+        success(&command.arg(&workload).args(flags).arg("--model").arg(fixture("bert")).output().unwrap())
+    };
+    let report: Value = serde_json::from_str(bench(&["--json"]).lines().last().unwrap()).unwrap();
+    let profile = &report["profile"];
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{profile}"));
+    let stages = profile["stages"].as_array().unwrap();
+    let names: Vec<_> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tokenize", "embed", "linear", "attention", "norm", "head"]);
+    let spent: f64 = stages.iter().map(|stage| number(&stage["thread_ms"])).sum();
+    let whole = number(&profile["thread_ms"]);
+    assert!(stages.iter().all(|stage| number(&stage["thread_ms"]) > 0.0), "{profile}");
+    assert!((spent + number(&profile["waiting_ms"]) - whole).abs() <= 1e-6 * whole, "{profile}");
+    for name in ["linear", "attention", "head"] {
+        let stage = stages.iter().find(|stage| stage["stage"] == name).unwrap();
+        let achieved = number(&stage["gflop"]) / number(&stage["thread_ms"]) * 1e3;
+        assert!((achieved / number(&stage["gflop_per_second"]) - 1.0).abs() < 1e-9, "{profile}");
+        assert!(number(&stage["of_peak"]) < 1.1, "more than the processor can do: {profile}");
+    }
+    let text = bench(&[]);
+    assert!(text.contains("\nattention ") && text.contains("GFLOP/s peak = "), "{text}");
 }
 
 #[cfg(unix)]

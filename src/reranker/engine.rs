@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::profile::{Counters, Timed};
 use crate::cpu::Cpu;
 use crate::cpu::simd::{self, Simd};
 use crate::cpu::threads::Pool;
@@ -146,40 +147,64 @@ fn load_into<K>(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
     isa: Option<Isa>,
+    counters: Option<&Arc<Counters>>,
     make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
 ) -> Result<Box<dyn Engine>>
 where
-    K: Kernels<Linear: 'static, Table: 'static, Norm: 'static, KeyValue: 'static, Buf: 'static>
-        + Send
+    K: Kernels<
+            Linear: 'static,
+            Table: 'static,
+            Norm: 'static,
+            KeyValue: 'static,
+            Bias: 'static,
+            Rotary: 'static,
+            Relative: 'static,
+            Buf: 'static,
+        > + Send
         + 'static,
 {
+    let counters = counters.cloned();
+    let make = move |team: Option<&Arc<Pool>>| {
+        Timed::new(make(team), counters.clone(), team.map_or(1, |pool| pool.threads()))
+    };
     let weights = checkpoint.load(&make(None), spec)?;
     let (alone, in_team) = (Mutex::default(), Mutex::default());
     Ok(Box::new(Loaded { isa, spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
 }
 
-/// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend.
-pub fn load(spec: &Spec, checkpoint: &Checkpoint<'_>, isa: Option<Isa>) -> Result<Box<dyn Engine>> {
-    fn with<S: Simd>(simd: S, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Box<dyn Engine>> {
-        load_into(spec, checkpoint, Some(S::ISA), move |team| {
+/// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend. The time
+/// of its words is added to the counters, if there are any.
+pub fn load(
+    spec: &Spec,
+    checkpoint: &Checkpoint<'_>,
+    isa: Option<Isa>,
+    counters: Option<&Arc<Counters>>,
+) -> Result<Box<dyn Engine>> {
+    fn with<S: Simd>(
+        simd: S,
+        spec: &Spec,
+        checkpoint: &Checkpoint<'_>,
+        counters: Option<&Arc<Counters>>,
+    ) -> Result<Box<dyn Engine>> {
+        load_into(spec, checkpoint, Some(S::ISA), counters, move |team| {
             let mut cpu = Cpu::new(simd);
             cpu.set_team(team.cloned());
             cpu
         })
     }
-    let Some(isa) = isa else { return load_into(spec, checkpoint, None, |_| Reference) };
+    let Some(isa) = isa else { return load_into(spec, checkpoint, None, counters, |_| Reference) };
     #[cfg(target_arch = "x86_64")]
     match (isa, simd::Avx512::detect(), simd::Avx2::detect()) {
-        (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint),
-        (Isa::Avx2, _, Some(simd)) => return with(simd, spec, checkpoint),
+        (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint, counters),
+        (Isa::Avx2, _, Some(simd)) => return with(simd, spec, checkpoint, counters),
         _ => {}
     }
     #[cfg(target_arch = "aarch64")]
     if let (Isa::Neon, Some(simd)) = (isa, simd::Neon::detect()) {
-        return with(simd, spec, checkpoint);
+        return with(simd, spec, checkpoint, counters);
     }
     let _ = isa;
-    with(simd::Scalar, spec, checkpoint)
+    with(simd::Scalar, spec, checkpoint, counters)
 }
 
 /// Floats of work space that one run needs for a batch of that many tokens: see [`Activations`] and the CPU's scratch.

@@ -426,7 +426,7 @@ mod tests {
         let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
         let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
         options.device.allow_software = true;
-        let cpu = || super::super::engine::load(&spec, &checkpoint, Some(crate::cpu::isa::best(None)));
+        let cpu = || super::super::engine::load(&spec, &checkpoint, Some(crate::cpu::isa::best(None)), None);
         Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Reranker;
 use super::engine::Ran;
+use super::profile::Stage;
 use crate::error::{Error, Result};
 use crate::model::score::Choice;
 use crate::model::spec::ScoreActivation;
@@ -159,7 +160,11 @@ impl Call<'_> {
     ) -> Result<Vec<Option<T>>> {
         let slots: Vec<Mutex<Result<Option<T>>>> = (0..count).map(|_| Mutex::new(Ok(None))).collect();
         let task = |i: usize| {
-            let value = self.check().and_then(|()| if self.late() { Ok(None) } else { f(i) });
+            let f = || match &self.model.counters {
+                Some(counters) => counters.time(Stage::Tokenize, 1, || f(i)),
+                None => f(i),
+            };
+            let value = self.check().and_then(|()| if self.late() { Ok(None) } else { f() });
             *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = value;
         };
         self.model.pool.run(count, &task, || ())?;

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::input;
 use crate::interrupt::Interrupt;
 use crate::load::{self, ModelArgs};
+use crate::profile;
 use crate::rerank::write_json;
 
 /// Fewest timed runs, however long they take: a median of fewer says little.
@@ -35,6 +36,11 @@ pub struct Args {
     /// How long to repeat the workload after one run to warm up, at least three times
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
     seconds: f64,
+
+    /// Also print what each stage took, on average over the runs and summed over the threads, and how near the matrix
+    /// products came to the processor's measured peak
+    #[arg(long)]
+    profile: bool,
 
     #[command(flatten)]
     model: ModelArgs,
@@ -73,6 +79,8 @@ struct Report<'a> {
     documents_per_second: f64,
     load_ms: f64,
     stages: Stages,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<profile::Report>,
 }
 
 /// Medians over the runs.
@@ -95,7 +103,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         option: "seconds",
         message: "must be a positive number".to_owned(),
     })?;
-    let reranker = args.model.load()?;
+    let reranker = args.model.load_profiled(args.profile)?;
     reranker.warmup()?;
     let info = reranker.info();
     let once = || {
@@ -107,6 +115,8 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
     };
 
     let mut usage = once()?.usage;
+    let peak = args.profile.then(|| profile::peak(usage.isa)).flatten();
+    reranker.take_profile();
     let (mut total, mut tokenize, mut compute) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();
     while start.elapsed() < seconds || total.len() < RUNS {
@@ -116,6 +126,12 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         tokenize.push(usage.tokenize_ms);
         compute.push(usage.compute_ms);
     }
+    let profile = args.profile.then(|| {
+        let mean = total.iter().sum::<f64>() / total.len() as f64;
+        // The better of two: whatever else runs on the machine only makes a peak smaller.
+        let peak = peak.zip(profile::peak(usage.isa)).map(|(before, after)| before.max(after));
+        profile::Report::new(&reranker, total.len(), mean, peak)
+    });
     let median_ms = median(&mut total);
     let report = Report {
         engine: "crossrank",
@@ -137,6 +153,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         documents_per_second: docs.len() as f64 / median_ms * 1e3,
         load_ms: info.load_ms,
         stages: Stages { tokenize_ms: median(&mut tokenize), compute_ms: median(&mut compute) },
+        profile,
     };
     if args.json {
         return write_json(&report, out);
@@ -161,7 +178,10 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         report.documents_per_second,
         report.load_ms
     )?;
-    Ok(())
+    match &report.profile {
+        Some(profile) => profile.write(report.threads, out),
+        None => Ok(()),
+    }
 }
 
 /// The middle of the values (the upper one of two), which are sorted on the way.

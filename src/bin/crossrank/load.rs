@@ -131,6 +131,11 @@ impl ModelArgs {
         self.load_files(self.files()?)
     }
 
+    /// Loads the model so that the time of each stage is counted, or not.
+    pub fn load_profiled(&self, profile: bool) -> Result<Reranker, Failure> {
+        Ok(self.builder().profile(profile).load_files(self.files()?)?)
+    }
+
     /// Loads a model from its [`files`](Self::files).
     pub fn load_files(&self, files: ModelFiles) -> Result<Reranker, Failure> {
         Ok(self.builder().load_files(files)?)

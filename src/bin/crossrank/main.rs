@@ -8,6 +8,7 @@ mod info;
 mod input;
 mod interrupt;
 mod load;
+mod profile;
 mod progress;
 mod pull;
 mod rerank;

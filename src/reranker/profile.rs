@@ -1,0 +1,417 @@
+//! Where the time of calls goes: a backend that does what another one does and counts the time of each word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::error::Result;
+use crate::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
+use crate::text::batch::PackedBatch;
+
+/// A part of the work of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Text to token ids.
+    Tokenize,
+    /// Rows of the embedding tables, added and normed.
+    Embed,
+    /// Linear layers of the encoder that are computed for every token, with the activations and sums that follow them.
+    Linear,
+    /// Attention of every layer, with the rotations of queries and keys before it. Where the last layer is computed for the
+    /// first token only, with the projections of its keys and values.
+    Attention,
+    /// Layer norms of every token, but for the one of [`Embed`](Self::Embed).
+    Norm,
+    /// What is computed once per pair: the last layer after its attention where only its first token is read, the mean over
+    /// tokens, and the layers that make logits.
+    Head,
+}
+
+impl Stage {
+    /// Every stage, in the order of the computation.
+    pub const ALL: [Self; 6] =
+        [Self::Tokenize, Self::Embed, Self::Linear, Self::Attention, Self::Norm, Self::Head];
+
+    /// Its name in output: `tokenize`, `embed`, `linear`, `attention`, `norm` or `head`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokenize => "tokenize",
+            Self::Embed => "embed",
+            Self::Linear => "linear",
+            Self::Attention => "attention",
+            Self::Norm => "norm",
+            Self::Head => "head",
+        }
+    }
+}
+
+/// What one stage took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StageTime {
+    /// Which stage.
+    pub stage: Stage,
+    /// Thread-milliseconds: the sum over threads. A pair that threads share out between them occupies all of them for as
+    /// long as it takes.
+    pub thread_ms: f64,
+    /// Operations of matrix products, a multiplication with its addition counting as two; what is masked out or never read
+    /// does not count. 0 for stages without products.
+    pub operations: u64,
+}
+
+/// Time and operations by stage, added to by every thread.
+#[derive(Default)]
+pub struct Counters {
+    nanoseconds: [AtomicU64; Stage::ALL.len()],
+    operations: [AtomicU64; Stage::ALL.len()],
+}
+
+impl Counters {
+    /// Runs `work`, which occupies so many threads, and adds its time to the stage.
+    pub fn time<T>(&self, stage: Stage, threads: usize, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let value = work();
+        let nanoseconds = start.elapsed().as_nanos() as u64 * threads as u64;
+        self.nanoseconds[stage as usize].fetch_add(nanoseconds, Ordering::Relaxed);
+        value
+    }
+
+    /// What was counted since this was last asked.
+    pub fn take(&self) -> Vec<StageTime> {
+        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+        let time = |stage: Stage| StageTime {
+            stage,
+            thread_ms: take(&self.nanoseconds[stage as usize]) as f64 / 1e6,
+            operations: take(&self.operations[stage as usize]),
+        };
+        Stage::ALL.map(time).to_vec()
+    }
+}
+
+/// A backend whose words are counted, if there are counters.
+pub struct Timed<K> {
+    kernels: K,
+    counters: Option<Arc<Counters>>,
+    /// Threads that each word occupies.
+    threads: usize,
+    /// Of the batch that runs.
+    tokens: usize,
+    sequences: usize,
+}
+
+/// A buffer that knows its shape.
+pub struct Shaped<B> {
+    buf: B,
+    rows: usize,
+    cols: usize,
+}
+
+/// A linear layer that knows its input features.
+pub struct Sized<L> {
+    linear: L,
+    inputs: usize,
+}
+
+/// Keys and values of a first token, with the heads.
+pub struct Heads<V> {
+    key_value: V,
+    heads: usize,
+}
+
+/// Distances, with what their products cost.
+pub struct Compared<R> {
+    relative: R,
+    /// Of queries with distances and of keys with distances: 0, 1 or 2.
+    terms: usize,
+    row_of: Vec<u32>,
+}
+
+impl<R> Compared<R> {
+    /// Rows that a sequence of `len` tokens is compared with: row numbers never fall and rise by at most 1.
+    fn rows(&self, len: usize) -> usize {
+        let middle = self.row_of.len() / 2;
+        (self.row_of[middle + len - 1] - self.row_of[middle + 1 - len]) as usize + 1
+    }
+}
+
+impl<K: Kernels> Timed<K> {
+    /// Counts into `counters`; without any, does nothing of its own.
+    pub fn new(kernels: K, counters: Option<Arc<Counters>>, threads: usize) -> Self {
+        Self { kernels, counters, threads, tokens: 0, sequences: 0 }
+    }
+
+    fn word<T>(
+        &mut self,
+        stage: Stage,
+        operations: impl FnOnce() -> usize,
+        word: impl FnOnce(&mut K) -> T,
+    ) -> T {
+        let Some(counters) = &self.counters else { return word(&mut self.kernels) };
+        counters.operations[stage as usize].fetch_add(operations() as u64, Ordering::Relaxed);
+        counters.time(stage, self.threads, || word(&mut self.kernels))
+    }
+
+    /// The stage of what has one row per token, or of what has one per pair.
+    fn stage_of(&self, stage: Stage, out: &Shaped<K::Buf>) -> Stage {
+        if out.rows == self.sequences && out.rows < self.tokens { Stage::Head } else { stage }
+    }
+}
+
+/// Operations of attention: scores and their product with the values, for as many (query, key) pairs as a sequence of each
+/// length has.
+fn attended(batch: &PackedBatch, hidden: usize, pairs: impl Fn(usize) -> usize) -> usize {
+    batch.rows().map(|rows| 4 * hidden * pairs(rows.len())).sum()
+}
+
+impl<K: Kernels> Kernels for Timed<K> {
+    type Buf = Shaped<K::Buf>;
+    type Linear = Sized<K::Linear>;
+    type Table = K::Table;
+    type Norm = K::Norm;
+    type KeyValue = Heads<K::KeyValue>;
+    type Bias = K::Bias;
+    type Rotary = K::Rotary;
+    type Relative = Compared<K::Relative>;
+
+    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Self::Linear> {
+        let inputs = parts.first().map_or(0, |part| part.weight.cols);
+        Ok(Sized { linear: self.kernels.make_linear(parts)?, inputs })
+    }
+
+    fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table> {
+        self.kernels.make_table(table)
+    }
+
+    fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm> {
+        self.kernels.make_norm(gain, bias, epsilon)
+    }
+
+    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self::KeyValue> {
+        Ok(Heads { key_value: self.kernels.make_key_value(key, value, heads)?, heads })
+    }
+
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<Self::Bias> {
+        self.kernels.make_bias(bias)
+    }
+
+    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Self::Rotary> {
+        self.kernels.make_rotary(turns)
+    }
+
+    fn make_relative(&self, distances: Distances<'_, Self::Norm>, heads: usize) -> Result<Self::Relative> {
+        Ok(Compared {
+            terms: usize::from(distances.query.is_some()) + usize::from(distances.key.is_some()),
+            row_of: distances.row_of.to_vec(),
+            relative: self.kernels.make_relative(distances, heads)?,
+        })
+    }
+
+    fn make_buf(&self) -> Self::Buf {
+        Shaped { buf: self.kernels.make_buf(), rows: 0, cols: 0 }
+    }
+
+    fn shape(&mut self, buf: &mut Self::Buf, rows: usize, cols: usize) -> Result<()> {
+        (buf.rows, buf.cols) = (rows, cols);
+        self.kernels.shape(&mut buf.buf, rows, cols)
+    }
+
+    fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Self::Buf> {
+        Ok(Shaped { buf: self.kernels.write(rows, cols, values)?, rows, cols })
+    }
+
+    fn read(&mut self, buf: &Self::Buf, out: &mut [f32]) -> Result<()> {
+        self.word(Stage::Head, || 0, |k| k.read(&buf.buf, out))
+    }
+
+    fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
+        (self.tokens, self.sequences) = (batch.tokens(), batch.sequences());
+        self.kernels.begin(batch, hidden, heads)
+    }
+
+    fn embed(
+        &mut self,
+        batch: &PackedBatch,
+        word: &Self::Table,
+        position: &Self::Table,
+        kind: &Self::Table,
+        norm: &Self::Norm,
+        out: &mut Self::Buf,
+    ) {
+        self.word(Stage::Embed, || 0, |k| k.embed(batch, word, position, kind, norm, &mut out.buf));
+    }
+
+    fn linear(&mut self, x: &Self::Buf, w: &Self::Linear, then: Then<'_, Self::Buf>, out: &mut Self::Buf) {
+        let then = match then {
+            Then::Store => Then::Store,
+            Then::Activate(f) => Then::Activate(f),
+            Then::Add(residual) => Then::Add(&residual.buf),
+        };
+        let stage = self.stage_of(Stage::Linear, out);
+        let operations = 2 * out.rows * out.cols * w.inputs;
+        self.word(stage, || operations, |k| k.linear(&x.buf, &w.linear, then, &mut out.buf));
+    }
+
+    fn norm(&mut self, x: &Self::Buf, norm: &Self::Norm, out: &mut Self::Buf) {
+        self.word(self.stage_of(Stage::Norm, out), || 0, |k| k.norm(&x.buf, norm, &mut out.buf));
+    }
+
+    fn attention(&mut self, batch: &PackedBatch, qkv: &Self::Buf, heads: usize, out: &mut Self::Buf) {
+        let operations = || attended(batch, qkv.cols / 3, |len| len * len);
+        self.word(Stage::Attention, operations, |k| k.attention(batch, &qkv.buf, heads, &mut out.buf));
+    }
+
+    fn attention_biased(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Self::Buf,
+        bias: &Self::Bias,
+        heads: usize,
+        out: &mut Self::Buf,
+    ) {
+        let operations = || attended(batch, qkv.cols / 3, |len| len * len);
+        let word = |k: &mut K| k.attention_biased(batch, &qkv.buf, bias, heads, &mut out.buf);
+        self.word(Stage::Attention, operations, word);
+    }
+
+    fn attention_local(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Self::Buf,
+        reach: usize,
+        heads: usize,
+        out: &mut Self::Buf,
+    ) {
+        // Each query sees itself and `reach` keys on both sides, as far as there are any.
+        let seen = |len: usize| (0..len).map(|at| at.min(reach) + 1 + (len - 1 - at).min(reach)).sum();
+        let word = |k: &mut K| k.attention_local(batch, &qkv.buf, reach, heads, &mut out.buf);
+        self.word(Stage::Attention, || attended(batch, qkv.cols / 3, seen), word);
+    }
+
+    fn attention_disentangled(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Self::Buf,
+        relative: &Self::Relative,
+        heads: usize,
+        out: &mut Self::Buf,
+    ) {
+        let operations = || {
+            let compared = |len| 2 * relative.terms * len * relative.rows(len) * (qkv.cols / 3);
+            let content = attended(batch, qkv.cols / 3, |len| len * len);
+            content + batch.rows().map(|rows| compared(rows.len())).sum::<usize>()
+        };
+        let word =
+            |k: &mut K| k.attention_disentangled(batch, &qkv.buf, &relative.relative, heads, &mut out.buf);
+        self.word(Stage::Attention, operations, word);
+    }
+
+    fn rotate(&mut self, batch: &PackedBatch, rotary: &Self::Rotary, heads: usize, qkv: &mut Self::Buf) {
+        self.word(Stage::Attention, || 0, |k| k.rotate(batch, rotary, heads, &mut qkv.buf));
+    }
+
+    fn gate(&mut self, x: &Self::Buf, f: Activation, out: &mut Self::Buf) {
+        self.word(self.stage_of(Stage::Linear, out), || 0, |k| k.gate(&x.buf, f, &mut out.buf));
+    }
+
+    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf) {
+        self.word(Stage::Head, || 0, |k| k.mean_tokens(batch, &x.buf, &mut out.buf));
+    }
+
+    fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf) {
+        self.word(Stage::Head, || 0, |k| k.first_tokens(batch, &x.buf, &mut out.buf));
+    }
+
+    fn attention_first(
+        &mut self,
+        batch: &PackedBatch,
+        q: &Self::Buf,
+        x: &Self::Buf,
+        kv: &Self::KeyValue,
+        out: &mut Self::Buf,
+    ) {
+        // Per pair both projections, [H,H]; per token and head the score of a row of x and its share of the mean.
+        let hidden = x.cols;
+        let operations = || 4 * q.rows * hidden * hidden + 4 * x.rows * kv.heads * hidden;
+        let word = |k: &mut K| k.attention_first(batch, &q.buf, &x.buf, &kv.key_value, &mut out.buf);
+        self.word(Stage::Attention, operations, word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Backend, RerankOptions};
+    use crate::reranker::{Builder, Reranker};
+
+    fn load(family: &str, builder: Builder) -> Reranker {
+        let root = env!("CARGO_MANIFEST_DIR");
+        builder.load(format!("{root}/tests/fixtures/{family}")).unwrap()
+    }
+
+    /// One call with `count` equal documents: its stages by `Stage as usize`, and the tokens of each pair.
+    fn call(model: &Reranker, count: usize) -> (Vec<StageTime>, usize) {
+        let document = "a planet and its moons ".repeat(4);
+        let ranking = model.rerank("planet", &vec![&document; count], &RerankOptions::new()).unwrap();
+        (model.take_profile(), ranking.usage.tokens / count)
+    }
+
+    #[test]
+    fn operations_are_those_of_the_networks_products() {
+        let model = load("bert", Reranker::builder().threads(2).profile(true));
+        let info = model.info();
+        let (layers, hidden, wide) = (info.layers, info.hidden, info.intermediate);
+        for count in [1, 3, 40] {
+            let (stages, tokens) = call(&model, count);
+            let operations = Stage::ALL.map(|stage| stages[stage as usize].operations as usize);
+            // Of every layer but the last: queries, keys, values and output; up and down.
+            let linear = 2 * count * tokens * hidden * (4 * hidden + 2 * wide) * (layers - 1);
+            let attention = 4 * count * tokens * tokens * hidden * (layers - 1);
+            let first = count * (4 * hidden * hidden + 4 * tokens * info.heads * hidden);
+            // The last layer's queries, output, up and down, then dense and one label.
+            let head = 2 * count * hidden * (2 * hidden + 2 * wide + hidden + 1);
+            assert_eq!(operations, [0, 0, linear, attention + first, 0, head], "{count} pairs of {tokens}");
+            assert!(stages.iter().all(|stage| stage.thread_ms > 0.0), "{stages:?}");
+            assert!(model.take_profile().iter().all(|stage| stage.thread_ms == 0.0 && stage.operations == 0));
+        }
+    }
+
+    #[test]
+    fn a_neighbourhood_and_distances_are_counted_as_far_as_they_reach() {
+        let batch = |len| PackedBatch { ids: vec![0; len], starts: vec![0, len], ..PackedBatch::default() };
+        let mut timed = Timed::new(crate::reference::Reference, Some(Arc::default()), 1);
+        let (batch, hidden) = (batch(5), 2);
+        timed.begin(&batch, hidden, 1).unwrap();
+        let qkv = timed.write(5, 3 * hidden, &[0.5; 30]).unwrap();
+        let mut out = timed.make_buf();
+        timed.shape(&mut out, 5, hidden).unwrap();
+        // Of 25 pairs, those with distances up to 1.
+        timed.attention_local(&batch, &qkv, 1, 1, &mut out);
+        let counters = Arc::clone(timed.counters.as_ref().unwrap());
+        assert_eq!(counters.take()[Stage::Attention as usize].operations, 4 * 2 * 13);
+        // Nine distances in three rows, of which four tokens meet all and two tokens two.
+        let compared = Compared { relative: (), terms: 2, row_of: vec![0, 0, 0, 1, 1, 2, 2, 2, 2] };
+        assert_eq!([5, 4, 2, 1].map(|len| compared.rows(len)), [3, 3, 2, 1]);
+    }
+
+    #[test]
+    fn a_profile_changes_no_bit_and_is_empty_unless_asked_for() {
+        for family in ["bert", "modernbert", "deberta-v2", "mpnet"] {
+            for backend in [Backend::Cpu, Backend::Reference] {
+                let builder = Reranker::builder().backend(backend).threads(1);
+                let (plain, profiled) = (load(family, builder.clone()), load(family, builder.profile(true)));
+                let pairs = [("planet", "moon"), ("a planet", "a moon of another planet")];
+                assert_eq!(plain.score(&pairs).unwrap(), profiled.score(&pairs).unwrap());
+                assert_eq!(plain.take_profile(), []);
+                assert!(profiled.take_profile()[Stage::Attention as usize].operations > 0, "{family}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_team_shares_out_occupies_all_of_it() {
+        let counters = Counters::default();
+        counters.time(Stage::Norm, 3, || std::thread::sleep(std::time::Duration::from_millis(2)));
+        assert!(counters.take()[Stage::Norm as usize].thread_ms >= 6.0);
+    }
+}
