@@ -149,7 +149,13 @@ impl<S: Simd> Packed<S> {
 
     /// Some steps of one panel of floats; half-width ones are widened into `wide`, which has room for [`DEPTH`](super::simd::DEPTH) steps.
     #[inline(always)]
-    pub fn panel<'a, T: Simd>(&'a self, s: T, panel: usize, steps: Range<usize>, wide: &'a mut [f32]) -> &'a [f32] {
+    pub fn panel<'a, T: Simd>(
+        &'a self,
+        s: T,
+        panel: usize,
+        steps: Range<usize>,
+        wide: &'a mut [f32],
+    ) -> &'a [f32] {
         let start = (panel * self.inputs + steps.start) * Self::WIDTH;
         let range = start..start + steps.len() * Self::WIDTH;
         match &self.panels {

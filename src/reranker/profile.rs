@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Tensor, Then};
 use crate::text::batch::PackedBatch;
 
 /// A part of the work of a call.
@@ -174,9 +174,9 @@ impl<K: Kernels> Kernels for Timed<K> {
     type Rotary = K::Rotary;
     type Relative = Compared<K::Relative>;
 
-    fn make_linear(&self, parts: &[Part<'_>]) -> Result<Self::Linear> {
+    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Self::Linear> {
         let inputs = parts.first().map_or(0, |part| part.weight.cols);
-        Ok(Sized { linear: self.kernels.make_linear(parts)?, inputs })
+        Ok(Sized { linear: self.kernels.make_linear(parts, keep)?, inputs })
     }
 
     fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table> {

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use crossrank::{Isa, RerankOptions, Truncation};
 use serde::{Deserialize, Serialize};
 
@@ -25,10 +24,6 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     workload: PathBuf,
 
-    /// Number format of the computation
-    #[arg(long, value_enum, default_value_t)]
-    precision: Precision,
-
     /// Print one line of JSON instead of text
     #[arg(long)]
     json: bool,
@@ -44,13 +39,6 @@ pub struct Args {
 
     #[command(flatten)]
     model: ModelArgs,
-}
-
-#[derive(Clone, Copy, Default, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-enum Precision {
-    #[default]
-    F32,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +60,7 @@ struct Report<'a> {
     isa: Option<&'static str>,
     gpu: Option<&'a str>,
     tier: Option<&'static str>,
-    precision: Precision,
+    precision: &'static str,
     runs: usize,
     median_ms: f64,
     min_ms: f64,
@@ -145,7 +133,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         isa: usage.isa.map(Isa::name),
         gpu: info.adapter.as_deref(),
         tier: info.tier,
-        precision: args.precision,
+        precision: load::precision_name(info.precision),
         runs: total.len(),
         median_ms,
         // Sorted by `median`.
