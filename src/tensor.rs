@@ -139,8 +139,9 @@ pub fn round_row(row: &[f32], out: &mut [u8]) -> f32 {
     let top = row.iter().fold(0.0, |top: f32, x| top.max(x.abs()));
     // Smaller rows than that are zeros: the inverse would overflow.
     let inverse = if top > SMALLEST_RANGE { 127.0 / top } else { 0.0 };
+    // Not fused: this runs where the compiler may not use the instruction.
     for (o, x) in out.iter_mut().zip(row) {
-        *o = x.mul_add(inverse, ROUND).to_bits() as u8;
+        *o = (x * inverse + ROUND).to_bits() as u8;
     }
     if inverse > 0.0 { top / 127.0 } else { 0.0 }
 }

@@ -86,14 +86,7 @@ impl<W: Simd> Op for Linear<'_, W> {
 
 /// Applies `then` to one tile; `at` and `stride` say where it lies in a residual.
 #[inline(always)]
-pub fn epilogue<S: Simd>(
-    s: S,
-    then: Epilogue<'_>,
-    bias: &[f32],
-    at: usize,
-    stride: usize,
-    mut out: MatMut<'_>,
-) {
+fn epilogue<S: Simd>(s: S, then: Epilogue<'_>, bias: &[f32], at: usize, stride: usize, mut out: MatMut<'_>) {
     for r in 0..out.rows() {
         let row = out.row(r);
         for (v, bias) in (0..row.len()).step_by(LANES).zip(bias.as_chunks::<LANES>().0) {

@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
-use super::gemm::{Epilogue, epilogue, even};
+use super::activation::activate;
+use super::gemm::{Epilogue, even, load, store};
 use super::pack::{filled, zeros};
 use super::simd::{BLOCK, Dot, Form, LANES, MOST_COLUMNS, MOST_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
 use crate::error::Result;
-use crate::kernels::Part;
+use crate::kernels::{Activation, Part};
 use crate::tensor::{ROUND, Rounding};
 
 /// Most inputs whose sums cannot leave an i32: 65 536 * 255 * 127 < 2^31.
@@ -137,41 +138,90 @@ impl Op for LinearInt8<'_> {
                 for tile in even(rows, dot.rows) {
                     let sums = &mut sums[..tile.len() * width];
                     let mut out = self.out.block(tile.clone(), columns.clone());
-                    for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
-                        if start > 0 {
-                            // The sums so far, which lie in the output as what they are: integers.
+                    if start > 0 {
+                        // The sums so far, which lie in the output as what they are: integers.
+                        for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
                             sums.iter_mut()
                                 .zip(out.row(r))
                                 .for_each(|(sum, o)| *sum = o.to_bits().cast_signed());
+                        }
+                    }
+                    let a = &bytes[tile.start * ROW_BYTES..];
+                    dot.multiply(tile.len(), steps, a, b, sums, start > 0);
+                    for (r, sums) in sums.chunks_exact(width).enumerate() {
+                        let row = out.row(r);
+                        if start + block < w.depth {
+                            row.iter_mut()
+                                .zip(sums)
+                                .for_each(|(o, sum)| *o = f32::from_bits(sum.cast_unsigned()));
                             continue;
                         }
+                        let [scale, zero, _] = roundings[tile.start + r];
                         // The microkernel subtracts its own zero, or none, from each byte of x: this is the rest.
-                        let zero = roundings[tile.start + r][1] as i32;
                         let missing = match dot.form {
-                            Form::Unsigned => -zero,
-                            Form::Signed => 128 - zero,
+                            Form::Unsigned => -(zero as i32),
+                            Form::Signed => 128 - zero as i32,
                             Form::Wide => 0,
                         };
-                        sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = missing * total);
-                    }
-                    dot.multiply(tile.len(), steps, &bytes[tile.start * ROW_BYTES..], b, sums);
-                    let ended = start + block >= w.depth;
-                    for (r, sums) in sums.chunks_exact(width).enumerate() {
-                        let to = out.row(r).iter_mut().zip(sums);
-                        if ended {
-                            let scale = roundings[tile.start + r][0];
-                            to.zip(scales).for_each(|((to, sum), other)| *to = *sum as f32 * (scale * other));
-                        } else {
-                            to.for_each(|(to, sum)| *to = f32::from_bits(sum.cast_unsigned()));
-                        }
-                    }
-                    if ended {
-                        let at = tile.start * outputs + panel * width;
-                        epilogue(s, self.then, &self.bias[of_panel.clone()], at, outputs, out);
+                        let at = (tile.start + r) * outputs + panel * width;
+                        let end =
+                            Ending { missing, scale, totals, scales, bias: &self.bias[of_panel.clone()] };
+                        end.apply(s, sums, self.then, at, row);
                     }
                 }
             }
         }
+    }
+}
+
+/// What follows the integer sums of a row of a tile.
+struct Ending<'a> {
+    missing: i32,
+    scale: f32,
+    totals: &'a [i32],
+    scales: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Ending<'_> {
+    /// row = then((sums + missing * totals) * scale * scales + bias); `at` says where the row lies in a residual.
+    #[inline(always)]
+    fn apply<S: Simd>(&self, s: S, sums: &[i32], then: Epilogue<'_>, at: usize, row: &mut [f32]) {
+        // Each arm is a loop of its own without a choice in it: a closure would not be compiled for the instruction set.
+        macro_rules! each {
+            (|$v:ident, $y:ident| $then:expr) => {
+                for $v in (0..row.len()).step_by(LANES) {
+                    let $y = self.scaled(s, sums, $v);
+                    let end = row.len().min($v + LANES);
+                    store(s, $then, &mut row[$v..end]);
+                }
+            };
+        }
+        macro_rules! arms {
+            ($($f:ident)+) => {
+                match then {
+                    Epilogue::Bias => each!(|v, y| y),
+                    Epilogue::Add(residual) => {
+                        let residual = &residual[at..][..row.len()];
+                        each!(|v, y| s.add(y, load(s, &residual[v..residual.len().min(v + LANES)])));
+                    }
+                    $(Epilogue::Activate(Activation::$f) => each!(|v, y| activate(s, Activation::$f, y)),)+
+                }
+            };
+        }
+        arms!(Gelu GeluTanh Relu Silu Tanh)
+    }
+
+    /// The vector from column `v` on, before what follows.
+    #[inline(always)]
+    fn scaled<S: Simd>(&self, s: S, sums: &[i32], v: usize) -> S::V {
+        let (sums, totals) = (&sums[v..v + LANES], &self.totals[v..v + LANES]);
+        let mut lanes = [0.0; LANES];
+        for lane in 0..LANES {
+            lanes[lane] = sums[lane].wrapping_add(totals[lane].wrapping_mul(self.missing)) as f32;
+        }
+        let scale = s.mul(s.splat(self.scale), load(s, &self.scales[v..v + LANES]));
+        s.fma(s.load(&lanes), scale, load(s, &self.bias[v..v + LANES]))
     }
 }
 
@@ -180,14 +230,12 @@ impl Op for LinearInt8<'_> {
 fn rounding<S: Simd>(s: S, x: &[f32]) -> Rounding {
     let zero = s.splat(0.0);
     let (mut low, mut high, mut spoiled) = (zero, zero, zero);
-    let mut see = |x| {
+    for x in x.chunks(LANES) {
+        let x = load(s, x);
         low = s.min(x, low);
         high = s.max(x, high);
         spoiled = s.fma(x, zero, spoiled);
-    };
-    let (whole, rest) = x.as_chunks::<LANES>();
-    whole.iter().for_each(|x| see(s.load(x)));
-    see(s.load_part(rest));
+    }
     let [low, high] = [s.lanes(low), s.lanes(high)];
     let low = low.into_iter().fold(0.0, f32::min);
     Rounding::new(low, high.into_iter().fold(0.0, f32::max), s.sum(spoiled))
@@ -199,9 +247,14 @@ fn round<S: Simd>(s: S, rounding: Rounding, form: Form, x: &[f32], to: &mut [u8]
     let (base, inverse) = (s.splat(ROUND + rounding.zero), s.splat(rounding.inverse));
     let (least, most) = (s.splat(ROUND), s.splat(ROUND + 255.0));
     // The weights beyond the inputs are zero: what x is there does not matter.
-    let bytes = |x| s.lanes(s.min(s.max(s.fma(x, inverse, base), least), most)).map(|x| x.to_bits() as u8);
-    for (x, at) in x.chunks(LANES).zip((0..).step_by(LANES)) {
-        let bytes = bytes(super::gemm::load(s, x));
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let rest: &[[f32; LANES]] = if rest.is_empty() { &[] } else { &[last] };
+    for (index, x) in whole.iter().chain(rest).enumerate() {
+        let at = index * LANES;
+        let rounded = s.lanes(s.min(s.max(s.fma(s.load(x), inverse, base), least), most));
+        let bytes = rounded.map(|x| x.to_bits() as u8);
         match form {
             Form::Unsigned => to[at..at + LANES].copy_from_slice(&bytes),
             Form::Signed => to[at..at + LANES].copy_from_slice(&bytes.map(|b| b ^ 128)),

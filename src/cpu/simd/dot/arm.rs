@@ -42,13 +42,15 @@ by_rows! { #[target_feature(enable = "neon,i8mm")] smmla_by_rows = smmla: 1 2 3 
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
-unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
     // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 4]; R];
-        for r in 0..R {
-            for v in 0..4 {
-                sums[r][v] = vld1q_s32(c.add(r * 16 + v * 4));
+        if add {
+            for r in 0..R {
+                for v in 0..4 {
+                    sums[r][v] = vld1q_s32(c.add(r * 16 + v * 4));
+                }
             }
         }
         for step in 0..steps {
@@ -78,7 +80,7 @@ unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
-unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
     const MOST_PAIRS: usize = 3;
     // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
     unsafe {
@@ -103,7 +105,7 @@ unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mu
                 let sum = sums[r / 2][v];
                 let row = if r % 2 == 0 { vget_low_s32(sum) } else { vget_high_s32(sum) };
                 let to = c.add(r * 16 + v * 2);
-                vst1_s32(to, vadd_s32(vld1_s32(to), row));
+                vst1_s32(to, if add { vadd_s32(vld1_s32(to), row) } else { row });
             }
         }
     }

@@ -42,7 +42,7 @@ impl Form {
     }
 }
 
-/// An instruction set's tile of c\[r, n\] += sum over k of a\[r, k\] * b\[k, n\].
+/// An instruction set's tile of c\[r, n\] = (c\[r, n\] +) sum over k of a\[r, k\] * b\[k, n\].
 pub struct Dot {
     /// For people: `avx512-vnni`, `avx-vnni`, `avx2`, `i8mm`, `dotprod` or `portable`.
     pub name: &'static str,
@@ -56,8 +56,8 @@ pub struct Dot {
     pub rows: usize,
     /// What activations look like.
     pub form: Form,
-    /// (rows, steps of `group` inputs, a, b, c): rows of `a` are [`ROW_BYTES`] apart, those of `c` `columns` sums.
-    tile: unsafe fn(usize, usize, *const u8, *const i8, *mut i32),
+    /// (rows, steps of `group` inputs, a, b, c, add to c): rows of `a` are [`ROW_BYTES`] apart, those of `c` `columns` sums.
+    tile: unsafe fn(usize, usize, *const u8, *const i8, *mut i32, bool),
 }
 
 impl Dot {
@@ -76,15 +76,15 @@ impl Dot {
         Self::available().into_iter().rev().find(|dot| dot.isa <= isa).unwrap_or(&portable::PORTABLE)
     }
 
-    /// Adds to `rows` rows of `c` the products of `steps` groups of inputs.
+    /// Writes to `rows` rows of `c` the products of `steps` groups of inputs, or adds them.
     #[inline(always)]
-    pub fn multiply(&self, rows: usize, steps: usize, a: &[u8], b: &[i8], c: &mut [i32]) {
+    pub fn multiply(&self, rows: usize, steps: usize, a: &[u8], b: &[i8], c: &mut [i32], add: bool) {
         assert!((1..=self.rows).contains(&rows) && steps * self.group * self.form.bytes() <= BLOCK);
         assert!(a.len() >= (rows - 1) * ROW_BYTES + BLOCK && b.len() >= steps * self.columns * self.group);
         assert!(c.len() >= rows * self.columns);
         // SAFETY: the asserts cover every element that a tile of that many rows and steps reads or writes; `available`
         // lists a Dot only where its instructions were detected.
-        unsafe { (self.tile)(rows, steps, a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) }
+        unsafe { (self.tile)(rows, steps, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), add) }
     }
 }
 
@@ -92,10 +92,10 @@ impl Dot {
 macro_rules! by_rows {
     ($(#[$attribute:meta])* $name:ident = $body:ident: $($rows:literal)+) => {
         $(#[$attribute])*
-        unsafe fn $name(rows: usize, steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+        unsafe fn $name(rows: usize, steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
             match rows {
                 // SAFETY: the caller's duty, passed on.
-                $($rows => unsafe { $body::<$rows>(steps, a, b, c) },)+
+                $($rows => unsafe { $body::<$rows>(steps, a, b, c, add) },)+
                 _ => unreachable!("a tile of {rows} rows"),
             }
         }
@@ -144,15 +144,18 @@ mod tests {
                     let b: Vec<i8> = (0..inputs * dot.columns).map(weight).collect();
                     let start: Vec<i32> = (0..rows * dot.columns).map(|i| i as i32 - 5).collect();
                     let mut c = start.clone();
-                    dot.multiply(rows, steps, &a, &b, &mut c);
+                    dot.multiply(rows, steps, &a, &b, &mut c, true);
+                    let mut alone = start.clone();
+                    dot.multiply(rows, steps, &a, &b, &mut alone, false);
                     for (i, found) in c.iter().enumerate() {
                         let (row, column) = (i / dot.columns, i % dot.columns);
                         let product = |k: usize| {
                             let at = (k / dot.group * dot.columns + column) * dot.group + k % dot.group;
                             (i32::from(bytes[row * inputs + k]) - offset) * i32::from(b[at])
                         };
-                        let expected = start[i] + (0..inputs).map(product).sum::<i32>();
-                        assert_eq!(*found, expected, "{}: {rows} rows, {steps} steps, element {i}", dot.name);
+                        let expected = (0..inputs).map(product).sum::<i32>();
+                        let case = format!("{}: {rows} rows, {steps} steps, element {i}", dot.name);
+                        assert_eq!((*found, alone[i]), (start[i] + expected, expected), "{case}");
                     }
                 }
             }

@@ -19,7 +19,7 @@ const COLUMNS: usize = 16;
 by_rows! { by_rows = tile: 1 2 3 4 }
 
 #[inline(always)]
-unsafe fn tile<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+unsafe fn tile<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
     // SAFETY: Dot::multiply has checked these extents.
     let (b, c) = unsafe {
         (
@@ -27,7 +27,7 @@ unsafe fn tile<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut
             &mut *c.cast::<[[i32; COLUMNS]; R]>(),
         )
     };
-    let mut sums = *c;
+    let mut sums = if add { *c } else { [[0; COLUMNS]; R] };
     for (step, b) in b.iter().enumerate() {
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above; a row holds `steps` pairs of i16.

@@ -62,14 +62,16 @@ macro_rules! tile {
             clippy::needless_range_loop,
             reason = "constant indices are what keeps the sums in registers"
         )]
-        unsafe fn $name<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32) {
+        unsafe fn $name<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
             const LANES: usize = size_of::<$vector>() / 4;
             // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
             unsafe {
                 let mut sums = [[$zero(); 2]; R];
-                for r in 0..R {
-                    for v in 0..2 {
-                        sums[r][v] = $load(c.add(r * $columns + v * LANES).cast());
+                if add {
+                    for r in 0..R {
+                        for v in 0..2 {
+                            sums[r][v] = $load(c.add(r * $columns + v * LANES).cast());
+                        }
                     }
                 }
                 for step in 0..steps {
