@@ -11,7 +11,7 @@
 use crate::error::Result;
 use crate::text::batch::PackedBatch;
 
-pub use crate::tensor::{Dtype, Tensor};
+pub use crate::tensor::{Dtype, Rows, Tensor};
 
 /// How a linear layer keeps its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,7 +99,7 @@ pub trait Kernels {
     /// Stacks `parts` along their output features into one linear layer. Parts that are not stored alike are widened.
     fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Self::Linear>;
     /// Keeps a table of which rows are gathered by id.
-    fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table>;
+    fn make_table(&self, table: Rows) -> Result<Self::Table>;
     /// Keeps a layer norm: gain `[1,H]`, bias `[1,H]`.
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm>;
     /// Prepares key and value projections for [`attention_first`](Self::attention_first).

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Rows, Tensor, Then};
 use crate::tensor::Rounding;
 use crate::text::batch::PackedBatch;
 
@@ -202,8 +202,8 @@ impl Kernels for Reference {
         Ok(linear)
     }
 
-    fn make_table(&self, table: Tensor<'_>) -> Result<Matrix> {
-        Ok(matrix(table))
+    fn make_table(&self, table: Rows) -> Result<Matrix> {
+        Ok(matrix(table.tensor()))
     }
 
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {

@@ -300,22 +300,21 @@ impl Builder {
             return Err(Error::MemoryLimit { needed, limit });
         }
         let counters = self.options.profile.then(Arc::<Counters>::default);
-        // The three long parts side by side, the longest first.
-        let (engine, tokenizer, hash) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        // Side by side; the tasks of the first are taken by whoever is free.
+        let (engine, tokenizer) = (Mutex::new(None), Mutex::new(None));
         let part = |index: usize| match index {
-            0 => put(&engine, self.engine(&spec, &checkpoint, counters.as_ref())),
-            1 => put(
+            0 => put(&engine, self.engine(&spec, &checkpoint, pool, counters.as_ref())),
+            _ => put(
                 &tokenizer,
                 Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments),
             ),
-            _ => put(&hash, files.hash()),
         };
         if pool.nests() {
-            pool.run(3, &part, || ())?;
+            pool.run(2, &part, || ())?;
         } else {
-            (0..3).for_each(part);
+            (0..2).for_each(part);
         }
-        let (mut engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, take(hash)?);
+        let (mut engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, files.hash_with(&checkpoint)?);
         engine.loaded_from(files, hash);
         if max_tokens < tokenizer.special_tokens() {
             let least = tokenizer.special_tokens();
@@ -351,10 +350,19 @@ impl Builder {
         &self,
         spec: &Spec,
         checkpoint: &Checkpoint<'_>,
+        pool: &Pool,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
         let (backend, isa) = self.ran_by();
-        let load = || engine::load(spec, checkpoint, isa, counters);
+        // A host's threads are there for calls alone.
+        let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| {
+            if pool.nests() {
+                return pool.run(count, task, || ());
+            }
+            (0..count).for_each(task);
+            Ok(())
+        };
+        let load = || engine::load(spec, checkpoint, isa, &spread, counters);
         // A host that brings its own threads or counts bytes gets what it knows.
         #[cfg(feature = "gpu")]
         if self.options.backend == Backend::Auto

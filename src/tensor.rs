@@ -1,5 +1,6 @@
 //! Numbers as checkpoints store them, and how they are widened and rounded.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// How a tensor's numbers are stored.
@@ -83,6 +84,36 @@ impl<'a> Tensor<'a> {
             self.widen_row(row, out);
         }
         out
+    }
+}
+
+/// The rows of a table as they are stored, for whoever gathers them: bytes that were read for it, or that live as long as
+/// the program.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Rows.
+    pub rows: usize,
+    /// Numbers in a row.
+    pub cols: usize,
+    /// How the numbers are stored.
+    pub dtype: Dtype,
+    /// `rows * cols * dtype.bytes()` bytes.
+    pub bytes: Cow<'static, [u8]>,
+    /// One scale per row for [`Dtype::I8`], else nothing.
+    pub scales: Vec<f32>,
+}
+
+impl Rows {
+    /// The same without owning the bytes.
+    pub fn tensor(&self) -> Tensor<'_> {
+        let Self { rows, cols, dtype, .. } = *self;
+        Tensor { rows, cols, dtype, bytes: &self.bytes, scales: &self.scales }
+    }
+}
+
+impl From<Tensor<'_>> for Rows {
+    fn from(Tensor { rows, cols, dtype, bytes, scales }: Tensor<'_>) -> Self {
+        Self { rows, cols, dtype, bytes: Cow::Owned(bytes.to_vec()), scales: scales.to_vec() }
     }
 }
 

@@ -153,11 +153,12 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         labels: vec![String::new(); 3],
         score: ScoreActivation::Identity,
         max_tokens: 40,
+        precision: crossrank::Precision::F32,
     };
     let mut noise = words::Noise(5);
     let h = spec.hidden;
     let table = |k: &K, rows, noise: &mut words::Noise| {
-        k.make_table(words::tensor(rows, h, &noise.bytes(rows * h, 1.0))).unwrap()
+        k.make_table(words::tensor(rows, h, &noise.bytes(rows * h, 1.0)).into()).unwrap()
     };
     let linear = |k: &K, outputs, inputs: usize, noise: &mut words::Noise| {
         let (weight, bias) = (noise.bytes(outputs * inputs, 0.3), noise.bytes(outputs, 0.5));

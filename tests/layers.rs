@@ -34,7 +34,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("serde::", &["model/", "text/", "bin/"]),
     ("serde_json::", &["model/", "text/", "bin/"]),
     ("base64::", &["text/definition.rs"]),
-    ("xxhash_rust::", &["gpu/pipelines.rs", "gpu/tune.rs", "model/files.rs", "reranker/model.rs"]),
+    (
+        "xxhash_rust::",
+        &["gpu/pipelines.rs", "gpu/tune.rs", "model/checkpoint.rs", "model/files.rs", "reranker/model.rs"],
+    ),
     ("wgpu::", &["gpu/"]),
     ("bytemuck::", &["gpu/"]),
     ("half::", &["gpu/"]),

@@ -20,11 +20,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Rows, Tensor, Then};
 use crate::text::batch::PackedBatch;
 use attention::{Attention, Content, Terms};
 use distance::{Bias, Local, Relative};
-use embed::{Embed, Table};
+use embed::Embed;
 use first::{KeyValue, Mix};
 use gate::Gate;
 use gemm::{Epilogue, Linear};
@@ -193,7 +193,7 @@ impl<S: Simd> Cpu<S> {
 impl<S: Simd> Kernels for Cpu<S> {
     type Buf = Buf;
     type Linear = Packed<S>;
-    type Table = Table;
+    type Table = Rows;
     type Norm = Norm;
     type KeyValue = KeyValue<S>;
     type Bias = Bias;
@@ -204,8 +204,8 @@ impl<S: Simd> Kernels for Cpu<S> {
         Packed::new(parts, keep, self.dot)
     }
 
-    fn make_table(&self, table: Tensor<'_>) -> Result<Table> {
-        Table::new(table)
+    fn make_table(&self, table: Rows) -> Result<Rows> {
+        Ok(table)
     }
 
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
@@ -283,9 +283,9 @@ impl<S: Simd> Kernels for Cpu<S> {
     fn embed(
         &mut self,
         batch: &PackedBatch,
-        word: &Table,
-        position: &Table,
-        kind: &Table,
+        word: &Rows,
+        position: &Rows,
+        kind: &Rows,
         norm: &Norm,
         out: &mut Buf,
     ) {

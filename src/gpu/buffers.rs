@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::pack::{padded_cols, padded_rows};
 use super::thread::Slot;
-use crate::kernels::{Dtype, Tensor};
+use crate::kernels::Rows;
 
 /// An activation `[rows, cols]`, row-major, f32 or f16, padded to [`padded_rows`] x [`padded_cols`]. Padding columns hold zeros
 /// wherever a word has written a row; padding rows hold anything.
@@ -104,15 +104,6 @@ pub struct KeyValue {
     pub(super) heads: usize,
 }
 
-/// An embedding table, which stays in the host's memory.
-pub struct Table {
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    pub(super) dtype: Dtype,
-    pub(super) bytes: Vec<u8>,
-    pub(super) scales: Vec<f32>,
-}
-
 /// Rows of one table that a batch needs, each once, and where they landed.
 #[derive(Default)]
 pub(super) struct Gather {
@@ -122,14 +113,12 @@ pub(super) struct Gather {
 
 impl Gather {
     /// Where row `id` of `table` lies in `rows`; it is widened and appended the first time.
-    pub(super) fn place(&mut self, table: &Table, id: u32, rows: &mut Vec<f32>) -> u32 {
+    pub(super) fn place(&mut self, table: &Rows, id: u32, rows: &mut Vec<f32>) -> u32 {
         let stride = padded_cols(table.cols);
         *self.at.entry(id).or_insert_with(|| {
             let start = rows.len();
             rows.resize(start + stride, 0.0);
-            let Table { rows: count, cols, dtype, .. } = *table;
-            let tensor = Tensor { rows: count, cols, dtype, bytes: &table.bytes, scales: &table.scales };
-            tensor.widen_row(id as usize, &mut rows[start..start + table.cols]);
+            table.tensor().widen_row(id as usize, &mut rows[start..start + table.cols]);
             (start / stride) as u32
         })
     }

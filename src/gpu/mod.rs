@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Rows, Tensor, Then};
 use crate::tensor::widen;
 use crate::text::batch::PackedBatch;
 use buffers::Gather;
-pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary, Table};
+pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary};
 use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, Tier, failed};
 use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
@@ -463,7 +463,7 @@ fn activation_number(then: &Then<'_, Buf>) -> f64 {
 impl Kernels for Gpu {
     type Buf = Buf;
     type Linear = Linear;
-    type Table = Table;
+    type Table = Rows;
     type Norm = Norm;
     type KeyValue = KeyValue;
     type Bias = Bias;
@@ -481,14 +481,9 @@ impl Kernels for Gpu {
         Ok(Linear { weight, bias, inputs: parts[0].weight.cols, outputs })
     }
 
-    fn make_table(&self, table: Tensor<'_>) -> Result<Table> {
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(table.bytes.len())
-            .map_err(|_| Error::OutOfMemory { bytes: table.bytes.len() as u64 })?;
-        bytes.extend_from_slice(table.bytes);
-        let scales = table.scales.to_vec();
-        Ok(Table { rows: table.rows, cols: table.cols, dtype: table.dtype, bytes, scales })
+    /// It stays in the host's memory.
+    fn make_table(&self, table: Rows) -> Result<Rows> {
+        Ok(table)
     }
 
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
@@ -600,9 +595,9 @@ impl Kernels for Gpu {
     fn embed(
         &mut self,
         batch: &PackedBatch,
-        word: &Table,
-        position: &Table,
-        kind: &Table,
+        word: &Rows,
+        position: &Rows,
+        kind: &Rows,
         norm: &Norm,
         out: &mut Buf,
     ) {

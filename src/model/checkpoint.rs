@@ -3,19 +3,20 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::path::PathBuf;
+use std::ops::{Deref, Range};
+use std::sync::OnceLock;
 
 use safetensors::tensor::{Dtype as StoredType, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{Error, Result};
-use crate::kernels::{Dtype, Kernels, Tensor};
-use crate::model::files::{ModelFiles, WeightFile, io_error, open, parse_json};
+use crate::kernels::{Dtype, Kernels, Rows, Tensor};
+use crate::model::desk::{Desk, Lent};
+use crate::model::files::{ModelFiles, parse_json};
 use crate::model::forward::Weights;
 use crate::model::network::Network;
+use crate::model::source::Source;
 use crate::model::spec::Spec;
 use crate::model::weights;
 use crate::options::Precision;
@@ -33,25 +34,17 @@ const MAX_DIMENSIONS: usize = 8;
 const MAX_NAME_BYTES: usize = 512;
 
 /// Reads the checkpoint of a model. Every tensor's presence, shape and type is checked before the first is read.
-pub fn load<K: Kernels>(k: &K, spec: &Spec, files: &ModelFiles) -> Result<Weights<K>> {
+pub fn load<K: Kernels + Sync>(k: &K, spec: &Spec, files: &ModelFiles) -> Result<Weights<K>> {
     Checkpoint::open(files)?.load(k, spec)
 }
 
-/// Opened weight files: headers parsed and checked, tensors read one at a time.
+/// Opened weight files: headers parsed and checked, tensors read one at a time, by any number of threads.
 pub struct Checkpoint<'a> {
     files: Vec<Source<'a>>,
     tensors: BTreeMap<String, Stored>,
-}
-
-/// An opened weight file.
-struct Source<'a> {
-    name: String,
-    data: Data<'a>,
-}
-
-enum Data<'a> {
-    File(File, PathBuf),
-    Bytes(&'a [u8]),
+    /// XXH3 of the headers.
+    headers: Vec<u64>,
+    desk: Desk,
 }
 
 /// Where a tensor lies and what it is.
@@ -63,6 +56,9 @@ struct Stored {
     shape: Vec<usize>,
     /// First byte, from the start of the file.
     start: u64,
+    bytes: usize,
+    /// XXH3 of the bytes, once they have all been read.
+    hash: OnceLock<u64>,
 }
 
 /// A tensor, or some of its rows, that has passed the checks of shape and type.
@@ -93,7 +89,7 @@ impl Matrix<'_> {
         self.stored.shape.len() == 1
     }
 
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.rows * self.cols * self.dtype.bytes()
     }
 }
@@ -105,23 +101,17 @@ impl<'a> Checkpoint<'a> {
             let hint = "it has no weight files: give it the bytes of a model.safetensors";
             return Err(Error::NotFound { name: files.name.clone(), hint: hint.into() });
         }
-        let mut checkpoint = Self { files: vec![], tensors: BTreeMap::new() };
+        let mut checkpoint =
+            Self { files: vec![], tensors: BTreeMap::new(), headers: vec![], desk: Desk::default() };
+        let mut total = 0;
         // The tensors of a module are told apart by its folder, as on disk.
         let modules =
             files.modules.iter().filter_map(|m| Some((format!("{}/", m.path), m.weights.as_ref()?)));
         let all = files.weights.iter().map(|file| (String::new(), file)).chain(modules);
         for (index, (folder, file)) in all.enumerate() {
-            let (source, length) = match file {
-                WeightFile::Path(path) => {
-                    let (file, length) = open(path)?;
-                    let name = path.display().to_string();
-                    (Source { name, data: Data::File(file, path.clone()) }, length)
-                }
-                WeightFile::Bytes(name, bytes) => {
-                    (Source { name: name.clone(), data: Data::Bytes(bytes) }, bytes.len() as u64)
-                }
-            };
-            for (name, stored) in read_header(&source, index, length)? {
+            let (source, length) = Source::open(file)?;
+            let (header, hash) = read_header(&source, index, length)?;
+            for (name, stored) in header {
                 let name = folder.clone() + &name;
                 if checkpoint.tensors.contains_key(&name) {
                     return Err(source.broken(format!("tensor `{name}` is in another shard too")));
@@ -129,7 +119,10 @@ impl<'a> Checkpoint<'a> {
                 checkpoint.tensors.insert(name, stored);
             }
             checkpoint.files.push(source);
+            checkpoint.headers.push(hash);
+            total += length;
         }
+        checkpoint.desk = Desk::new(total);
         Ok(checkpoint)
     }
 
@@ -191,7 +184,8 @@ impl<'a> Checkpoint<'a> {
         let sentence = |(name, stored): (&String, &Stored)| {
             format!(
                 "`{}`: tensor `{name}` is not part of {}",
-                self.files[stored.file].name, spec.architecture
+                self.files[stored.file].name(),
+                spec.architecture
             )
         };
         Ok(unknown.map(sentence).collect())
@@ -203,9 +197,9 @@ impl<'a> Checkpoint<'a> {
         let spellings = names.iter().flat_map(|name| [Some(name.as_str()), bare(name)]).flatten();
         let found = spellings.filter_map(|name| self.tensors.get_key_value(name)).next();
         let Some((name, stored)) = found else {
-            let first = &self.files[0].name;
+            let first = self.files[0].name();
             let file = match self.files.len() {
-                1 => first.clone(),
+                1 => first.to_owned(),
                 count => format!("{first} and {} more", count - 1),
             };
             return Err(Error::MissingTensor { file, tensor: names[0].clone() });
@@ -239,7 +233,7 @@ impl<'a> Checkpoint<'a> {
     fn scales(&self, matrix: &str, rows: usize) -> Result<&Stored> {
         let tensor = scales_of(matrix);
         let Some(stored) = self.tensors.get(&tensor) else {
-            return Err(Error::MissingTensor { file: self.files[0].name.clone(), tensor });
+            return Err(Error::MissingTensor { file: self.files[0].name().to_owned(), tensor });
         };
         if stored.dtype != StoredType::F32 {
             return Err(Error::TensorType { tensor, found: stored.dtype.to_string() });
@@ -250,75 +244,114 @@ impl<'a> Checkpoint<'a> {
         Ok(stored)
     }
 
-    /// The tensor's bytes: borrowed from memory, or read from the file.
-    pub(super) fn read(&self, matrix: Matrix<'_>) -> Result<Loaded<'a>> {
-        let bytes = self.bytes_at(matrix.stored, matrix.offset, matrix.bytes())?;
-        let scales = match matrix.scales {
-            None => vec![],
-            Some((stored, first)) => {
-                let width = Dtype::F32.bytes();
-                let bytes = self.bytes_at(stored, first * width, matrix.rows * width)?;
-                let scales: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                if let Some(row) = scales.iter().position(|scale| !scale.is_finite() || *scale < 0.0) {
-                    let message = format!("the scale of row {row} is no positive number");
-                    let tensor = format!("tensor `{}`: {message}", scales_of(matrix.name));
-                    return Err(self.files[stored.file].broken(tensor));
+    /// The tensors' bytes: borrowed from memory, or read from the files into memory that is used again; matrices rounded to
+    /// `precision`. Waits while others have too much of that: whoever holds some must not ask for more.
+    pub(super) fn read<'m>(
+        &self,
+        matrices: impl Iterator<Item = Matrix<'m>> + Clone,
+        precision: Precision,
+    ) -> Result<Vec<Loaded<'_>>> {
+        let on_disk = matrices.clone().filter(|m| self.files[m.stored.file].bytes().is_none());
+        let mut lent = self.desk.lend(on_disk.map(|matrix| matrix.bytes())).into_iter();
+        let read = |matrix: Matrix<'_>| {
+            let loaded = self.read_into(matrix, &mut lent)?;
+            Ok(match rounded_to(matrix, precision) {
+                None => loaded,
+                Some(dtype) => {
+                    let mut rounded = Rounded::new(dtype, matrix)?;
+                    rounded.append(self, matrix, loaded.tensor())?;
+                    let (bytes, scales) = (Bytes::Kept(Cow::Owned(rounded.bytes)), rounded.scales);
+                    Loaded { bytes, scales, dtype, ..loaded }
                 }
-                scales
+            })
+        };
+        matrices.map(read).collect()
+    }
+
+    fn read_into<'c>(
+        &'c self,
+        matrix: Matrix<'_>,
+        lent: &mut impl Iterator<Item = Lent<'c>>,
+    ) -> Result<Loaded<'c>> {
+        let stored = matrix.stored;
+        let (start, count) = (stored.start + matrix.offset as u64, matrix.bytes());
+        let source = &self.files[stored.file];
+        let bytes = match source.bytes() {
+            Some(all) => Bytes::Kept(Cow::Borrowed(&all[start as usize..][..count])),
+            None => {
+                let mut lent = lent.next().expect("one for each matrix on disk");
+                source.append(start, count, &mut lent.bytes, &mut |_| ())?;
+                Bytes::Lent(lent)
             }
         };
+        if count == stored.bytes {
+            stored.hash.get_or_init(|| xxh3_64(&bytes));
+        }
+        let scales = self.read_scales(matrix)?;
         Ok(Loaded { bytes, scales, rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype })
     }
 
-    /// `count` bytes of a tensor from `offset` on.
-    fn bytes_at(&self, stored: &Stored, offset: usize, count: usize) -> Result<Cow<'a, [u8]>> {
-        let start = stored.start + offset as u64;
-        match &self.files[stored.file].data {
-            Data::Bytes(all) => Ok(Cow::Borrowed(&all[start as usize..start as usize + count])),
-            Data::File(file, path) => {
-                let mut bytes = Vec::new();
-                bytes.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: count as u64 })?;
-                bytes.resize(count, 0);
-                let mut file = file;
-                file.seek(SeekFrom::Start(start))
-                    .and_then(|_| file.read_exact(&mut bytes))
-                    .map_err(|e| io_error(path, &e))?;
-                Ok(Cow::Owned(bytes))
+    /// The scales of the rows of an I8 matrix, else nothing.
+    fn read_scales(&self, matrix: Matrix<'_>) -> Result<Vec<f32>> {
+        let Some((stored, first)) = matrix.scales else { return Ok(vec![]) };
+        let source = &self.files[stored.file];
+        let (start, count) =
+            (stored.start + (first * size_of::<f32>()) as u64, matrix.rows * size_of::<f32>());
+        let mut bytes = Vec::new();
+        source.append(start, count, &mut bytes, &mut |_| ())?;
+        let scales: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let bad = |scale: &f32| !scale.is_finite() || *scale < 0.0;
+        match scales.iter().position(bad) {
+            None => Ok(scales),
+            Some(row) => {
+                let (tensor, row) = (scales_of(matrix.name), first + row);
+                Err(source.broken(format!("tensor `{tensor}`: the scale of row {row} is no positive number")))
             }
         }
     }
 
-    /// [`read`](Self::read), rounded to what `precision` keeps.
-    pub(super) fn read_rounded(&self, matrix: Matrix<'_>, precision: Precision) -> Result<Loaded<'a>> {
-        let stored = self.read(matrix)?;
-        let (rows, cols) = (stored.rows, stored.cols);
-        let (to, bytes) = match (precision, stored.dtype) {
-            (Precision::Int8, Dtype::F32 | Dtype::F16 | Dtype::Bf16) => (Dtype::I8, rows * cols),
-            (Precision::F16Weights, Dtype::F32 | Dtype::I8) => (Dtype::F16, 2 * rows * cols),
-            _ => return Ok(stored),
-        };
-        let mut rounded = Vec::new();
-        rounded.try_reserve_exact(bytes).map_err(|_| Error::OutOfMemory { bytes: bytes as u64 })?;
-        rounded.resize(bytes, 0);
-        let (mut wide, mut scales) = (vec![0.0; cols], Vec::new());
-        for (row, out) in rounded.chunks_exact_mut(bytes / rows).enumerate() {
-            stored.tensor().widen_row(row, &mut wide);
-            if to == Dtype::I8 {
-                scales.push(round_row(&wide, out));
-                continue;
+    /// The tensor's bytes for good, rounded to `precision`: where they live as long as the program they are not copied.
+    pub(super) fn keep(&self, matrix: Matrix<'_>, precision: Precision) -> Result<Rows> {
+        if let Some(dtype) = rounded_to(matrix, precision) {
+            let mut rounded = Rounded::new(dtype, matrix)?;
+            let rows = (ROUNDED_BYTES / (matrix.bytes() / matrix.rows)).max(1);
+            for first in (0..matrix.rows).step_by(rows) {
+                let part = matrix.part(first..(first + rows).min(matrix.rows));
+                for loaded in self.read(std::iter::once(part), Precision::F32)? {
+                    rounded.append(self, matrix, loaded.tensor())?;
+                }
             }
-            for (half, x) in out.as_chunks_mut().0.iter_mut().zip(&wide) {
-                *half = narrow_f16(*x).to_le_bytes();
-            }
-            if wide.iter().any(|x| x.is_finite() && x.abs() >= 65_520.0) {
-                let message = format!(
-                    "tensor `{}`: row {row} holds numbers beyond float16: load it as float32",
-                    matrix.name
-                );
-                return Err(self.files[matrix.stored.file].broken(message));
-            }
+            let Rounded { bytes, scales, .. } = rounded;
+            return Ok(Rows {
+                rows: matrix.rows,
+                cols: matrix.cols,
+                dtype,
+                bytes: Cow::Owned(bytes),
+                scales,
+            });
         }
-        Ok(Loaded { bytes: Cow::Owned(rounded), scales, rows, cols, dtype: to })
+        let stored = matrix.stored;
+        let (start, count) = (stored.start + matrix.offset as u64, matrix.bytes());
+        let source = &self.files[stored.file];
+        let bytes = match source.bytes_for_good() {
+            Some(all) => {
+                let bytes = &all[start as usize..][..count];
+                if count == stored.bytes {
+                    stored.hash.get_or_init(|| xxh3_64(bytes));
+                }
+                Cow::Borrowed(bytes)
+            }
+            None => {
+                let (mut bytes, mut hash) = (Vec::new(), Xxh3::new());
+                source.append(start, count, &mut bytes, &mut |block| hash.update(block))?;
+                if count == stored.bytes {
+                    stored.hash.get_or_init(|| hash.digest());
+                }
+                Cow::Owned(bytes)
+            }
+        };
+        let scales = self.read_scales(matrix)?;
+        Ok(Rows { rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype, bytes, scales })
     }
 
     /// What [`Precision::Auto`] stands for: what the first layer's weights are stored as.
@@ -333,16 +366,94 @@ impl<'a> Checkpoint<'a> {
             _ => Precision::F32,
         })
     }
+
+    /// XXH3 of the weight files: of each header's and each tensor's, in the order of the files. What has not been read
+    /// whole is read here. The same as for the same bytes in any other place, and on any number of threads.
+    pub fn hash(&self) -> Result<u64> {
+        let mut tensors: Vec<&Stored> = self.tensors.values().collect();
+        tensors.sort_by_key(|stored| (stored.file, stored.start));
+        let mut hash = Xxh3::new();
+        for (file, header) in self.headers.iter().enumerate() {
+            hash.update(&header.to_le_bytes());
+            for stored in tensors.iter().filter(|stored| stored.file == file) {
+                hash.update(&self.tensor_hash(stored)?.to_le_bytes());
+            }
+        }
+        Ok(hash.digest())
+    }
+
+    fn tensor_hash(&self, stored: &Stored) -> Result<u64> {
+        if let Some(hash) = stored.hash.get() {
+            return Ok(*hash);
+        }
+        let mut hash = Xxh3::new();
+        self.files[stored.file].visit(stored.start, stored.bytes, &mut |block| hash.update(block))?;
+        Ok(*stored.hash.get_or_init(|| hash.digest()))
+    }
 }
+
+/// Bytes that are read at a time to be rounded.
+const ROUNDED_BYTES: usize = 1 << 20;
 
 /// The name of the scales of an I8 matrix's rows.
 pub(super) fn scales_of(matrix: &str) -> String {
     format!("{matrix}_scale")
 }
 
+/// What a matrix is rounded to, if it is: vectors never are, nor what is stored so.
+fn rounded_to(matrix: Matrix<'_>, precision: Precision) -> Option<Dtype> {
+    match (precision, matrix.dtype) {
+        _ if matrix.is_vector() => None,
+        (Precision::Int8, Dtype::F32 | Dtype::F16 | Dtype::Bf16) => Some(Dtype::I8),
+        (Precision::F16Weights, Dtype::F32 | Dtype::I8) => Some(Dtype::F16),
+        _ => None,
+    }
+}
+
+/// Rows of a matrix as they are rounded.
+struct Rounded {
+    dtype: Dtype,
+    bytes: Vec<u8>,
+    scales: Vec<f32>,
+    wide: Vec<f32>,
+}
+
+impl Rounded {
+    /// Room for the whole matrix.
+    fn new(dtype: Dtype, matrix: Matrix<'_>) -> Result<Self> {
+        let (count, mut bytes) = (matrix.rows * matrix.cols * dtype.bytes(), Vec::new());
+        bytes.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: count as u64 })?;
+        Ok(Self { dtype, bytes, scales: vec![], wide: vec![0.0; matrix.cols] })
+    }
+
+    /// Rounds the next rows, which are those of `tensor`.
+    fn append(&mut self, checkpoint: &Checkpoint<'_>, of: Matrix<'_>, tensor: Tensor<'_>) -> Result<()> {
+        for row in 0..tensor.rows {
+            tensor.widen_row(row, &mut self.wide);
+            let start = self.bytes.len();
+            self.bytes.resize(start + self.wide.len() * self.dtype.bytes(), 0);
+            let out = &mut self.bytes[start..];
+            if self.dtype == Dtype::I8 {
+                self.scales.push(round_row(&self.wide, out));
+                continue;
+            }
+            for (half, x) in out.as_chunks_mut().0.iter_mut().zip(&self.wide) {
+                *half = narrow_f16(*x).to_le_bytes();
+            }
+            // The least number that narrows to infinity.
+            if self.wide.iter().any(|x| x.is_finite() && x.abs() >= 65_520.0) {
+                let message =
+                    format!("tensor `{}` holds numbers beyond float16: load it as float32", of.name);
+                return Err(checkpoint.files[of.stored.file].broken(message));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A tensor's bytes and what they are.
-pub(super) struct Loaded<'a> {
-    bytes: Cow<'a, [u8]>,
+pub(super) struct Loaded<'c> {
+    bytes: Bytes<'c>,
     /// One per row for I8, else nothing.
     scales: Vec<f32>,
     pub rows: usize,
@@ -350,17 +461,32 @@ pub(super) struct Loaded<'a> {
     dtype: Dtype,
 }
 
+enum Bytes<'c> {
+    Kept(Cow<'c, [u8]>),
+    Lent(Lent<'c>),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Kept(bytes) => bytes,
+            Self::Lent(lent) => &lent.bytes,
+        }
+    }
+}
+
 impl Loaded<'_> {
     /// Values made here.
     pub fn new(rows: usize, cols: usize, values: &[f32]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self { bytes: Cow::Owned(bytes), scales: vec![], rows, cols, dtype: Dtype::F32 }
+        Self { bytes: Bytes::Kept(Cow::Owned(bytes)), scales: vec![], rows, cols, dtype: Dtype::F32 }
     }
 
     /// One row of zeros.
     pub fn zeros(cols: usize) -> Self {
-        let dtype = Dtype::F32;
-        Self { bytes: Cow::Owned(vec![0; cols * dtype.bytes()]), scales: vec![], rows: 1, cols, dtype }
+        Self::new(1, cols, &vec![0.0; cols])
     }
 
     pub fn tensor(&self) -> Tensor<'_> {
@@ -369,30 +495,9 @@ impl Loaded<'_> {
     }
 }
 
-impl Source<'_> {
-    fn broken(&self, message: impl Into<String>) -> Error {
-        Error::Format { file: self.name.clone(), message: message.into() }
-    }
-
-    /// The first `count` bytes of the file, which has at least as many.
-    fn start(&self, count: u64) -> Result<Cow<'_, [u8]>> {
-        match &self.data {
-            Data::Bytes(bytes) => Ok(Cow::Borrowed(&bytes[..count as usize])),
-            Data::File(file, path) => {
-                let mut bytes = vec![0; count as usize];
-                let mut file = file;
-                file.seek(SeekFrom::Start(0))
-                    .and_then(|_| file.read_exact(&mut bytes))
-                    .map_err(|e| io_error(path, &e))?;
-                Ok(Cow::Owned(bytes))
-            }
-        }
-    }
-}
-
 /// Parses and checks the header of file number `index`, `length` bytes long. The `safetensors` crate's own reader wants
 /// the whole file in memory, adds unchecked and keeps the last of two tensors of one name; hence its types only.
-fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<Vec<(String, Stored)>> {
+fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<(Vec<(String, Stored)>, u64)> {
     if length < LENGTH_BYTES {
         return Err(source.broken(format!(
             "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
@@ -415,7 +520,8 @@ fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<Vec<(St
             .broken(format!("is truncated: its header claims {header_bytes} bytes, the file has {length}")));
     }
     let header = source.start(data_start)?;
-    let Header(mut tensors) = parse_json(&source.name, &header[LENGTH_BYTES as usize..])?;
+    let Header(mut tensors) = parse_json(source.name(), &header[LENGTH_BYTES as usize..])?;
+    let hash = xxh3_64(&header);
     tensors.sort_by_key(|(_, info)| info.data_offsets);
 
     // Every tensor starts where the one before it ends, and the last ends with the file.
@@ -451,8 +557,10 @@ fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<Vec<(St
             )));
         }
         end = to;
-        let start = data_start + from as u64;
-        checked.push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start }));
+        let (start, bytes) = (data_start + from as u64, to - from);
+        let hash = OnceLock::new();
+        checked
+            .push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash }));
     }
     if data_start + end as u64 != length {
         let rest = length - data_start - end as u64;
@@ -460,7 +568,7 @@ fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<Vec<(St
             source.broken(format!("{rest} bytes follow the last tensor: the header does not fit the file"))
         );
     }
-    Ok(checked)
+    Ok((checked, hash))
 }
 
 /// The header's tensors in file order, each name once.

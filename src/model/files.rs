@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
+use crate::model::checkpoint::Checkpoint;
 use crate::model::modules::{self, ModuleFiles};
 
 /// The most bytes of config.json, tokenizer_config.json and a checkpoint's index: the index of the largest checkpoint
@@ -182,45 +183,31 @@ impl ModelFiles {
         (!self.weights.iter().chain(modules).any(owned)).then(|| self.clone())
     }
 
-    /// XXH3 (64 bits) of every file's length and bytes, in order: equal for equal models wherever they lie. Weight
-    /// files on disk are read through once.
+    /// XXH3 (64 bits) of the length and bytes of every other file, and of the XXH3 of each header and tensor of the weight files, in
+    /// order: equal for equal models wherever they lie. The weight files are read through once.
+    ///
+    /// Errors: those of a weight file that cannot be read, or is none.
     pub fn hash(&self) -> Result<u64> {
+        self.hash_with(&Checkpoint::open(self)?)
+    }
+
+    /// [`hash`](Self::hash), where the weight files are open: what has been read of them is not read again.
+    pub(crate) fn hash_with(&self, weights: &Checkpoint<'_>) -> Result<u64> {
         let mut hash = Xxh3::new();
-        let add = |hash: &mut Xxh3, bytes: &[u8]| {
+        let mut add = |bytes: &[u8]| {
             hash.update(&(bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        add(&mut hash, &self.config);
-        add(&mut hash, &self.tokenizer);
-        add(&mut hash, self.tokenizer_config.as_deref().unwrap_or_default());
-        add(&mut hash, self.sentence_transformers.as_deref().unwrap_or_default());
+        add(&self.config);
+        add(&self.tokenizer);
+        add(self.tokenizer_config.as_deref().unwrap_or_default());
+        add(self.sentence_transformers.as_deref().unwrap_or_default());
         for module in &self.modules {
-            add(&mut hash, module.path.as_bytes());
-            add(&mut hash, module.kind.as_bytes());
-            add(&mut hash, &module.config);
+            add(module.path.as_bytes());
+            add(module.kind.as_bytes());
+            add(&module.config);
         }
-        let modules = self.modules.iter().filter_map(|module| module.weights.as_ref());
-        for weights in self.weights.iter().chain(modules) {
-            let path = match weights {
-                WeightFile::Path(path) => path,
-                WeightFile::Bytes(_, bytes) => {
-                    add(&mut hash, bytes);
-                    continue;
-                }
-            };
-            let (mut file, bytes) = open(path)?;
-            hash.update(&bytes.to_le_bytes());
-            // 256 KiB: few system calls, and still in the L2 cache when it is hashed.
-            let mut block = vec![0; 256 << 10];
-            loop {
-                match file.read(&mut block) {
-                    Ok(0) => break,
-                    Ok(count) => hash.update(&block[..count]),
-                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                    Err(e) => return Err(io_error(path, &e)),
-                }
-            }
-        }
+        hash.update(&weights.hash()?.to_le_bytes());
         Ok(hash.digest())
     }
 }
@@ -422,8 +409,11 @@ pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if !is_file(path)? {
         return Ok(None);
     }
-    let (file, _) = open(path)?;
+    let (file, length) = open(path)?;
+    // One more than there are, to find the end without growing; not on the word of a file that is too long anyway.
+    let room = length.min(limit) + 1;
     let mut bytes = Vec::new();
+    bytes.try_reserve_exact(room as usize).map_err(|_| Error::OutOfMemory { bytes: room })?;
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| io_error(path, &e))?;
     if bytes.len() as u64 > limit {
         let message = format!("is longer than {limit} bytes, the most that is read of such a file");

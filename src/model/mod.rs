@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod desk;
 mod distance;
 pub mod files;
 pub mod forward;
@@ -11,5 +12,6 @@ pub mod modules;
 pub mod names;
 mod network;
 pub mod score;
+mod source;
 pub mod spec;
-mod weights;
+pub mod weights;

@@ -1,9 +1,9 @@
 //! The located tensors of a [`Network`] -> the [`Weights`] of a backend.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::error::Result;
-use crate::kernels::{Distances, Keep, Kernels, Part};
+use crate::error::{Error, Result};
+use crate::kernels::{Distances, Keep, Kernels, Part, Rows};
 use crate::model::checkpoint::{Checkpoint, Loaded, Matrix};
 use crate::model::distance;
 use crate::model::forward::{Attend, FirstToken, Last, Layer, Rest, Weights};
@@ -11,39 +11,54 @@ use crate::model::network::{Affine, EncoderLayer, Network};
 use crate::model::spec::{Attention, Spec};
 use crate::options::Precision;
 
-impl<'a> Checkpoint<'a> {
+/// Calls a task for every index below a count, each once, on any threads, and returns when all are done.
+pub type Spread<'s> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) -> Result<()> + 's;
+
+/// One thread does it all.
+pub fn alone(count: usize, task: &(dyn Fn(usize) + Sync)) -> Result<()> {
+    (0..count).for_each(task);
+    Ok(())
+}
+
+impl Checkpoint<'_> {
     /// Reads, checks and packs the tensors that `spec` asks for.
-    pub fn load<K: Kernels>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
+    pub fn load<K: Kernels + Sync>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
+        self.load_on(k, spec, &alone)
+    }
+
+    /// [`load`](Self::load), its parts on the threads of `spread`. The result does not depend on them.
+    pub fn load_on<K: Kernels + Sync>(&self, k: &K, spec: &Spec, spread: &Spread<'_>) -> Result<Weights<K>> {
         let network = Network::locate(self, spec)?;
         let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
+        // The longest part first.
+        let (word, made, made_last) = (OnceLock::new(), slots(layers.len()), OnceLock::new());
+        let part = |index: usize| match index.checked_sub(1) {
+            None => put(&word, self.table(k, Some(network.word), spec)),
+            Some(index) if index < layers.len() => {
+                put(&made[index], self.layer(k, spec, &shared, &layers[index], index));
+            }
+            Some(index) => put(&made_last, self.last(k, spec, &shared, last, index)),
+        };
+        spread(layers.len() + 2, &part)?;
+
         // The head stays in floats: it is small, and the last to round.
-        let head = |affine: Affine<'_>| k.make_linear(&[self.read_affine(affine)?.part(1.0)], Keep::Wide);
+        let head = |affine: Affine<'_>| {
+            let [affine] = self.read_affine([affine], Precision::F32)?;
+            k.make_linear(&[affine.part(1.0)], Keep::Wide)
+        };
+        let project = |affine: Affine<'_>| self.linear(k, spec, &[(affine, 1.0)]);
         let norm =
             |norm: Option<Affine<'_>>, epsilon| norm.map(|norm| self.norm(k, norm, epsilon)).transpose();
         let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
         Ok(Weights {
-            word: self.table(k, Some(network.word), spec)?,
+            word: take(word)?,
             position: self.table(k, network.position, spec)?,
             kind: self.table(k, network.kind, spec)?,
             embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
-            project: network.project.map(|project| self.linear(k, spec, &[(project, 1.0)])).transpose()?,
-            layers: layers
-                .iter()
-                .enumerate()
-                .map(|(index, layer)| self.layer(k, spec, &shared, layer, index))
-                .collect::<Result<_>>()?,
-            last: if spec.absorbs() {
-                let (key, value) =
-                    (self.read_rounded_affine(last.key, spec)?, self.read_rounded_affine(last.value, spec)?);
-                Last::FirstToken(FirstToken {
-                    query: self.linear(k, spec, &[(last.query, scale(spec))])?,
-                    key_value: k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?,
-                    rest: self.rest(k, spec, last)?,
-                })
-            } else {
-                Last::Whole(self.layer(k, spec, &shared, last, layers.len())?)
-            },
+            project: network.project.map(project).transpose()?,
+            layers: made.into_iter().map(take).collect::<Result<_>>()?,
+            last: take(made_last)?,
             final_norm: norm(network.final_norm, spec.epsilon)?,
             dense: head(network.dense)?,
             head_norm: norm(network.head_norm, head_epsilon)?,
@@ -51,40 +66,65 @@ impl<'a> Checkpoint<'a> {
         })
     }
 
-    fn read_affine(&self, affine: Affine<'_>) -> Result<LoadedAffine<'a>> {
-        self.with_bias(affine, self.read(affine.weight)?)
+    fn last<K: Kernels>(
+        &self,
+        k: &K,
+        spec: &Spec,
+        shared: &Shared<K>,
+        last: &EncoderLayer<'_>,
+        index: usize,
+    ) -> Result<Last<K>> {
+        if !spec.absorbs() {
+            return Ok(Last::Whole(self.layer(k, spec, shared, last, index)?));
+        }
+        let query = self.linear(k, spec, &[(last.query, scale(spec))])?;
+        let [key, value] = self.read_affine([last.key, last.value], spec.precision)?;
+        let key_value = k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?;
+        drop((key, value));
+        Ok(Last::FirstToken(FirstToken { query, key_value, rest: self.rest(k, spec, last)? }))
     }
 
-    /// [`read_affine`](Self::read_affine) with the weight rounded to the model's precision.
-    fn read_rounded_affine(&self, affine: Affine<'_>, spec: &Spec) -> Result<LoadedAffine<'a>> {
-        self.with_bias(affine, self.read_rounded(affine.weight, spec.precision)?)
+    fn read_affine<const N: usize>(
+        &self,
+        affine: [Affine<'_>; N],
+        precision: Precision,
+    ) -> Result<[LoadedAffine<'_>; N]> {
+        let made = self.read_affines(&affine, precision)?.try_into();
+        made.map_err(|_| Error::Internal { message: "other weights were read than asked for".into() })
     }
 
-    fn with_bias(&self, affine: Affine<'_>, weight: Loaded<'a>) -> Result<LoadedAffine<'a>> {
-        let outputs = if affine.weight.is_vector() { weight.cols } else { weight.rows };
-        let bias = affine.bias.map_or_else(|| Ok(Loaded::zeros(outputs)), |bias| self.read(bias))?;
-        Ok(LoadedAffine { weight, bias })
+    /// Weights rounded to a precision, and their biases.
+    fn read_affines(&self, affine: &[Affine<'_>], precision: Precision) -> Result<Vec<LoadedAffine<'_>>> {
+        let matrices = affine.iter().flat_map(|affine| [Some(affine.weight), affine.bias]).flatten();
+        let mut loaded = self.read(matrices, precision)?.into_iter();
+        let mut next = || loaded.next().expect("one for each matrix");
+        let made = affine.iter().map(|affine| {
+            let weight = next();
+            let outputs = if affine.weight.is_vector() { weight.cols } else { weight.rows };
+            let bias = if affine.bias.is_some() { next() } else { Loaded::zeros(outputs) };
+            LoadedAffine { weight, bias }
+        });
+        Ok(made.collect())
     }
 
     /// A table that a family does not have is one row of zeros: adding it changes no bit, and `forward` needs no second
     /// way to embed.
     fn table<K: Kernels>(&self, k: &K, matrix: Option<Matrix<'_>>, spec: &Spec) -> Result<K::Table> {
-        let table = match matrix {
-            Some(matrix) => self.read_rounded(matrix, spec.precision)?,
-            None => Loaded::zeros(spec.embedding),
-        };
-        k.make_table(table.tensor())
+        k.make_table(match matrix {
+            Some(matrix) => self.keep(matrix, spec.precision)?,
+            None => Loaded::zeros(spec.embedding).tensor().into(),
+        })
     }
 
     fn norm<K: Kernels>(&self, k: &K, norm: Affine<'_>, epsilon: f32) -> Result<K::Norm> {
-        let norm = self.read_affine(norm)?;
+        let [norm] = self.read_affine([norm], Precision::F32)?;
         k.make_norm(norm.weight.tensor(), norm.bias.tensor(), epsilon)
     }
 
     /// One of the encoder's linear layers.
     fn linear<K: Kernels>(&self, k: &K, spec: &Spec, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
-        let read = |(affine, _): &(Affine<'_>, f64)| self.read_rounded_affine(*affine, spec);
-        let loaded = parts.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let affine: Vec<_> = parts.iter().map(|(affine, _)| *affine).collect();
+        let loaded = self.read_affines(&affine, spec.precision)?;
         let parts: Vec<_> =
             loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
         let keep = match spec.precision {
@@ -98,7 +138,7 @@ impl<'a> Checkpoint<'a> {
         &self,
         k: &K,
         spec: &Spec,
-        shared: &Shared<'a, K>,
+        shared: &Shared<K>,
         layer: &EncoderLayer<'_>,
         index: usize,
     ) -> Result<Layer<K>> {
@@ -115,8 +155,7 @@ impl<'a> Checkpoint<'a> {
                     _ => Attend::Rotary(Arc::clone(all), None),
                 },
                 Shared::Distances { rows, norm, row_of, queries, keys } => {
-                    let query = self.read_rounded_affine(layer.query, spec)?;
-                    let key = self.read_rounded_affine(layer.key, spec)?;
+                    let [query, key] = self.read_affine([layer.query, layer.key], spec.precision)?;
                     let distances = Distances {
                         rows: rows.tensor(),
                         norm: norm.as_ref(),
@@ -143,9 +182,24 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-struct LoadedAffine<'a> {
-    weight: Loaded<'a>,
-    bias: Loaded<'a>,
+/// A place for the result of each task.
+fn slots<T>(count: usize) -> Vec<OnceLock<Result<T>>> {
+    (0..count).map(|_| OnceLock::new()).collect()
+}
+
+fn put<T>(slot: &OnceLock<Result<T>>, value: Result<T>) {
+    // Each task runs once.
+    let _ = slot.set(value);
+}
+
+fn take<T>(slot: OnceLock<Result<T>>) -> Result<T> {
+    let missing = || Err(Error::Internal { message: "a part of the weights was not made".into() });
+    slot.into_inner().unwrap_or_else(missing)
+}
+
+struct LoadedAffine<'c> {
+    weight: Loaded<'c>,
+    bias: Loaded<'c>,
 }
 
 impl LoadedAffine<'_> {
@@ -181,13 +235,13 @@ pub(super) fn numbers_made(spec: &Spec) -> u64 {
 }
 
 /// What all layers have in common to see positions with.
-enum Shared<'a, K: Kernels> {
+enum Shared<K: Kernels> {
     Content,
     Bias(Arc<K::Bias>),
     /// Of layers that see everything, and of those that see their neighbourhood.
     Rotary(Arc<K::Rotary>, Option<Arc<K::Rotary>>),
     Distances {
-        rows: Loaded<'a>,
+        rows: Rows,
         norm: Option<K::Norm>,
         row_of: Vec<u32>,
         queries: bool,
@@ -195,8 +249,8 @@ enum Shared<'a, K: Kernels> {
     },
 }
 
-impl<'a, K: Kernels> Shared<'a, K> {
-    fn new(checkpoint: &Checkpoint<'a>, k: &K, spec: &Spec, network: &Network<'_>) -> Result<Self> {
+impl<K: Kernels> Shared<K> {
+    fn new(checkpoint: &Checkpoint<'_>, k: &K, spec: &Spec, network: &Network<'_>) -> Result<Self> {
         let (tokens, heads) = (spec.max_tokens, spec.heads);
         let width = spec.hidden / heads;
         let table = || network.distances.expect("located for this kind of attention");
@@ -212,7 +266,7 @@ impl<'a, K: Kernels> Shared<'a, K> {
             Attention::Content => Ok(Self::Content),
             Attention::Alibi => bias(&distance::alibi(heads, tokens)),
             Attention::Buckets { count } => {
-                let table = checkpoint.read(table())?.tensor().values();
+                let table = checkpoint.keep(table(), Precision::F32)?.tensor().values();
                 let of = |head: usize| {
                     let table = &table;
                     distance::buckets(*count, tokens).map(move |bucket| table[bucket * heads + head])
@@ -225,7 +279,7 @@ impl<'a, K: Kernels> Shared<'a, K> {
             }
             Attention::Disentangled { span, farthest, content_to_position, position_to_content, .. } => {
                 Ok(Self::Distances {
-                    rows: checkpoint.read(table())?,
+                    rows: checkpoint.keep(table(), Precision::F32)?,
                     norm: network
                         .distances_norm
                         .map(|norm| checkpoint.norm(k, norm, spec.epsilon))

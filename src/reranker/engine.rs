@@ -12,6 +12,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::{FeedForward, Spec};
+use crate::model::weights::Spread;
 use crate::options::{Backend, Isa};
 use crate::reference::Reference;
 use crate::text::batch::PackedBatch;
@@ -146,6 +147,7 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
 fn load_into<K>(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
+    spread: &Spread<'_>,
     isa: Option<Isa>,
     counters: Option<&Arc<Counters>>,
     make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
@@ -161,50 +163,53 @@ where
             Relative: 'static,
             Buf: 'static,
         > + Send
+        + Sync
         + 'static,
 {
     let counters = counters.cloned();
     let make = move |team: Option<&Arc<Pool>>| {
         Timed::new(make(team), counters.clone(), team.map_or(1, |pool| pool.threads()))
     };
-    let weights = checkpoint.load(&make(None), spec)?;
+    let weights = checkpoint.load_on(&make(None), spec, spread)?;
     let (alone, in_team) = (Mutex::default(), Mutex::default());
     Ok(Box::new(Loaded { isa, spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
 }
 
-/// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend. The time
-/// of its words is added to the counters, if there are any.
+/// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend; on the
+/// threads of `spread`. The time of its words is added to the counters, if there are any.
 pub fn load(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
     isa: Option<Isa>,
+    spread: &Spread<'_>,
     counters: Option<&Arc<Counters>>,
 ) -> Result<Box<dyn Engine>> {
     fn with<S: Simd>(
         simd: S,
         spec: &Spec,
         checkpoint: &Checkpoint<'_>,
+        spread: &Spread<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
-        load_into(spec, checkpoint, Some(S::ISA), counters, move |team| {
+        load_into(spec, checkpoint, spread, Some(S::ISA), counters, move |team| {
             let mut cpu = Cpu::new(simd);
             cpu.set_team(team.cloned());
             cpu
         })
     }
-    let Some(isa) = isa else { return load_into(spec, checkpoint, None, counters, |_| Reference) };
+    let Some(isa) = isa else { return load_into(spec, checkpoint, spread, None, counters, |_| Reference) };
     #[cfg(target_arch = "x86_64")]
     match (isa, simd::Avx512::detect(), simd::Avx2::detect()) {
-        (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint, counters),
-        (Isa::Avx2, _, Some(simd)) => return with(simd, spec, checkpoint, counters),
+        (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint, spread, counters),
+        (Isa::Avx2, _, Some(simd)) => return with(simd, spec, checkpoint, spread, counters),
         _ => {}
     }
     #[cfg(target_arch = "aarch64")]
     if let (Isa::Neon, Some(simd)) = (isa, simd::Neon::detect()) {
-        return with(simd, spec, checkpoint, counters);
+        return with(simd, spec, checkpoint, spread, counters);
     }
     let _ = isa;
-    with(simd::Scalar, spec, checkpoint, counters)
+    with(simd::Scalar, spec, checkpoint, spread, counters)
 }
 
 /// Floats of work space that one run needs for a batch of that many tokens: see [`Activations`] and the CPU's scratch.

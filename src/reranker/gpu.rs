@@ -408,6 +408,7 @@ mod tests {
     use super::*;
     use crate::gpu::pipelines::Tile;
     use crate::model::config;
+    use crate::model::weights::alone;
     use crate::options::RerankOptions;
     use crate::reranker::Reranker;
 
@@ -426,7 +427,8 @@ mod tests {
         let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
         let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
         options.device.allow_software = true;
-        let cpu = || super::super::engine::load(&spec, &checkpoint, Some(crate::cpu::isa::best(None)), None);
+        let isa = Some(crate::cpu::isa::best(None));
+        let cpu = || super::super::engine::load(&spec, &checkpoint, isa, &alone, None);
         Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Rows, Tensor, Then};
 use crate::text::batch::PackedBatch;
 
 /// A part of the work of a call.
@@ -179,7 +179,7 @@ impl<K: Kernels> Kernels for Timed<K> {
         Ok(Sized { linear: self.kernels.make_linear(parts, keep)?, inputs })
     }
 
-    fn make_table(&self, table: Tensor<'_>) -> Result<Self::Table> {
+    fn make_table(&self, table: Rows) -> Result<Self::Table> {
         self.kernels.make_table(table)
     }
 

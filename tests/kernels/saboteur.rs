@@ -1,7 +1,7 @@
 //! A backend that computes like the reference, except for one element of one word's output.
 
 use crossrank::Result;
-use crossrank::kernels::{Activation, Distances, Keep, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Activation, Distances, Keep, Kernels, Part, Rows, Tensor, Then};
 use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference, Relative};
 use crossrank::text::batch::PackedBatch;
 
@@ -40,7 +40,7 @@ impl Kernels for Saboteur {
     fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Linear> {
         self.inner.make_linear(parts, keep)
     }
-    fn make_table(&self, table: Tensor<'_>) -> Result<Matrix> {
+    fn make_table(&self, table: Rows) -> Result<Matrix> {
         self.inner.make_table(table)
     }
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {

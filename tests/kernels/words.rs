@@ -222,7 +222,7 @@ fn embed<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
                 }
             };
             let (word, position, kind) = (bytes(11), bytes(9), bytes(2));
-            let table = |rows, bytes| Tensor::new(rows, hidden, dtype, bytes);
+            let table = |rows, bytes| Tensor::new(rows, hidden, dtype, bytes).into();
             let word = k.make_table(table(11, &word)).unwrap();
             let position = k.make_table(table(9, &position)).unwrap();
             let kind = k.make_table(table(2, &kind)).unwrap();

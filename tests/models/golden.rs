@@ -41,7 +41,7 @@ fn expected_logits(golden: &Value) -> Vec<f64> {
 }
 
 /// Logits of the pairs, run as one batch; `between` sees the hidden states [tokens, hidden].
-fn run<K: Kernels>(
+fn run<K: Kernels + Sync>(
     mut k: K,
     files: &ModelFiles,
     pairs: &[Pair],
@@ -92,7 +92,7 @@ fn distance(found: &[f32], expected: &[f64]) -> f64 {
 }
 
 /// Compares logits of all cases and, for the first, hidden states layer by layer.
-fn check_backend<K: Kernels>(name: &str, make: impl Fn() -> K, family: &str, tolerance: f64) {
+fn check_backend<K: Kernels + Sync>(name: &str, make: impl Fn() -> K, family: &str, tolerance: f64) {
     let dir = fixture(family);
     let files = ModelFiles::from_dir(&dir).unwrap();
     let golden = read_json(dir.join("golden.json"));

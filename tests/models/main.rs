@@ -6,3 +6,4 @@ mod craft;
 mod families;
 mod files;
 mod golden;
+mod load;

@@ -1,0 +1,80 @@
+//! Loading on several threads: nothing of a model depends on them, and nobody waits for ever.
+
+use std::path::Path;
+
+use crossrank::model::checkpoint::Checkpoint;
+use crossrank::model::config;
+use crossrank::reference::Reference;
+use crossrank::{Backend, Error, ModelFiles, Reranker};
+
+use crate::craft::*;
+
+/// Families that read their tensors in different ways: whole, in thirds and halves, and more than once.
+const FAMILIES: [&str; 6] = ["bert", "bert-f16", "modernbert", "gte", "deberta-v2", "mpnet"];
+
+fn in_memory(folder: &Path) -> ModelFiles {
+    let file = |name: &str| read(folder.join(name));
+    let weights = file("model.safetensors").into();
+    let files = ModelFiles::from_bytes("memory", file("config.json"), file("tokenizer.json"), [weights]);
+    ModelFiles { tokenizer_config: Some(file("tokenizer_config.json")), ..files }
+}
+
+#[test]
+fn hash_and_scores_are_the_same_on_any_number_of_threads_from_disk_and_from_memory() {
+    for family in FAMILIES {
+        let on_disk = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let hash = on_disk.hash().unwrap();
+        let mut first = None;
+        for files in [on_disk, in_memory(&fixture(family))] {
+            for threads in [1, 2, 5] {
+                let builder = Reranker::builder().backend(Backend::Cpu).threads(threads);
+                let model = builder.load_files(files.clone()).unwrap();
+                assert_eq!(model.info().hash, hash, "{family} on {threads} threads");
+                let scores = model.score(&[("a query", "a document"), ("x", "y z")]).unwrap();
+                let bits: Vec<u32> = scores.iter().flat_map(|s| &s.logits).map(|x| x.to_bits()).collect();
+                assert_eq!(bits, *first.get_or_insert(bits.clone()), "{family} on {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_a_weight_file_counts_for_the_hash() {
+    let file = read(fixture("bert").join("model.safetensors"));
+    let hash = |file: &[u8]| with_weights(file.to_vec()).hash();
+    let mut hashes = vec![hash(&file).unwrap()];
+    let (header, changes) = (split(&file).0.len(), 60);
+    // The first and the last byte, and some in between.
+    for at in (0..changes).map(|i| 8 + header + i * (file.len() - 9 - header) / (changes - 1)) {
+        let mut changed = file.clone();
+        changed[at] ^= 1;
+        hashes.push(hash(&changed).unwrap());
+    }
+    // What a tensor is called, and one that no model asks for.
+    for (name, byte) in [("unused.a", 0), ("unused.b", 0), ("unused.b", 1)] {
+        let unused = Stored { name: name.into(), dtype: "U8".into(), shape: vec![1], bytes: vec![byte] };
+        hashes.push(hash(&edited(|tensors| tensors.push(unused))).unwrap());
+    }
+    let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
+    assert_eq!(distinct.len(), hashes.len());
+}
+
+#[test]
+fn a_file_that_has_become_shorter_since_it_was_opened_is_an_error_on_every_thread() {
+    let dir = directory();
+    let path = dir.path().join("model.safetensors");
+    let files = ModelFiles::from_dir(dir.path()).unwrap();
+    let spec = config::read(&files).unwrap();
+    let checkpoint = Checkpoint::open(&files).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 8).unwrap();
+    let at_once = |count: usize, task: &(dyn Fn(usize) + Sync)| {
+        std::thread::scope(|scope| (0..count).for_each(|index| drop(scope.spawn(move || task(index)))));
+        Ok(())
+    };
+    match checkpoint.load_on(&Reference, &spec, &at_once).err() {
+        Some(Error::Io { path: named, .. }) => assert_eq!(named, path.display().to_string()),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(checkpoint.hash(), Err(Error::Io { .. })));
+}
