@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::activation::exp;
 use super::distance::extra;
 use super::gemm::even;
-use super::simd::{ByColumns, ByRows, LANES, MatMut, Op, ROW_STRIDE, SCORE_STRIDE, Simd, multiply};
+use super::simd::{ByColumns, ByRows, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply};
 
 /// The heads of one sequence.
 pub struct Attention<'a, T> {
@@ -138,7 +138,7 @@ impl<T: Terms> Op for Attention<'_, T> {
                     let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    multiply::<S, ByRows>(s, width, keys, transposed, SCORE_STRIDE, c, false);
+                    multiply::<S, ByRows>(s, width, keys, Right::new(transposed, SCORE_STRIDE), c, false);
                     self.terms.add(s, &queries, tile_keys, keys, extra, rows);
                 }
                 let inverse = if T::MASKS {
@@ -157,15 +157,8 @@ impl<T: Terms> Op for Attention<'_, T> {
                         let mut out =
                             self.out.block(rows, slot * width + columns.start..slot * width + columns.end);
                         let c = out.block(0..tile.len(), 0..columns.len());
-                        multiply::<S, ByColumns>(
-                            s,
-                            seen.len(),
-                            &scores[tile.start..],
-                            &values[seen.start * padded + column..],
-                            padded,
-                            c,
-                            false,
-                        );
+                        let b = Right::new(&values[seen.start * padded + column..], padded);
+                        multiply::<S, ByColumns>(s, seen.len(), &scores[tile.start..], b, c, false);
                         for row in 0..tile.len() {
                             let factor = inverse[tile.start + row];
                             out.row(row).iter_mut().for_each(|o| *o *= factor);

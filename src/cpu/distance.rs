@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::attention::{Block, TILE_ROWS, Terms};
 use super::gemm::{even, load};
-use super::simd::{ByRows, LANES, MatMut, ROW_STRIDE, SCORE_STRIDE, Simd, multiply};
+use super::simd::{ByRows, LANES, MatMut, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply};
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 
@@ -170,7 +170,7 @@ impl Terms for &Relative {
             let cells = &mut extra[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
             let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
             let c = c.block(0..tile.len(), 0..block.lanes);
-            multiply::<S, ByRows>(s, block.width, rows, block.transposed, SCORE_STRIDE, c, false);
+            multiply::<S, ByRows>(s, block.width, rows, Right::new(block.transposed, SCORE_STRIDE), c, false);
         }
     }
 
@@ -194,8 +194,8 @@ impl Terms for &Relative {
             for column in (0..near.len()).step_by(S::NV * LANES) {
                 let columns = column..(column + S::NV * LANES).min(near.len());
                 let c = c.block(0..keys.len(), columns);
-                let b = &head[near.start + column..];
-                multiply::<S, ByRows>(s, block.width, rows, b, self.stride, c, false);
+                let b = Right::new(&head[near.start + column..], self.stride);
+                multiply::<S, ByRows>(s, block.width, rows, b, c, false);
             }
         }
         for (i, key) in keys.enumerate() {

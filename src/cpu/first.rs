@@ -9,7 +9,7 @@ use super::attention::{TILE_ROWS, softmax};
 use super::gemm::even;
 use super::pack::Packed;
 use super::simd::{
-    ByColumns, ByRows, DEPTH, Dot, LANES, MatMut, Op, ROW_STRIDE, SCORE_STRIDE, Simd, multiply,
+    ByColumns, ByRows, DEPTH, Dot, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply,
 };
 use crate::error::Result;
 use crate::kernels::{Keep, Part};
@@ -98,8 +98,8 @@ impl Op for Mix<'_> {
                     let cells = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    let b = &queries[steps.start * SCORE_STRIDE..];
-                    multiply::<S, ByRows>(s, steps.len(), rows, b, SCORE_STRIDE, c, steps.start > 0);
+                    let b = Right::new(&queries[steps.start * SCORE_STRIDE..], SCORE_STRIDE);
+                    multiply::<S, ByRows>(s, steps.len(), rows, b, c, steps.start > 0);
                 }
             }
             let inverse = softmax(s, scores, lanes);
@@ -108,11 +108,12 @@ impl Op for Mix<'_> {
                 let weights = &scores[tile.start..];
                 for column in (0..whole).step_by(block) {
                     let c = out.block(heads.clone(), column..(column + block).min(whole));
-                    multiply::<S, ByColumns>(s, len, weights, &self.x[column..], hidden, c, false);
+                    let b = Right::new(&self.x[column..], hidden);
+                    multiply::<S, ByColumns>(s, len, weights, b, c, false);
                 }
                 if whole < hidden {
                     let c = out.block(heads.clone(), whole..hidden);
-                    multiply::<S, ByColumns>(s, len, weights, edge, LANES, c, false);
+                    multiply::<S, ByColumns>(s, len, weights, Right::new(edge, LANES), c, false);
                 }
                 for (head, lane) in heads.zip(tile) {
                     out.row(head).iter_mut().for_each(|z| *z *= inverse[lane]);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::activation::activate;
 use super::pack::Packed;
-use super::simd::{ByRows, DEPTH, LANES, MatMut, Op, ROW_STRIDE, Simd, multiply};
+use super::simd::{ByRows, DEPTH, LANES, Lines, MatMut, Op, ROW_STRIDE, Right, Simd, multiply};
 use crate::kernels::Activation;
 
 /// What happens to a tile while it is still in L1.
@@ -67,12 +67,19 @@ impl<W: Simd> Op for Linear<'_, W> {
             for (column, panel) in self.panels.clone().enumerate() {
                 let width = Packed::<W>::WIDTH;
                 let columns = column * width..((column + 1) * width).min(self.out.cols());
-                let b = self.w.panel(s, panel, steps.clone(), wide);
-                for tile in even(rows, S::MR) {
+                let (next, length) = next(self.w, &self.panels, panel, &steps);
+                let panel_steps = self.w.panel(s, panel, steps.clone(), wide);
+                // The tiles fetch the next panel together, each the same part of it: step k of one of T tiles the line of
+                // float k * width / T. Some lines are asked for twice, which costs nothing.
+                let tiles = rows.div_ceil(S::MR);
+                let stride = length.div_ceil(steps.len() * tiles);
+                for (index, tile) in even(rows, S::MR).enumerate() {
+                    let start = next.wrapping_add(length * index / tiles);
+                    let b = Right { values: panel_steps, stride: width, ahead: Lines { start, stride } };
                     let mut out = self.out.block(tile.clone(), columns.clone());
                     let a = &copied[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
                     let c = out.block(0..tile.len(), 0..columns.len());
-                    multiply::<S, ByRows>(s, steps.len(), a, b, width, c, steps.start > 0);
+                    multiply::<S, ByRows>(s, steps.len(), a, b, c, steps.start > 0);
                     if steps.end == inputs {
                         let at = tile.start * self.w.outputs() + panel * width;
                         let bias = &self.w.bias()[panel * width..(panel + 1) * width];
@@ -82,6 +89,22 @@ impl<W: Simd> Op for Linear<'_, W> {
             }
         }
     }
+}
+
+/// The part of the weights that is multiplied after some steps of a panel: of the next panel, or the next steps of the first;
+/// at the very end the same part again. Where it lies, and how many floats would fill it.
+fn next<W: Simd>(
+    w: &Packed<W>,
+    panels: &Range<usize>,
+    panel: usize,
+    steps: &Range<usize>,
+) -> (*const f32, usize) {
+    let (panel, start) = match (panel + 1 < panels.end, steps.end < w.inputs()) {
+        (true, _) => (panel + 1, steps.start),
+        (false, true) => (panels.start, steps.end),
+        (false, false) => (panel, steps.start),
+    };
+    w.lines(panel, start..(start + steps.len()).min(w.inputs()))
 }
 
 /// Applies `then` to one tile; `at` and `stride` say where it lies in a residual.

@@ -184,6 +184,16 @@ impl<S: Simd> Packed<S> {
         }
     }
 
+    /// Where some steps of one panel of floats lie, and how many floats would fill them.
+    pub fn lines(&self, panel: usize, steps: Range<usize>) -> (*const f32, usize) {
+        let (start, count) = ((panel * self.inputs + steps.start) * Self::WIDTH, steps.len() * Self::WIDTH);
+        match &self.panels {
+            Panels::Wide(panels) => (panels[start..start + count].as_ptr(), count),
+            Panels::Half(panels, ..) => (panels[start..start + count].as_ptr().cast(), count / 2),
+            Panels::Int8(_) => unreachable!("integers are multiplied as such"),
+        }
+    }
+
     /// The bias, as long as whole panels.
     pub fn bias(&self) -> &[f32] {
         &self.bias

@@ -30,7 +30,7 @@ pub use float_mode::{in_default_float_mode, set_default_float_mode};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{ByColumns, ByRows, DEPTH, ROW_STRIDE, SCORE_STRIDE, multiply};
+pub use tile::{ByColumns, ByRows, DEPTH, Lines, ROW_STRIDE, Right, SCORE_STRIDE, multiply};
 pub use view::{MatMut, as_bytes};
 
 use crate::options::Isa;
@@ -91,6 +91,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
         widen(Dtype::F16, from.as_flattened(), &mut lanes);
         self.load(&lanes)
     }
+
+    /// Fetches the cache line at an address, which may be any, into the second level of the cache: a weight panel is as
+    /// large as the first.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
 
     /// The first `from.len()` lanes from memory, zero in the others.
     #[inline(always)]

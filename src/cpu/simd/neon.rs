@@ -76,6 +76,14 @@ impl Simd for Neon {
         }
     }
 
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address.
+        unsafe {
+            core::arch::asm!("prfm pldl2keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags))
+        }
+    }
+
     lane_ops! { Quad:
         add(a, b) = each!(vaddq_f32(a, b));
         sub(a, b) = each!(vsubq_f32(a, b));

@@ -41,15 +41,59 @@ impl Layout for ByColumns {
     const STEP: usize = SCORE_STRIDE;
 }
 
-/// Computes the tile `c`, at most `S::MR` rows and `S::NV * LANES` columns. `b` has `b_stride` floats from step to step and
-/// is readable for whole vectors beyond the columns of `c`. `add` continues from what `c` holds.
+/// The right operand.
+#[derive(Clone, Copy)]
+pub struct Right<'a, P> {
+    /// b[k, n] is at `k * stride + n`, readable for whole vectors beyond the columns of the tile.
+    pub values: &'a [f32],
+    /// Floats from step to step.
+    pub stride: usize,
+    /// What is brought near meanwhile.
+    pub ahead: P,
+}
+
+impl<'a> Right<'a, ()> {
+    /// A right operand that is near already, as is what follows it.
+    pub fn new(values: &'a [f32], stride: usize) -> Self {
+        Self { values, stride, ahead: () }
+    }
+}
+
+/// What a tile's product fetches into the cache for whoever comes next.
+pub trait Ahead: Copy {
+    /// Called at step `k`.
+    fn step<S: Simd>(self, simd: S, k: usize);
+}
+
+/// Nothing.
+impl Ahead for () {
+    #[inline(always)]
+    fn step<S: Simd>(self, _: S, _: usize) {}
+}
+
+/// One cache line per step, so that fetching never holds up the loads of the product itself.
+#[derive(Clone, Copy)]
+pub struct Lines {
+    /// Where the first line is.
+    pub start: *const f32,
+    /// Floats from one to the next.
+    pub stride: usize,
+}
+
+impl Ahead for Lines {
+    #[inline(always)]
+    fn step<S: Simd>(self, simd: S, k: usize) {
+        simd.prefetch(self.start.wrapping_add(k * self.stride));
+    }
+}
+
+/// Computes the tile `c` = a b, at most `S::MR` rows and `S::NV * LANES` columns. `add` continues from what `c` holds.
 #[inline(always)]
 pub fn multiply<S: Simd, A: Layout>(
     simd: S,
     depth: usize,
     a: &[f32],
-    b: &[f32],
-    b_stride: usize,
+    b: Right<'_, impl Ahead>,
     mut c: MatMut<'_>,
     add: bool,
 ) {
@@ -59,9 +103,9 @@ pub fn multiply<S: Simd, A: Layout>(
             match c.rows() {
                 $($rows if $rows <= S::MR => {
                     if S::NV > 1 && c.cols() > LANES {
-                        tile::<S, A, $rows, 2>(simd, depth, a, b, b_stride, &mut c, add)
+                        tile::<S, A, $rows, 2>(simd, depth, a, b, &mut c, add)
                     } else {
-                        tile::<S, A, $rows, 1>(simd, depth, a, b, b_stride, &mut c, add)
+                        tile::<S, A, $rows, 1>(simd, depth, a, b, &mut c, add)
                     }
                 })+
                 rows => unreachable!("a tile of {rows} rows"),
@@ -77,14 +121,13 @@ fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
     simd: S,
     depth: usize,
     a: &[f32],
-    b: &[f32],
-    b_stride: usize,
+    b: Right<'_, impl Ahead>,
     c: &mut MatMut<'_>,
     add: bool,
 ) {
     assert!(depth > 0 && c.rows() == R && c.cols() <= NV * LANES);
     assert!(a.len() > (R - 1) * A::ROW + (depth - 1) * A::STEP);
-    assert!(b.len() >= (depth - 1) * b_stride + NV * LANES);
+    assert!(b.values.len() >= (depth - 1) * b.stride + NV * LANES);
     let whole = c.cols() == NV * LANES;
     let mut sums = [[simd.splat(0.0); NV]; R];
     if add {
@@ -97,13 +140,14 @@ fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
             }
         }
     }
-    let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
-    for _ in 0..depth {
+    let (mut a, mut values) = (a.as_ptr(), b.values.as_ptr());
+    for k in 0..depth {
+        b.ahead.step(simd, k);
         // SAFETY: the asserts above cover every a[r, k] and NV whole vectors of every step of b.
         unsafe {
             let mut columns = [simd.splat(0.0); NV];
             for v in 0..NV {
-                columns[v] = simd.load(&*b.add(v * LANES).cast());
+                columns[v] = simd.load(&*values.add(v * LANES).cast());
             }
             for r in 0..R {
                 let x = simd.splat(*a.add(r * A::ROW));
@@ -113,7 +157,7 @@ fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
             }
             // One past the last step is never read; wrapping_add only computes the address.
             a = a.wrapping_add(A::STEP);
-            b = b.wrapping_add(b_stride);
+            values = values.wrapping_add(b.stride);
         }
     }
     for (r, sums) in sums.iter().enumerate() {
