@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::activation::exp;
 use super::distance::extra;
-use super::gemm::even;
+use super::gemm::{even, load, store};
 use super::simd::{ByColumns, ByRows, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply};
 
 /// The heads of one sequence.
@@ -107,13 +107,13 @@ impl<T: Terms> Op for Attention<'_, T> {
         let block = S::NV * LANES;
 
         for (slot, head) in self.heads.clone().enumerate() {
-            let part = |third: usize, row: usize| {
-                &self.qkv[row * stride + third * self.hidden + head * width..][..width]
-            };
-            // Lanes beyond the width stay zero from here on.
-            for (row, to) in values.chunks_exact_mut(padded).enumerate() {
-                to[..width].copy_from_slice(part(2, row));
-                to[width..].fill(0.0);
+            // The rows of queries, keys or values from one row on.
+            let part =
+                |third: usize, row: usize| &self.qkv[row * stride + third * self.hidden + head * width..];
+            copy_rows(part(2, 0), stride, values, padded, width);
+            if padded > width {
+                // The lanes beyond the width.
+                values.chunks_exact_mut(padded).for_each(|to| to[width..].fill(0.0));
             }
             for start in (0..len).step_by(block) {
                 let count = block.min(len - start);
@@ -121,7 +121,7 @@ impl<T: Terms> Op for Attention<'_, T> {
                 // Idle lanes hold the first query: finite whenever the sequence is.
                 for lane in 0..lanes {
                     let query = part(0, start + if lane < count { lane } else { 0 });
-                    for (d, q) in query.iter().enumerate() {
+                    for (d, q) in query[..width].iter().enumerate() {
                         queries[d * SCORE_STRIDE + lane] = *q;
                     }
                 }
@@ -130,26 +130,36 @@ impl<T: Terms> Op for Attention<'_, T> {
                 let queries = Block { head, width, len, queries, lanes, transposed };
                 self.terms.begin(s, &queries, keys, extra);
                 let scores = &mut scores[..seen.len() * SCORE_STRIDE];
+                let mut top = LOWEST;
                 for tile in even(seen.len(), S::MR) {
                     let tile_keys = seen.start + tile.start..seen.start + tile.end;
-                    for (row, to) in tile_keys.clone().zip(keys.chunks_exact_mut(ROW_STRIDE)) {
-                        to[..width].copy_from_slice(part(1, row));
-                    }
+                    copy_rows(
+                        part(1, tile_keys.start),
+                        stride,
+                        &mut keys[..tile.len() * ROW_STRIDE],
+                        ROW_STRIDE,
+                        width,
+                    );
                     let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
                     multiply::<S, ByRows>(s, width, keys, Right::new(transposed, SCORE_STRIDE), c, false);
                     self.terms.add(s, &queries, tile_keys, keys, extra, rows);
+                    if !T::MASKS {
+                        // While the tile is in L1.
+                        raise(s, rows, lanes, &mut top);
+                    }
                 }
-                let inverse = if T::MASKS {
-                    // Zeros before the sum: how many keys a block has beyond those of a query changes no bit.
+                if T::MASKS {
                     self.terms.mask(&queries, seen.clone(), scores, f32::NEG_INFINITY);
-                    weights(s, scores, lanes);
+                    raise(s, scores, lanes, &mut top);
+                }
+                let mut inverse = softmax(s, scores, lanes, &top);
+                if T::MASKS {
+                    // Zeros before the sum: how many keys a block has beyond those of a query changes no bit.
                     self.terms.mask(&queries, seen.clone(), scores, 0.0);
-                    inverse_sums(s, scores, lanes)
-                } else {
-                    softmax(s, scores, lanes)
-                };
+                    inverse = inverse_sums(s, scores, lanes);
+                }
                 for tile in even(count, S::MR) {
                     for column in (0..width).step_by(block) {
                         let columns = column..(column + block).min(width);
@@ -160,8 +170,10 @@ impl<T: Terms> Op for Attention<'_, T> {
                         let b = Right::new(&values[seen.start * padded + column..], padded);
                         multiply::<S, ByColumns>(s, seen.len(), &scores[tile.start..], b, c, false);
                         for row in 0..tile.len() {
-                            let factor = inverse[tile.start + row];
-                            out.row(row).iter_mut().for_each(|o| *o *= factor);
+                            let factor = s.splat(inverse[tile.start + row]);
+                            for part in out.row(row).chunks_mut(LANES) {
+                                store(s, s.mul(load(s, part), factor), part);
+                            }
                         }
                     }
                 }
@@ -170,15 +182,56 @@ impl<T: Terms> Op for Attention<'_, T> {
     }
 }
 
-/// Replaces scores by exp(score - greatest of its column), and gives one over the sum of each column.
+/// Copies the first `width` floats of rows, a vector of every row at a time: a row of one head is too short to be worth a
+/// call of memcpy.
 #[inline(always)]
-pub fn softmax<S: Simd>(s: S, scores: &mut [f32], lanes: usize) -> [f32; SCORE_STRIDE] {
+fn copy_rows(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize, width: usize) {
+    let whole = width - width % LANES;
+    for v in (0..whole).step_by(LANES) {
+        for (from, to) in from[v..].chunks(from_stride).zip(to[v..].chunks_mut(to_stride)) {
+            if let (Some(from), Some(to)) = (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
+                *to = *from;
+            }
+        }
+    }
+    if whole < width {
+        for (from, to) in from.chunks(from_stride).zip(to.chunks_mut(to_stride)) {
+            to[whole..width].copy_from_slice(&from[whole..width]);
+        }
+    }
+}
+
+/// No score is lower.
+pub const LOWEST: [f32; SCORE_STRIDE] = [f32::NEG_INFINITY; SCORE_STRIDE];
+
+/// The vectors that begin at `v` in each row of scores.
+#[inline(always)]
+fn cells(scores: &[f32], v: usize) -> impl Iterator<Item = &[f32; LANES]> {
+    let rows = scores.as_chunks::<SCORE_STRIDE>().0.iter();
+    rows.map(move |row| row[v..].first_chunk().expect("a row is whole vectors"))
+}
+
+/// top = max(top, the greatest of each column).
+#[inline(always)]
+pub fn raise<S: Simd>(s: S, scores: &[f32], lanes: usize, top: &mut [f32; SCORE_STRIDE]) {
+    for v in (0..lanes).step_by(LANES) {
+        let top = top[v..].first_chunk_mut().expect("a row is whole vectors");
+        let greatest = cells(scores, v).fold(s.load(top), |greatest, cell| s.max(greatest, s.load(cell)));
+        s.store(greatest, top);
+    }
+}
+
+/// Replaces scores by exp(score - top of its column), and gives one over the sum of each column.
+#[inline(always)]
+pub fn softmax<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    lanes: usize,
+    top: &[f32; SCORE_STRIDE],
+) -> [f32; SCORE_STRIDE] {
     let mut inverse = [0.0; SCORE_STRIDE];
     for v in (0..lanes).step_by(LANES) {
-        let mut top = s.splat(f32::NEG_INFINITY);
-        for row in scores.as_chunks::<SCORE_STRIDE>().0 {
-            top = s.max(top, s.load(row[v..].first_chunk().expect("a row is whole vectors")));
-        }
+        let top = s.load(top[v..].first_chunk().expect("a row is whole vectors"));
         let mut sum = s.splat(0.0);
         for row in scores.as_chunks_mut::<SCORE_STRIDE>().0 {
             let cell = row[v..].first_chunk_mut().expect("a row is whole vectors");
@@ -192,31 +245,12 @@ pub fn softmax<S: Simd>(s: S, scores: &mut [f32], lanes: usize) -> [f32; SCORE_S
     inverse
 }
 
-/// The first half of [`softmax`]: replaces scores by exp(score - greatest of its column).
-#[inline(always)]
-fn weights<S: Simd>(s: S, scores: &mut [f32], lanes: usize) {
-    for v in (0..lanes).step_by(LANES) {
-        let mut top = s.splat(f32::NEG_INFINITY);
-        for row in scores.as_chunks::<SCORE_STRIDE>().0 {
-            top = s.max(top, s.load(row[v..].first_chunk().expect("a row is whole vectors")));
-        }
-        for row in scores.as_chunks_mut::<SCORE_STRIDE>().0 {
-            let cell = row[v..].first_chunk_mut().expect("a row is whole vectors");
-            let weight = exp(s, s.sub(s.load(cell), top));
-            s.store(weight, cell);
-        }
-    }
-}
-
-/// The second half of [`softmax`]: one over the sum of each column.
+/// One over the sum of each column.
 #[inline(always)]
 fn inverse_sums<S: Simd>(s: S, weights: &[f32], lanes: usize) -> [f32; SCORE_STRIDE] {
     let mut inverse = [0.0; SCORE_STRIDE];
     for v in (0..lanes).step_by(LANES) {
-        let mut sum = s.splat(0.0);
-        for row in weights.as_chunks::<SCORE_STRIDE>().0 {
-            sum = s.add(sum, s.load(row[v..].first_chunk().expect("a row is whole vectors")));
-        }
+        let sum = cells(weights, v).fold(s.splat(0.0), |sum, cell| s.add(sum, s.load(cell)));
         let one = s.div(s.splat(1.0), sum);
         s.store(one, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));
     }

@@ -1,11 +1,11 @@
 //! Embeddings: rows of three tables, summed and normalised.
 
 use super::norm::{Norm, norm_row};
-use super::simd::{Op, Simd};
+use super::simd::{MatMut, Op, Simd};
 use crate::kernels::Rows;
 use crate::text::batch::PackedBatch;
 
-/// out `[T,H]` = norm(word + position + kind), summed in that order.
+/// out = norm(word + position + kind), summed in that order, for some of the tokens.
 pub struct Embed<'a> {
     /// The ids.
     pub batch: &'a PackedBatch,
@@ -17,8 +17,10 @@ pub struct Embed<'a> {
     pub kind: &'a Rows,
     /// The norm.
     pub norm: &'a Norm,
-    /// `[T,H]`.
-    pub out: &'a mut [f32],
+    /// The first of the tokens.
+    pub start: usize,
+    /// Their rows `[tokens, H]`.
+    pub out: MatMut<'a>,
     /// Work space of H floats.
     pub scratch: &'a mut [f32],
 }
@@ -27,10 +29,11 @@ impl Op for Embed<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (batch, word) = (self.batch, self.word);
-        for (t, out) in self.out.chunks_exact_mut(word.cols).enumerate() {
-            word.tensor().widen_row(batch.ids[t] as usize, out);
+    fn run<S: Simd>(mut self, s: S) {
+        let batch = self.batch;
+        for row in 0..self.out.rows() {
+            let (t, out) = (self.start + row, self.out.row(row));
+            self.word.tensor().widen_row(batch.ids[t] as usize, out);
             for (table, id) in [(self.position, batch.positions[t]), (self.kind, batch.types[t])] {
                 table.tensor().widen_row(id as usize, self.scratch);
                 out.iter_mut().zip(&*self.scratch).for_each(|(o, x)| *o += x);

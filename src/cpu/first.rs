@@ -5,14 +5,17 @@
 //! and values, each head's query is projected back once, u = Wk^T q, and the heads work on x itself:
 //! scores = x u, z = sum p x, out = Wv z + bv.
 
-use super::attention::{TILE_ROWS, softmax};
-use super::gemm::even;
+use std::ops::Range;
+
+use super::attention::{LOWEST, TILE_ROWS, raise, softmax};
+use super::gemm::{self, Epilogue, Linear, even};
 use super::pack::Packed;
 use super::simd::{
     ByColumns, ByRows, DEPTH, Dot, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply,
 };
 use crate::error::Result;
 use crate::kernels::{Keep, Part};
+use crate::text::batch::PackedBatch;
 
 /// Key and value projections, head by head.
 pub struct KeyValue<S> {
@@ -43,24 +46,77 @@ impl<S: Simd> KeyValue<S> {
     }
 }
 
-/// z = sum p x for every head of one sequence, where p = softmax(x u).
-pub struct Mix<'a> {
-    /// Rows of the sequence `[len, H]`.
+/// Some heads of every sequence.
+pub struct First<'a, S> {
+    /// The sequences.
+    pub batch: &'a PackedBatch,
+    /// Scaled queries `[S,H]`.
+    pub q: &'a [f32],
+    /// `[T,H]`.
     pub x: &'a [f32],
-    /// The heads' queries projected back, `[N,H]`.
-    pub back: &'a [f32],
+    /// The projections.
+    pub kv: &'a KeyValue<S>,
+    /// Heads to compute.
+    pub heads: Range<usize>,
     /// H.
     pub hidden: usize,
-    /// `[N,H]`.
-    pub out: &'a mut [f32],
+    /// The columns of those heads of `[S,H]`.
+    pub out: MatMut<'a>,
     /// Work space of [`scratch`] floats.
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`Mix`] needs for a sequence of `len` tokens, in floats.
-pub fn scratch(len: usize, hidden: usize) -> usize {
-    // Scores, a block of projected queries, the last columns, a tile of rows.
-    len * SCORE_STRIDE + hidden * SCORE_STRIDE + len * LANES + TILE_ROWS * ROW_STRIDE
+/// Work space that [`First`] needs for that many heads of so many sequences of at most `len` tokens, in floats.
+pub fn scratch(len: usize, sequences: usize, heads: usize, hidden: usize) -> usize {
+    // Queries projected back and mixed rows; a copied left operand or what `Mix` needs: scores, a block of projected
+    // queries, the last columns, a tile of rows.
+    let mix = len * SCORE_STRIDE + hidden * SCORE_STRIDE + len * LANES + TILE_ROWS * ROW_STRIDE;
+    2 * sequences * heads * hidden + mix.max(gemm::scratch(sequences))
+}
+
+impl<W: Simd> Op for First<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (hidden, width) = (self.hidden, self.hidden / self.kv.keys.len());
+        let (sequences, stride) = (self.batch.sequences(), self.heads.len() * hidden);
+        let (back, rest) = self.scratch.split_at_mut(sequences * stride);
+        let (mixed, scratch) = rest.split_at_mut(sequences * stride);
+        let rows = 0..sequences;
+        let mut columns = MatMut::new(back, sequences, stride);
+        for (slot, head) in self.heads.clone().enumerate() {
+            let w = &self.kv.keys[head];
+            let (x, panels, then) = (&self.q[head * width..], 0..w.panels(), Epilogue::Bias);
+            let out = columns.block(rows.clone(), slot * hidden..(slot + 1) * hidden);
+            s.run(Linear { x, x_stride: hidden, w, then, panels, out, scratch: &mut *scratch });
+        }
+        let each = back.chunks_exact(stride).zip(mixed.chunks_exact_mut(stride));
+        for (rows, (back, out)) in self.batch.rows().zip(each) {
+            let x = &self.x[rows.start * hidden..rows.end * hidden];
+            Mix { x, back, hidden, out, scratch: &mut *scratch }.run(s);
+        }
+        for (slot, head) in self.heads.clone().enumerate() {
+            let w = &self.kv.values[head];
+            let (x, panels, then) = (&mixed[slot * hidden..], 0..w.panels(), Epilogue::Bias);
+            let out = self.out.block(rows.clone(), slot * width..(slot + 1) * width);
+            s.run(Linear { x, x_stride: stride, w, then, panels, out, scratch: &mut *scratch });
+        }
+    }
+}
+
+/// z = sum p x for some heads of one sequence, where p = softmax(x u).
+struct Mix<'a> {
+    /// Rows of the sequence `[len, H]`.
+    x: &'a [f32],
+    /// The heads' queries projected back, `[heads, H]`.
+    back: &'a [f32],
+    /// H.
+    hidden: usize,
+    /// `[heads, H]`.
+    out: &'a mut [f32],
+    /// Work space.
+    scratch: &'a mut [f32],
 }
 
 impl Op for Mix<'_> {
@@ -102,7 +158,9 @@ impl Op for Mix<'_> {
                     multiply::<S, ByRows>(s, steps.len(), rows, b, c, steps.start > 0);
                 }
             }
-            let inverse = softmax(s, scores, lanes);
+            let mut top = LOWEST;
+            raise(s, scores, lanes, &mut top);
+            let inverse = softmax(s, scores, lanes, &top);
             for tile in even(count, S::MR) {
                 let heads = start + tile.start..start + tile.end;
                 let weights = &scores[tile.start..];

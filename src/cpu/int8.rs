@@ -76,10 +76,8 @@ impl Int8 {
 
 /// Some panels of a linear layer.
 pub struct LinearInt8<'a> {
-    /// The input `[rows, inputs]`, `x_stride` floats from row to row; nothing follows the last row.
+    /// The input `[rows, inputs]`.
     pub x: &'a [f32],
-    /// At least the layer's inputs.
-    pub x_stride: usize,
     /// The weights.
     pub w: &'a Int8,
     /// The bias, as long as the panels.
@@ -108,19 +106,19 @@ impl Op for LinearInt8<'_> {
         if rows == 0 {
             return;
         }
-        let (inputs, outputs) = (self.x.len() - (rows - 1) * self.x_stride, w.outputs);
+        let (inputs, outputs) = (self.x.len() / rows, w.outputs);
         let block = BLOCK / dot.form.bytes();
         let (roundings, bytes) = self.scratch.split_at_mut(3 * rows);
         let (roundings, bytes) = (roundings.as_chunks_mut::<3>().0, as_bytes(bytes));
         for (row, kept) in roundings.iter_mut().enumerate() {
-            let rounding = rounding(s, &self.x[row * self.x_stride..][..inputs]);
+            let rounding = rounding(s, &self.x[row * inputs..][..inputs]);
             *kept = [rounding.scale, rounding.zero, rounding.inverse];
         }
         let mut sums = [0; MOST_ROWS * MOST_COLUMNS];
         for start in (0..w.depth).step_by(block) {
             let (end, steps) = ((start + block).min(inputs), (w.depth - start).min(block) / dot.group);
             for (row, [scale, zero, inverse]) in roundings.iter().copied().enumerate() {
-                let x = &self.x[row * self.x_stride..][start..end];
+                let x = &self.x[row * inputs..][start..end];
                 round(
                     s,
                     Rounding { scale, zero, inverse },

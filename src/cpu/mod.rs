@@ -25,7 +25,7 @@ use crate::text::batch::PackedBatch;
 use attention::{Attention, Content, Terms};
 use distance::{Bias, Local, Relative};
 use embed::Embed;
-use first::{KeyValue, Mix};
+use first::{First, KeyValue};
 use gate::Gate;
 use gemm::{Epilogue, Linear};
 use int8::LinearInt8;
@@ -39,6 +39,9 @@ use threads::Pool;
 /// Most threads that share one product. More would wait for each other longer than they compute.
 const MOST_SHARES: usize = 16;
 
+/// Fewest rows of a norm that are worth a thread: 16 take about 2 microseconds, twice what handing them over does.
+const LEAST_ROWS: usize = 16;
+
 /// The CPU backend with one instruction set, and the work space of one run.
 pub struct Cpu<S> {
     simd: S,
@@ -48,9 +51,6 @@ pub struct Cpu<S> {
     team: Option<Arc<Pool>>,
     /// Work space of each thread of the team.
     scratch: Vec<Mutex<Vec<f32>>>,
-    /// Queries projected back and mixed rows of `attention_first`, each `[S,N,H]`.
-    back: Buf,
-    mixed: Buf,
 }
 
 /// A row-major matrix; grows, never shrinks.
@@ -90,14 +90,7 @@ impl<S: Simd> Cpu<S> {
 
     /// [`new`](Self::new) with a microkernel of integers other than the best.
     pub fn with_dot(simd: S, dot: &'static Dot) -> Self {
-        Self {
-            simd,
-            dot,
-            team: None,
-            scratch: vec![Mutex::default()],
-            back: Buf::default(),
-            mixed: Buf::default(),
-        }
+        Self { simd, dot, team: None, scratch: vec![Mutex::default()] }
     }
 
     /// Shares each product out over the pool's threads, or stops doing so. No bit of a result depends on it.
@@ -114,30 +107,34 @@ impl<S: Simd> Cpu<S> {
             .try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats, 0.0))
     }
 
-    /// Calls `work(pieces, columns of out, scratch)` for all of `0..pieces`, each piece being `width` columns of `out`.
-    fn share(
+    /// Threads that share `pieces` of work, of which fewer than `least` are not worth a thread.
+    fn shares(&self, pieces: usize, least: usize) -> usize {
+        self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES)).min(pieces / least).max(1)
+    }
+
+    /// Calls `work(pieces, part of out, scratch)` for all of `0..pieces`, on `shares` threads; `split` cuts off the part that
+    /// belongs to a number of pieces.
+    fn share<'a>(
         &self,
         pieces: usize,
-        width: usize,
-        mut out: MatMut<'_>,
-        work: impl Fn(Range<usize>, MatMut<'_>, &mut [f32]) + Sync,
+        shares: usize,
+        mut out: MatMut<'a>,
+        split: impl Fn(MatMut<'a>, usize) -> (MatMut<'a>, MatMut<'a>),
+        work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync,
     ) {
-        let shares = self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES)).min(pieces);
-        let run = |share: usize, range: Range<usize>, out: MatMut<'_>| {
+        let run = |share: usize, range: Range<usize>, out: MatMut<'a>| {
             let mut scratch = self.scratch[share].lock().unwrap_or_else(|e| e.into_inner());
             work(range, out, &mut scratch);
         };
         let Some(pool) = self.team.as_ref().filter(|_| shares > 1) else {
-            let all = out.block(0..out.rows(), 0..out.cols());
-            return run(0, 0..pieces, all);
+            return run(0, 0..pieces, out);
         };
         let cut = |share: usize| pieces * share / shares;
-        let mut parts: [Mutex<Option<MatMut<'_>>>; MOST_SHARES] = Default::default();
+        let mut parts: [Mutex<Option<MatMut<'a>>>; MOST_SHARES] = Default::default();
         for (share, part) in parts.iter_mut().enumerate().take(shares) {
-            let columns = ((cut(share + 1) - cut(share)) * width).min(out.cols());
-            let (left, right) = out.split_columns(columns);
-            *part = Mutex::new(Some(left));
-            out = right;
+            let (mine, rest) = split(out, cut(share + 1) - cut(share));
+            *part = Mutex::new(Some(mine));
+            out = rest;
         }
         let task = |share: usize| {
             let part = parts[share].lock().unwrap_or_else(|e| e.into_inner()).take();
@@ -151,6 +148,27 @@ impl<S: Simd> Cpu<S> {
         }
     }
 
+    /// [`share`](Self::share) where a piece is `width` columns.
+    fn share_columns<'a>(
+        &self,
+        pieces: usize,
+        width: usize,
+        out: MatMut<'a>,
+        work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync,
+    ) {
+        let split = |out: MatMut<'a>, pieces: usize| {
+            let columns = (pieces * width).min(out.cols());
+            out.split_columns(columns)
+        };
+        self.share(pieces, self.shares(pieces, 1), out, split, work);
+    }
+
+    /// [`share`](Self::share) where a piece is a row.
+    fn share_rows<'a>(&self, out: MatMut<'a>, work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync) {
+        let rows = out.rows();
+        self.share(rows, self.shares(rows, LEAST_ROWS), out, MatMut::split_rows, work);
+    }
+
     /// Attention of every sequence, its heads shared out.
     fn attend<T: Terms>(
         &self,
@@ -162,30 +180,13 @@ impl<S: Simd> Cpu<S> {
     ) {
         let hidden = out.cols;
         let width = hidden / heads;
-        for rows in batch.rows() {
-            let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
-            let mut whole = out.mat();
-            let out = whole.block(rows, 0..hidden);
-            self.share(heads, width, out, |heads, out, scratch| {
-                self.simd.run(Attention { qkv, hidden, width, heads, terms: terms(), out, scratch });
-            });
-        }
-    }
-
-    /// out `[rows, outputs]` = then(x w^T + bias) where x has its own stride.
-    fn product(&self, x: &[f32], x_stride: usize, w: &Packed<S>, then: Epilogue<'_>, out: MatMut<'_>) {
-        self.share(w.panels(), w.width(), out, |panels, out, scratch| match w.int8() {
-            None => self.simd.run(Linear { x, x_stride, w, then, panels, out, scratch }),
-            Some(int8) => self.simd.run(LinearInt8 {
-                x: &x[..(out.rows().max(1) - 1) * x_stride + w.inputs()],
-                x_stride,
-                w: int8,
-                bias: w.bias(),
-                then,
-                panels,
-                out,
-                scratch,
-            }),
+        self.share_columns(heads, width, out.mat(), |heads, mut out, scratch| {
+            for rows in batch.rows() {
+                let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
+                let columns = 0..out.cols();
+                let (heads, terms, out) = (heads.clone(), terms(), out.block(rows, columns));
+                self.simd.run(Attention { qkv, hidden, width, heads, terms, out, scratch });
+            }
         });
     }
 }
@@ -269,15 +270,14 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
-        let longest = batch.longest();
+        let (longest, sequences) = (batch.longest(), batch.sequences());
+        let heads_each = heads.div_ceil(self.shares(heads, 1));
         let floats = gemm::scratch(batch.tokens())
             .max(int8::scratch(batch.tokens()))
             .max(attention::scratch(longest, hidden / heads))
-            .max(first::scratch(longest, hidden))
+            .max(first::scratch(longest, sequences, heads_each, hidden))
             .max(hidden);
-        self.reserve(floats)?;
-        self.back.shape(batch.sequences(), heads * hidden)?;
-        self.mixed.shape(batch.sequences(), heads * hidden)
+        self.reserve(floats)
     }
 
     fn embed(
@@ -289,9 +289,10 @@ impl<S: Simd> Kernels for Cpu<S> {
         norm: &Norm,
         out: &mut Buf,
     ) {
-        let mut scratch = self.scratch[0].lock().unwrap_or_else(|e| e.into_inner());
-        let scratch = &mut scratch[..out.cols];
-        self.simd.run(Embed { batch, word, position, kind, norm, out: out.get_mut(), scratch });
+        self.share_rows(out.mat(), |rows, out, scratch| {
+            let scratch = &mut scratch[..out.cols()];
+            self.simd.run(Embed { batch, word, position, kind, norm, start: rows.start, out, scratch });
+        });
     }
 
     fn linear(&mut self, x: &Buf, w: &Packed<S>, then: Then<'_, Buf>, out: &mut Buf) {
@@ -300,11 +301,20 @@ impl<S: Simd> Kernels for Cpu<S> {
             Then::Activate(f) => Epilogue::Activate(f),
             Then::Add(residual) => Epilogue::Add(residual.get()),
         };
-        self.product(x.get(), x.cols, w, then, out.mat());
+        let (rows, stride) = (x.get(), x.cols);
+        self.share_columns(w.panels(), w.width(), out.mat(), |panels, out, scratch| match w.int8() {
+            None => self.simd.run(Linear { x: rows, x_stride: stride, w, then, panels, out, scratch }),
+            Some(int8) => {
+                self.simd.run(LinearInt8 { x: rows, w: int8, bias: w.bias(), then, panels, out, scratch });
+            }
+        });
     }
 
     fn norm(&mut self, x: &Buf, norm: &Norm, out: &mut Buf) {
-        self.simd.run(NormRows { x: x.get(), norm, out: out.get_mut() });
+        self.share_rows(out.mat(), |rows, out, _| {
+            let x = &x.get()[rows.start * x.cols..rows.end * x.cols];
+            self.simd.run(NormRows { x, norm, out });
+        });
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
@@ -337,7 +347,7 @@ impl<S: Simd> Kernels for Cpu<S> {
 
     fn gate(&mut self, x: &Buf, f: Activation, out: &mut Buf) {
         let width = out.cols;
-        self.share(width.div_ceil(LANES), LANES, out.mat(), |pieces, out, _| {
+        self.share_columns(width.div_ceil(LANES), LANES, out.mat(), |pieces, out, _| {
             self.simd.run(Gate { x: x.get(), width, f, start: pieces.start * LANES, out });
         });
     }
@@ -355,25 +365,9 @@ impl<S: Simd> Kernels for Cpu<S> {
 
     fn attention_first(&mut self, batch: &PackedBatch, q: &Buf, x: &Buf, kv: &KeyValue<S>, out: &mut Buf) {
         let (hidden, heads) = (out.cols, kv.keys.len());
-        let (width, stride) = (hidden / heads, heads * hidden);
-        let (mut back, mut mixed) = (std::mem::take(&mut self.back), std::mem::take(&mut self.mixed));
-        for (head, key) in kv.keys.iter().enumerate() {
-            let mut back = back.mat();
-            let columns = back.block(0..batch.sequences(), head * hidden..(head + 1) * hidden);
-            self.product(&q.get()[head * width..], hidden, key, Epilogue::Bias, columns);
-        }
-        for (sequence, rows) in batch.rows().enumerate() {
-            let x = &x.get()[rows.start * hidden..rows.end * hidden];
-            let back = &back.get()[sequence * stride..][..stride];
-            let mut scratch = self.scratch[0].lock().unwrap_or_else(|e| e.into_inner());
-            let out = &mut mixed.get_mut()[sequence * stride..][..stride];
-            self.simd.run(Mix { x, back, hidden, out, scratch: &mut scratch });
-        }
-        for (head, value) in kv.values.iter().enumerate() {
-            let mut out = out.mat();
-            let columns = out.block(0..batch.sequences(), head * width..(head + 1) * width);
-            self.product(&mixed.get()[head * hidden..], stride, value, Epilogue::Bias, columns);
-        }
-        (self.back, self.mixed) = (back, mixed);
+        let (q, x) = (q.get(), x.get());
+        self.share_columns(heads, hidden / heads, out.mat(), |heads, out, scratch| {
+            self.simd.run(First { batch, q, x, kv, heads, hidden, out, scratch });
+        });
     }
 }

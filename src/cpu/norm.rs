@@ -1,7 +1,7 @@
 //! Layer norm: two passes over a row, sums in sixteen lanes and one fixed tree.
 
 use super::gemm::{load, store};
-use super::simd::{LANES, Op, Simd};
+use super::simd::{LANES, MatMut, Op, Simd};
 
 /// Gain, bias and epsilon of a layer norm.
 pub struct Norm {
@@ -20,16 +20,16 @@ pub struct NormRows<'a> {
     /// The norm.
     pub norm: &'a Norm,
     /// `[rows, H]`.
-    pub out: &'a mut [f32],
+    pub out: MatMut<'a>,
 }
 
 impl Op for NormRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let hidden = self.norm.gain.len();
-        for (x, out) in self.x.chunks_exact(hidden).zip(self.out.chunks_exact_mut(hidden)) {
+    fn run<S: Simd>(mut self, s: S) {
+        for (row, x) in self.x.chunks_exact(self.norm.gain.len()).enumerate() {
+            let out = self.out.row(row);
             out.copy_from_slice(x);
             norm_row(s, self.norm, out);
         }

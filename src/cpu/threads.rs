@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::simd::{in_default_float_mode, set_default_float_mode};
@@ -36,8 +36,6 @@ struct Shared {
     open: AtomicUsize,
     /// Workers wait here for jobs.
     work: Condvar,
-    /// Callers wait here for the end of their jobs.
-    done: Condvar,
 }
 
 #[derive(Default)]
@@ -54,6 +52,9 @@ struct Job<'a> {
     /// Guarded by the queue's lock.
     next: Cell<usize>,
     unfinished: AtomicUsize,
+    /// Is woken after each index. Not a condition variable for all callers: a thread that waits for a whole model would be
+    /// woken, and take a core, at the end of each of its products.
+    caller: Thread,
     /// The first panic of a task.
     panic: Mutex<Option<String>>,
 }
@@ -78,12 +79,8 @@ thread_local! {
 impl Pool {
     /// Starts `threads` workers, or as many as the system allows; with none, `run` computes on the calling thread.
     pub fn new(threads: usize) -> Self {
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            open: AtomicUsize::new(0),
-            work: Condvar::new(),
-            done: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { queue: Mutex::default(), open: AtomicUsize::new(0), work: Condvar::new() });
         let workers = (0..threads)
             .map_while(|index| {
                 let shared = Arc::clone(&shared);
@@ -122,6 +119,7 @@ impl Pool {
             count,
             next: Cell::new(0),
             unfinished: AtomicUsize::new(count),
+            caller: std::thread::current(),
             panic: Mutex::new(None),
         };
         let helps = self.workers.is_empty() || WORKER_OF.get() == Arc::as_ptr(&self.shared);
@@ -143,7 +141,7 @@ impl Pool {
                     watch();
                 }
             }
-            self.shared.wait(&job, &mut watch);
+            job.wait(&mut watch);
             watch();
         }));
         if watched.is_err() && helps {
@@ -152,7 +150,7 @@ impl Pool {
                 job.unfinished.fetch_sub(1, Ordering::AcqRel);
             }
         }
-        self.shared.wait(&job, &mut || ());
+        job.wait(&mut || ());
         let panic = job.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (panic, watched) {
             (Some(message), _) => Err(Error::Internal { message }),
@@ -200,11 +198,10 @@ impl Shared {
             // SAFETY: `index` was taken and is not finished yet, see JobPtr.
             let job = unsafe { &*pointer.0 };
             job.call(index);
+            let caller = job.caller.clone();
             // From here on the job may be gone.
             job.unfinished.fetch_sub(1, Ordering::AcqRel);
-            // The lock orders this against a caller between its check and its sleep.
-            drop(self.lock());
-            self.done.notify_all();
+            caller.unpark();
         }
     }
 
@@ -245,22 +242,6 @@ impl Shared {
         }
         Some(index)
     }
-
-    /// Spins, then sleeps until every index of the job is finished.
-    fn wait(&self, job: &Job<'_>, watch: &mut dyn FnMut()) {
-        let finished = || job.unfinished.load(Ordering::Acquire) == 0;
-        let start = Instant::now();
-        while !finished() && start.elapsed() < SPIN {
-            std::hint::spin_loop();
-        }
-        while !finished() {
-            watch();
-            let queue = self.lock();
-            if !finished() {
-                drop(self.done.wait(queue).unwrap_or_else(PoisonError::into_inner));
-            }
-        }
-    }
 }
 
 impl Job<'_> {
@@ -268,6 +249,22 @@ impl Job<'_> {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(index))) {
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| describe(&*payload));
+        }
+    }
+
+    /// Spins, then sleeps until every index is finished.
+    fn wait(&self, watch: &mut dyn FnMut()) {
+        let finished = || self.unfinished.load(Ordering::Acquire) == 0;
+        let start = Instant::now();
+        while !finished() && start.elapsed() < SPIN {
+            std::hint::spin_loop();
+        }
+        while !finished() {
+            watch();
+            if !finished() {
+                // Returns at once where an index has finished since the check.
+                std::thread::park();
+            }
         }
     }
 }

@@ -43,6 +43,16 @@ impl<'a> MatMut<'a> {
         (Self { cols: at, ..self }, Self { start: right, rows, cols, stride, owner })
     }
 
+    /// Splits off the rows from `at` on.
+    pub fn split_rows(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.rows);
+        // SAFETY: the start of a row of the matrix, or of the matrix itself where no rows are left; the two halves share no
+        // row.
+        let below = unsafe { self.start.add(if at == self.rows { 0 } else { at * self.stride }) };
+        let (rows, cols, stride, owner) = (self.rows - at, self.cols, self.stride, PhantomData);
+        (Self { rows: at, ..self }, Self { start: below, rows, cols, stride, owner })
+    }
+
     /// Borrows a block.
     pub fn block(&mut self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
@@ -80,5 +90,18 @@ mod tests {
         left.row(2)[0] = -1.0;
         right.block(1..3, 1..3).row(0).copy_from_slice(&[-2.0, -3.0]);
         assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -2.0, -3.0, -1.0, 9.0, 10.0, 11.0]);
+    }
+
+    #[test]
+    fn row_halves_cover_their_own_floats_only() {
+        let mut values = [0.0; 12];
+        let (mut above, mut below) = MatMut::new(&mut values, 4, 3).split_rows(1);
+        assert_eq!((above.rows(), below.rows()), (1, 3));
+        above.row(0).fill(1.0);
+        below.row(0).fill(2.0);
+        below.row(2).fill(3.0);
+        assert_eq!(values, [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 3.0, 3.0, 3.0]);
+        let (all, none) = MatMut::new(&mut values, 4, 3).split_rows(4);
+        assert_eq!((all.rows(), none.rows()), (4, 0));
     }
 }
