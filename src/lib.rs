@@ -34,6 +34,7 @@ pub use cancel::CancelToken;
 pub use error::{Error, Result};
 pub use model::files::{ModelFiles, WeightFile};
 pub use model::modules::ModuleFiles;
+pub use model::quantize::quantize;
 pub use options::{
     Backend, Executor, GpuPrecision, Isa, Label, Precision, Progress, ProgressFn, RerankOptions, Truncation,
     Windows,

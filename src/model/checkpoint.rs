@@ -75,7 +75,7 @@ pub(super) struct Matrix<'c> {
     scales: Option<(&'c Stored, usize)>,
 }
 
-impl Matrix<'_> {
+impl<'c> Matrix<'c> {
     /// Some of the rows, or of the values of a vector.
     pub fn part(&self, range: Range<usize>) -> Self {
         let (rows, cols, stride) =
@@ -83,6 +83,18 @@ impl Matrix<'_> {
         let offset = self.offset + range.start * stride * self.dtype.bytes();
         let scales = self.scales.map(|(stored, first)| (stored, first + range.start));
         Self { offset, rows, cols, scales, ..*self }
+    }
+
+    /// The whole tensor.
+    pub fn whole(&self) -> Self {
+        let rows = self.stored.shape[0];
+        let scales = self.scales.map(|(stored, _)| (stored, 0));
+        Self { offset: 0, rows, scales, ..*self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'c str {
+        self.name
     }
 
     pub fn is_vector(&self) -> bool {
@@ -129,6 +141,22 @@ impl<'a> Checkpoint<'a> {
     /// The tensors' names in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// Name, type and shape of every tensor in the first `files` files.
+    pub(super) fn stored(&self, files: usize) -> impl Iterator<Item = (&str, StoredType, &[usize])> {
+        let of_files = self.tensors.iter().filter(move |(_, stored)| stored.file < files);
+        of_files.map(|(name, stored)| (name.as_str(), stored.dtype, &stored.shape[..]))
+    }
+
+    /// The bytes of any tensor.
+    pub(super) fn copy(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if let Some(stored) = self.tensors.get(name) {
+            let source = &self.files[stored.file];
+            source.append(stored.start, stored.bytes, &mut bytes, &mut |_| ())?;
+        }
+        Ok(bytes)
     }
 
     /// Bytes on disk of the tensors that `spec` asks for, but for scales. Checks like [`load`](Self::load), reads nothing.

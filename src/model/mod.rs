@@ -11,6 +11,7 @@ mod math;
 pub mod modules;
 pub mod names;
 mod network;
+pub mod quantize;
 pub mod score;
 mod source;
 pub mod spec;

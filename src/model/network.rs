@@ -105,6 +105,15 @@ impl<'c> Network<'c> {
         [Some(self.word), self.position, self.kind].into_iter().flatten()
     }
 
+    /// What [`Precision::Int8`](crate::Precision::Int8) rounds: the tables, and the weights of the encoder's linear layers.
+    pub fn rounded(&self) -> impl Iterator<Item = Matrix<'c>> {
+        let layers = self
+            .layers
+            .iter()
+            .flat_map(|l| [l.query, l.key, l.value, l.out, l.down].into_iter().chain(l.up.iter().copied()));
+        self.tables().chain(self.project.into_iter().chain(layers).map(|affine| affine.weight))
+    }
+
     /// The weights that are kept in the precision of the model: those of the encoder's linear layers, but for keys and
     /// values of a last layer that absorbs them.
     pub fn kept(&self, spec: &Spec) -> impl Iterator<Item = Matrix<'c>> {

@@ -61,7 +61,12 @@ pub fn tensors() -> Vec<Stored> {
 
 /// The tensors of a fixture, in file order.
 pub fn tensors_of(family: &str) -> Vec<Stored> {
-    let file = read(fixture(family).join("model.safetensors"));
+    tensors_in(&fixture(family).join("model.safetensors"))
+}
+
+/// The tensors of a safetensors file, in its order.
+pub fn tensors_in(path: &Path) -> Vec<Stored> {
+    let file = read(path);
     let (header, data) = split(&file);
     let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
     let mut tensors: Vec<_> = header.iter().filter(|(name, _)| *name != "__metadata__").collect();

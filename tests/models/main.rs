@@ -7,3 +7,4 @@ mod families;
 mod files;
 mod golden;
 mod load;
+mod quantize;

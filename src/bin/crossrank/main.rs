@@ -11,6 +11,7 @@ mod load;
 mod profile;
 mod progress;
 mod pull;
+mod quantize;
 mod rerank;
 mod score;
 mod table;
@@ -39,6 +40,7 @@ enum Command {
     Info(info::Args),
     Verify(verify::Args),
     Pull(pull::Args),
+    Quantize(quantize::Args),
     Bench(bench::Args),
 }
 
@@ -65,6 +67,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Info(args) => info::run(args, &mut out),
         Command::Verify(args) => verify::run(args, &interrupt, &mut out),
         Command::Pull(args) => pull::run(args, &mut out),
+        Command::Quantize(args) => quantize::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &interrupt, &mut out),
     }?;
     out.flush()?;

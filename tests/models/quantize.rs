@@ -1,0 +1,183 @@
+//! Weights in 8 bits: rounded at load or stored so, the same bits either way; and files that only look like it.
+
+use std::path::Path;
+
+use crossrank::{Backend, Error, ModelFiles, Precision, Reranker, WeightFile};
+
+use crate::craft::*;
+
+const FAMILIES: [&str; 15] = [
+    "bert",
+    "bert-3-labels",
+    "bert-bf16",
+    "bert-f16",
+    "camembert",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "ettin",
+    "gte",
+    "jinabert",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+];
+
+fn logit_bits(files: &ModelFiles, backend: Backend, precision: Precision) -> Vec<u32> {
+    let builder = Reranker::builder().backend(backend).precision(precision);
+    let model = builder.load_files(files.clone()).unwrap();
+    let pairs = [("a query", "a document"), ("x", "y z and some more of it"), ("", "")];
+    model.score(&pairs).unwrap().iter().flat_map(|s| &s.logits).map(|x| x.to_bits()).collect()
+}
+
+/// The files with their weights in 8 bits, written to and read from `folder`.
+fn quantized(files: &ModelFiles, folder: &Path) -> ModelFiles {
+    let path = folder.join("model.safetensors");
+    crossrank::quantize(files, &path).unwrap();
+    ModelFiles { weights: vec![WeightFile::Path(path)], ..files.clone() }
+}
+
+#[test]
+fn a_stored_model_gives_the_bits_of_one_rounded_at_load_in_every_family() {
+    for family in FAMILIES {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let stored = quantized(&files, folder.path());
+        let rounded = logit_bits(&files, Backend::Cpu, Precision::Int8);
+        assert_eq!(logit_bits(&stored, Backend::Cpu, Precision::Auto), rounded, "{family}");
+        assert_ne!(
+            logit_bits(&files, Backend::Cpu, Precision::F32),
+            rounded,
+            "{family}: nothing was rounded"
+        );
+        let model = Reranker::builder().backend(Backend::Cpu).load_files(stored.clone()).unwrap();
+        assert_eq!(
+            (model.info().precision, &model.info().warnings[..]),
+            (Precision::Int8, &[][..]),
+            "{family}"
+        );
+        // Rounding it again changes no byte.
+        let WeightFile::Path(once) = &stored.weights[0] else { unreachable!() };
+        let twice = tempfile::tempdir().unwrap();
+        quantized(&stored, twice.path());
+        assert_eq!(read(once), read(twice.path().join("model.safetensors")), "{family}");
+    }
+}
+
+#[test]
+fn integers_stay_close_to_floats_on_cpu_and_reference() {
+    for family in FAMILIES {
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let logits = |backend, precision| -> Vec<f32> {
+            logit_bits(&files, backend, precision).into_iter().map(f32::from_bits).collect()
+        };
+        let exact = logits(Backend::Reference, Precision::F32);
+        for backend in [Backend::Cpu, Backend::Reference] {
+            for (found, exact) in logits(backend, Precision::Int8).iter().zip(&exact) {
+                // Untrained weights are wide; what trained ones lose is in the README.
+                assert!(
+                    (found - exact).abs() <= 0.05 * exact.abs().max(1.0),
+                    "{family}: {found}, not {exact}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn half_width_weights_change_no_bit_and_rounding_to_them_little() {
+    for family in FAMILIES {
+        let files = ModelFiles::from_dir(&fixture(family)).unwrap();
+        let wide = logit_bits(&files, Backend::Cpu, Precision::F32);
+        let half = logit_bits(&files, Backend::Cpu, Precision::F16Weights);
+        if ["bert-f16", "bert-bf16"].contains(&family) {
+            assert_eq!(half, wide);
+            assert_eq!(logit_bits(&files, Backend::Cpu, Precision::Auto), wide);
+        } else {
+            assert_ne!(half, wide, "{family}: nothing was rounded");
+        }
+        for (half, wide) in half.into_iter().zip(wide) {
+            let (half, wide) = (f32::from_bits(half), f32::from_bits(wide));
+            assert!((half - wide).abs() <= 5e-3 * wide.abs().max(1.0), "{family}: {half}, not {wide}");
+        }
+    }
+}
+
+#[test]
+fn less_memory_is_taken_and_planned() {
+    let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
+    let bytes = |precision| {
+        let builder = Reranker::builder().backend(Backend::Cpu).precision(precision);
+        let plan = builder.plan_files(&files).unwrap().weight_bytes;
+        assert_eq!(builder.load_files(files.clone()).unwrap().info().weight_bytes, plan);
+        plan
+    };
+    let [wide, half, bytes] = [Precision::F32, Precision::F16Weights, Precision::Int8].map(bytes);
+    // Norms, biases and the head stay wide, and take more of a tiny model than of a real one.
+    assert!(half * 10 < wide * 7, "{half} of {wide}");
+    assert!(bytes * 10 < wide * 5, "{bytes} of {wide}");
+}
+
+#[test]
+fn numbers_beyond_float16_are_an_error_that_names_the_tensor() {
+    let tensor = "bert.encoder.layer.0.output.dense.weight";
+    let files = with_weights(edited(|tensors| {
+        let weight = tensors.iter_mut().find(|t| t.name == tensor).unwrap();
+        weight.bytes[..4].copy_from_slice(&65_520f32.to_le_bytes());
+    }));
+    let load = |precision| Reranker::builder().precision(precision).load_files(files.clone()).err();
+    let message = format!("tensor `{tensor}` holds numbers beyond float16: load it as float32");
+    assert_eq!(load(Precision::F16Weights), Some(format("model.safetensors", message)));
+    assert_eq!(load(Precision::F32), None);
+}
+
+#[test]
+fn broken_scales_are_errors_that_name_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
+    quantized(&files, folder.path());
+    let tensors = tensors_in(&folder.path().join("model.safetensors"));
+    let scale = "bert.encoder.layer.0.output.dense.weight_scale";
+    let error = |edit: &dyn Fn(&mut Vec<Stored>)| {
+        let mut tensors = tensors.clone();
+        edit(&mut tensors);
+        Reranker::builder().load_files(with_weights(file_of(&tensors))).err().expect("it must not load")
+    };
+    let with =
+        |edit: fn(&mut Stored)| error(&|tensors| edit(tensors.iter_mut().find(|t| t.name == scale).unwrap()));
+    let missing = error(&|tensors| tensors.retain(|t| t.name != scale));
+    assert_eq!(missing, Error::MissingTensor { file: "model.safetensors".into(), tensor: scale.into() });
+    for bad in [f32::NAN, f32::INFINITY, -1.0] {
+        let error = error(&|tensors| {
+            let scales = tensors.iter_mut().find(|t| t.name == scale).unwrap();
+            scales.bytes[4..8].copy_from_slice(&bad.to_le_bytes());
+        });
+        let message = format!("tensor `{scale}`: the scale of row 1 is no positive number");
+        assert_eq!(error, format("model.safetensors", message));
+    }
+    let rows = tensors.iter().find(|t| t.name == scale).unwrap().shape[0];
+    let short = with(|scales| {
+        scales.shape[0] -= 1;
+        scales.bytes.truncate(scales.bytes.len() - 4);
+    });
+    let shape = |found| Error::TensorShape { tensor: scale.into(), expected: vec![rows], found: vec![found] };
+    assert_eq!(short, shape(rows - 1));
+    let typed = with(|scales| {
+        scales.dtype = "F16".into();
+        scales.bytes.truncate(scales.bytes.len() / 2);
+    });
+    assert_eq!(typed, Error::TensorType { tensor: scale.into(), found: "F16".into() });
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_and_leaves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
+    let path = folder.path().join("missing/model.safetensors");
+    match crossrank::quantize(&files, &path) {
+        Err(Error::Io { path: named, .. }) => assert_eq!(named, path.display().to_string()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
