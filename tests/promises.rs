@@ -1,187 +1,23 @@
 //! The promises of the library, tried from outside: same bits whatever surrounds a pair, and a host left alone.
 
 mod common;
+#[path = "promises/compositions.rs"]
+mod compositions;
+#[path = "promises/texts.rs"]
+mod texts;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Random, assert_runs, backends, bits, files, golden, in_child, load, with_nan, with_sigmoid};
 use crossrank::cpu::isa;
-use crossrank::{Backend, CancelToken, Error, Isa, RerankOptions, Reranker, Status, Truncation};
+use crossrank::{Backend, CancelToken, Error, Executor, Isa, RerankOptions, Reranker, Status, Truncation};
+use texts::Texts;
 
 const BERT: &str = "tests/fixtures/bert";
 const MINI: &str = "models/crossrank-mini";
-
-/// Queries and documents of a golden file, every query with every document: pairs of 3 tokens up to the whole window.
-struct Texts {
-    queries: Vec<String>,
-    documents: Vec<String>,
-}
-
-/// Logit bits by (query, document).
-type Truth = HashMap<(usize, usize), Vec<u32>>;
-
-impl Texts {
-    fn new(folder: &str, queries: usize, documents: usize) -> Self {
-        // From the end: the golden files keep their odd and their long cases there.
-        let cases = golden(folder).cases;
-        let queries = cases.iter().rev().step_by(2).take(queries).map(|c| c.query.clone()).collect();
-        let documents = cases.iter().rev().take(documents).map(|c| c.document.clone()).collect();
-        Self { queries, documents }
-    }
-
-    /// Every pair in a call of its own.
-    fn alone(&self, model: &Reranker) -> Truth {
-        let mut truth = Truth::new();
-        for (q, query) in self.queries.iter().enumerate() {
-            for (d, document) in self.documents.iter().enumerate() {
-                let scored = model.score(&[(query, document)]).unwrap();
-                assert_eq!(scored[0].status, Status::Scored);
-                truth.insert((q, d), bits(&scored[0].logits));
-            }
-        }
-        let different: std::collections::HashSet<_> = truth.values().collect();
-        assert!(different.len() > truth.len() / 2, "pairs that all score alike would hide a mix-up");
-        truth
-    }
-
-    /// Up to `most` documents, some more than once, in random order.
-    fn draw(&self, random: &mut Random, most: usize) -> Vec<usize> {
-        (0..1 + random.below(most)).map(|_| random.below(self.documents.len())).collect()
-    }
-
-    /// One call with random pairs, through one of the three entrances.
-    fn check(&self, model: &Reranker, truth: &Truth, random: &mut Random, most: usize) {
-        // `score` truncates like this by default, and so must the others for comparison.
-        let options = RerankOptions::new().truncation(Truncation::LongestFirst);
-        match random.below(3) {
-            0 => {
-                let drawn = self.draw(random, most);
-                let keys: Vec<_> = drawn.iter().map(|&d| (random.below(self.queries.len()), d)).collect();
-                let pairs: Vec<_> =
-                    keys.iter().map(|&(q, d)| (&self.queries[q], &self.documents[d])).collect();
-                let scored = model.score(&pairs).unwrap();
-                assert_eq!(scored.len(), keys.len());
-                for (key, scored) in keys.iter().zip(scored) {
-                    assert_eq!(bits(&scored.logits), truth[key], "score, pair {key:?} among {keys:?}");
-                }
-            }
-            1 => {
-                let (q, drawn) = (random.below(self.queries.len()), self.draw(random, most));
-                let documents: Vec<_> = drawn.iter().map(|&d| &self.documents[d]).collect();
-                let ranking = model.rerank(&self.queries[q], &documents, &options).unwrap();
-                assert_eq!(ranking.results.len(), drawn.len());
-                for r in ranking.results {
-                    let key = (q, drawn[r.index]);
-                    assert_eq!(bits(&[r.logit]), truth[&key], "rerank, pair {key:?} among {drawn:?}");
-                }
-            }
-            _ => {
-                let drawn: Vec<_> = (0..1 + random.below(3))
-                    .map(|_| (random.below(self.queries.len()), self.draw(random, most)))
-                    .collect();
-                let documents: Vec<Vec<_>> = drawn
-                    .iter()
-                    .map(|(_, drawn)| drawn.iter().map(|&d| self.documents[d].as_str()).collect())
-                    .collect();
-                let sets: Vec<_> = drawn
-                    .iter()
-                    .zip(&documents)
-                    .map(|((q, _), documents)| (self.queries[*q].as_str(), &documents[..]))
-                    .collect();
-                let rankings = model.rerank_many(&sets, &options).unwrap();
-                for ((q, drawn), ranking) in drawn.iter().zip(rankings) {
-                    assert_eq!(ranking.results.len(), drawn.len());
-                    for r in ranking.results {
-                        let key = (*q, drawn[r.index]);
-                        assert_eq!(
-                            bits(&[r.logit]),
-                            truth[&key],
-                            "rerank_many, pair {key:?} among {drawn:?}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn the_bits_of_a_pair_depend_on_the_pair_alone() {
-    let texts = Texts::new(BERT, 5, 12);
-    let best = load(BERT, Reranker::builder().threads(1));
-    let truth = texts.alone(&best);
-    let mut random = Random(1);
-    for (name, builder) in backends() {
-        // The reference backend has other bits than the CPU's, but its own promise is the same.
-        let reference = name == "reference";
-        let truth = match reference {
-            true => &texts.alone(&load(BERT, builder.clone().threads(1))),
-            false => &truth,
-        };
-        // Plain Rust takes a hundred times as long as the others: fewer compositions.
-        let (compositions, most) = if reference || name.ends_with("scalar") { (5, 12) } else { (50, 40) };
-        // A call with fewer groups than threads shares out each product, one with more shares out the groups.
-        for threads in [1, 2, 3, 8] {
-            let model = load(BERT, builder.clone().threads(threads));
-            assert_runs(&name, &model);
-            assert_eq!(model.info().threads, threads);
-            for _ in 0..compositions {
-                texts.check(&model, truth, &mut random, most);
-            }
-        }
-    }
-}
-
-#[test]
-fn the_bits_of_the_bundled_models_pairs_depend_on_the_pair_alone() {
-    let texts = Texts::new(MINI, 2, 6);
-    let truth = texts.alone(&load(MINI, Reranker::builder().threads(3)));
-    let mut random = Random(2);
-    for isa in isa::available().into_iter().filter(|isa| *isa != Isa::Scalar) {
-        for threads in [1, 2] {
-            let model = load(MINI, Reranker::builder().isa(isa).threads(threads));
-            assert_eq!(model.info().isa, Some(isa));
-            for _ in 0..3 {
-                texts.check(&model, &truth, &mut random, 8);
-            }
-        }
-    }
-}
-
-/// The fixture of each family that computes in a way of its own.
-const FAMILIES: &[&str] = &[
-    "xlm-roberta",
-    "distilbert",
-    "electra",
-    "mpnet",
-    "modernbert",
-    "gte",
-    "deberta-v2",
-    "jinabert",
-    "ettin",
-];
-
-#[test]
-fn the_bits_of_every_familys_pairs_depend_on_the_pair_alone() {
-    let mut random = Random(3);
-    for family in FAMILIES {
-        let folder = format!("tests/fixtures/{family}");
-        let texts = Texts::new(&folder, 3, 8);
-        let truth = texts.alone(&load(&folder, Reranker::builder().threads(1)));
-        for isa in isa::available() {
-            // Plain Rust takes a hundred times as long as the others: fewer compositions.
-            let (compositions, most) = if isa == Isa::Scalar { (1, 8) } else { (10, 24) };
-            for threads in [1, 2, 5] {
-                let model = load(&folder, Reranker::builder().isa(isa).threads(threads));
-                assert_eq!(model.info().isa, Some(isa));
-                for _ in 0..compositions {
-                    texts.check(&model, &truth, &mut random, most);
-                }
-            }
-        }
-    }
-}
 
 /// Tokens of a long window: many blocks of queries, and distances far beyond those of the fixtures' cases.
 const LONG: usize = 2048;
@@ -241,7 +77,7 @@ fn sixteen_host_threads_on_one_model_get_the_same_bits() {
                         }
                         _ => {}
                     }
-                    texts.check(model, truth, &mut random, 10);
+                    texts.check(model, truth, &mut random, 10, "side by side");
                 }
             });
         }
@@ -360,13 +196,18 @@ fn proc(file: &str) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/self/{file}")).unwrap())
 }
 
-/// Processor time of the whole process so far, in clock ticks of 10 ms.
-fn ticks() -> Option<u64> {
-    let stat = proc("stat")?;
-    // The process name, in parentheses, may hold spaces; user and system time are fields 14 and 15, that is the 12th and
-    // 13th after it.
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    Some(fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum())
+/// Processor time in nanoseconds of every thread of this process so far, by thread id.
+fn processor_times() -> Option<HashMap<u32, u64>> {
+    proc("schedstat")?;
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let time = |thread: std::io::Result<std::fs::DirEntry>| {
+        let thread = thread.ok()?;
+        // A thread may end meanwhile.
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let id = thread.file_name().to_str()?.parse().ok()?;
+        Some((id, stat.split(' ').next()?.parse().ok()?))
+    };
+    Some(threads.filter_map(time).collect())
 }
 
 fn threads() -> Option<usize> {
@@ -376,20 +217,77 @@ fn threads() -> Option<usize> {
 }
 
 #[test]
-fn idle_threads_sleep() {
-    if in_child("idle_threads_sleep").is_some() {
+fn idle_threads_take_less_than_a_millisecond_in_ten_seconds() {
+    if in_child("idle_threads_take_less_than_a_millisecond_in_ten_seconds").is_some() {
         return;
     }
+    // A tenth of a millisecond for each second. Whatever wakes up at all does so many times in two seconds: a thread that
+    // looked for work every 10 ms would take ten times as much, and one that sleeps takes nothing.
+    let seconds = if common::long() { 10 } else { 2 };
+    let Some(others) = processor_times() else { return };
+    let assert_idle = |when: &str| {
+        // The calls end before their threads have looked for more work, for 50 microseconds.
+        std::thread::sleep(Duration::from_millis(20));
+        let before = processor_times().unwrap();
+        std::thread::sleep(Duration::from_secs(seconds));
+        let after = processor_times().unwrap();
+        let ours = after.iter().filter(|(id, _)| !others.contains_key(id));
+        let used: Vec<u64> = ours.map(|(id, time)| time - before[id]).collect();
+        assert!(!used.is_empty(), "no threads");
+        let sum: u64 = used.iter().sum();
+        assert!(sum <= seconds * 100_000, "{when}: {used:?} ns of each thread in {seconds} s of idleness");
+    };
     let model = load(BERT, Reranker::builder().threads(8));
-    let calls = [vec![("query", "document")], vec![("query", "document"); 200]];
-    for pairs in calls {
-        model.score(&pairs).unwrap();
-        let Some(before) = ticks() else { return };
-        std::thread::sleep(Duration::from_millis(300));
-        let used = ticks().unwrap() - before;
-        // One thread that spins would use 30; a tick may be charged for the end of the call.
-        assert!(used <= 2, "{used} ticks of 10 ms in 300 ms of idleness");
+    assert_idle("loaded");
+    model.score(&[("query", "document")]).unwrap();
+    model.score(&[("query", "document"); 200]).unwrap();
+    assert_idle("after calls");
+    let second = load(BERT, Reranker::builder().threads(3));
+    second.score(&[("query", "document"); 20]).unwrap();
+    let token = CancelToken::new();
+    let raise = token.clone();
+    let options = RerankOptions::new().cancel(token).on_progress(move |_| raise.cancel());
+    model.score_with(&[("query", "document"); 200], &options).unwrap_err();
+    assert_idle("two models, after a call that was cancelled");
+}
+
+#[test]
+fn a_hosts_threads_compute_and_none_of_ours_is_started() {
+    if in_child("a_hosts_threads_compute_and_none_of_ours_is_started").is_some() {
+        return;
     }
+    /// Runs tasks on two threads and counts those that it ran.
+    struct Host(AtomicUsize);
+    impl Executor for Host {
+        fn threads(&self) -> usize {
+            2
+        }
+        fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+            let half = |parity: usize| (0..count).filter(move |i| i % 2 == parity).for_each(task);
+            std::thread::scope(|scope| {
+                scope.spawn(|| half(0));
+                half(1);
+            });
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+    let own = load(BERT, Reranker::builder().threads(1));
+    let Some(before) = threads() else { return };
+    let host = Arc::new(Host(AtomicUsize::new(0)));
+    let model = load(BERT, Reranker::builder().executor(Arc::clone(&host) as Arc<dyn Executor>));
+    assert_eq!((model.info().threads, threads().unwrap()), (2, before));
+    let pairs: Vec<_> = golden(BERT).cases.into_iter().map(|c| (c.query, c.document)).collect();
+    let scores = model.score_with(&pairs, &RerankOptions::new()).unwrap();
+    // Every query, every document and every group is a task.
+    assert_eq!(host.0.load(Ordering::Relaxed), 2 * pairs.len() + scores.usage.groups);
+    assert_eq!(threads().unwrap(), before);
+    assert_eq!(scores.results, own.score(&pairs).unwrap());
+    // From several threads of the host at once.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(model.score(&pairs).unwrap(), scores.results));
+        }
+    });
 }
 
 #[test]

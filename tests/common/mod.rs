@@ -92,6 +92,11 @@ pub fn distance_from_golden(folder: &str, name: &str, builder: Builder) -> f64 {
     worst
 }
 
+/// Whether tests that come in a short and a long form run the long one, `CROSSRANK_LONG=1`.
+pub fn long() -> bool {
+    std::env::var_os("CROSSRANK_LONG").is_some_and(|value| value == "1")
+}
+
 /// Deterministic numbers: Knuth's MMIX generator.
 pub struct Random(pub u64);
 
