@@ -66,6 +66,8 @@ struct Report<'a> {
     min_ms: f64,
     documents_per_second: f64,
     load_ms: f64,
+    /// From the first byte of the model's files to the end of the first run.
+    first_ms: f64,
     stages: Stages,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<profile::Report>,
@@ -91,6 +93,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         option: "seconds",
         message: "must be a positive number".to_owned(),
     })?;
+    let loading = Instant::now();
     let reranker = args.model.load_profiled(args.profile)?;
     reranker.warmup()?;
     let info = reranker.info();
@@ -103,6 +106,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
     };
 
     let mut usage = once()?.usage;
+    let first_ms = loading.elapsed().as_secs_f64() * 1e3;
     let peak = args.profile.then(|| profile::peak(usage.isa)).flatten();
     reranker.take_profile();
     let (mut total, mut tokenize, mut compute) = (Vec::new(), Vec::new(), Vec::new());
@@ -140,6 +144,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         min_ms: total[0],
         documents_per_second: docs.len() as f64 / median_ms * 1e3,
         load_ms: info.load_ms,
+        first_ms,
         stages: Stages { tokenize_ms: median(&mut tokenize), compute_ms: median(&mut compute) },
         profile,
     };
