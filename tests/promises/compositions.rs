@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossrank::cpu::isa;
-use crossrank::{Backend, Builder, Executor, Isa, Reranker};
+use crossrank::{Backend, Builder, Executor, Isa, Precision, Reranker};
 
 use super::texts::{Texts, Truth};
 use super::{BERT, MINI};
@@ -16,11 +16,8 @@ const COMPOSITIONS: [usize; 2] = [1_000, 100_000];
 /// One in so many is computed by the reference or by plain Rust, which take a hundred times as long as the others.
 const SLOW: usize = 20;
 
-/// A number format, and how it is asked for.
-type Precision = (&'static str, fn(Builder) -> Builder);
-
 /// Number formats that keep the promise, each against itself.
-const PRECISIONS: [Precision; 1] = [("f32", |builder| builder)];
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Int8];
 
 /// A host with so many threads, started for each run.
 struct Host(usize);
@@ -52,8 +49,9 @@ struct Subject {
 /// A model on every backend, instruction set and number of threads, our own or the host's; the slow ones apart.
 fn subjects(folder: &str, texts: &Texts) -> [Vec<Subject>; 2] {
     let mut subjects = [const { Vec::new() }; 2];
-    for (precision, set) in PRECISIONS {
-        let truth_of = |builder: Builder| Arc::new(texts.alone(&load(folder, set(builder.threads(1)))));
+    for precision in PRECISIONS {
+        let truth_of =
+            |builder: Builder| Arc::new(texts.alone(&load(folder, builder.threads(1).precision(precision))));
         // One for all instruction sets.
         let on_cpu = truth_of(Reranker::builder().backend(Backend::Cpu));
         for (backend, builder) in backends() {
@@ -69,11 +67,11 @@ fn subjects(folder: &str, texts: &Texts) -> [Vec<Subject>; 2] {
                 [1, 3].map(|threads| (threads, builder.clone().executor(Arc::new(Host(threads)) as Arc<_>)));
             for (index, (threads, builder)) in own.into_iter().chain(hosts).enumerate() {
                 let whose = if index < 4 { "threads" } else { "threads of the host" };
-                let model = load(folder, set(builder));
+                let model = load(folder, builder.precision(precision));
                 assert_runs(&backend, &model);
-                assert_eq!(model.info().threads, threads);
+                assert_eq!((model.info().threads, model.info().precision), (threads, precision));
                 subjects[usize::from(slow)].push(Subject {
-                    name: format!("{precision} on {backend}, {threads} {whose}"),
+                    name: format!("{precision:?} on {backend}, {threads} {whose}"),
                     model,
                     truth: Arc::clone(&truth),
                     most: if slow { 8 } else { 40 },
@@ -105,14 +103,14 @@ fn the_bits_of_a_pair_depend_on_the_pair_alone() {
 fn the_bits_of_the_bundled_models_pairs_depend_on_the_pair_alone() {
     let texts = Texts::new(MINI, 2, 6);
     let mut random = Random(2);
-    for (precision, set) in PRECISIONS {
-        let truth = texts.alone(&load(MINI, set(Reranker::builder().threads(3))));
+    for precision in PRECISIONS {
+        let truth = texts.alone(&load(MINI, Reranker::builder().threads(3).precision(precision)));
         for isa in isa::available().into_iter().filter(|isa| *isa != Isa::Scalar) {
             for threads in [1, 2] {
-                let model = load(MINI, set(Reranker::builder().isa(isa).threads(threads)));
+                let model = load(MINI, Reranker::builder().isa(isa).threads(threads).precision(precision));
                 assert_eq!(model.info().isa, Some(isa));
                 for _ in 0..3 {
-                    let what = format!("{precision} on {isa:?}, {threads} threads");
+                    let what = format!("{precision:?} on {isa:?}, {threads} threads");
                     texts.check(&model, &truth, &mut random, 8, &what);
                 }
             }
@@ -136,17 +134,17 @@ const FAMILIES: &[&str] = &[
 #[test]
 fn the_bits_of_every_familys_pairs_depend_on_the_pair_alone() {
     let mut random = Random(3);
-    for (family, (precision, set)) in FAMILIES.iter().flat_map(|family| PRECISIONS.map(|p| (family, p))) {
+    for (family, precision) in FAMILIES.iter().flat_map(|family| PRECISIONS.map(|p| (family, p))) {
         let folder = format!("tests/fixtures/{family}");
         let texts = Texts::new(&folder, 3, 8);
-        let truth = texts.alone(&load(&folder, set(Reranker::builder().threads(1))));
+        let truth = texts.alone(&load(&folder, Reranker::builder().threads(1).precision(precision)));
         for isa in isa::available() {
             let (compositions, most) = if isa == Isa::Scalar { (1, 8) } else { (10, 24) };
             for threads in [1, 2, 5] {
-                let model = load(&folder, set(Reranker::builder().isa(isa).threads(threads)));
+                let model = load(&folder, Reranker::builder().isa(isa).threads(threads).precision(precision));
                 assert_eq!(model.info().isa, Some(isa));
                 for _ in 0..compositions {
-                    let what = format!("{family} in {precision} on {isa:?}, {threads} threads");
+                    let what = format!("{family} in {precision:?} on {isa:?}, {threads} threads");
                     texts.check(&model, &truth, &mut random, most, &what);
                 }
             }
