@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a precision costs: logits and rankings of crossrank against its own in f32.
 
-usage: benches/accuracy.py [--precision int8] [--exe target/release/crossrank] [--write RESULT.json]
+usage: benches/accuracy.py [--precision int8] [--exe target/release/crossrank] [--write RESULT.md]
                            [--collections DIR [--top 25] [--queries 40]] [MODEL_DIR ...]
 Needs Python 3 and `cargo build --release --features cli`.
 
@@ -46,8 +46,12 @@ def tau(x, y):
 best = lambda scores, k: sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
 show = lambda value, form: "-" if value is None else form % value
 
-rows = []
-print(f"| Model | Workload | Largest error | Mean error | Deviation of logits | Kendall's tau | Same in the top 10 |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+def say(line):
+    print(line, flush=True)
+    said.append(line)
+
+said = []
+say(f"| Model | Workload | Largest error | Mean error | Deviation of logits | Kendall's tau | Same in the top 10 |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |")
 for model in models:
     for workload in ("rerank100", "chunks32", "pair1"):
         work = json.load(open(os.path.join(root, "benches", "peers", workload + ".json")))
@@ -58,9 +62,8 @@ for model in models:
         row = {"model": os.path.basename(model.rstrip("/")), "workload": workload, "max_error": max(errors), "mean_error": statistics.mean(errors),
                "deviation": statistics.pstdev(full) if several else None, "tau": tau(full, other) if several else None,
                "top10": len(set(best(full, top)) & set(best(other, top))) if several else None}
-        rows.append(row)
-        print(f"| {row['model']} | {workload} | {row['max_error']:.4f} | {row['mean_error']:.4f} | {show(row['deviation'], '%.3f')} | "
-              f"{show(row['tau'], '%.3f')} | {show(row['top10'], f'%d of {top}')} |", flush=True)
+        say(f"| {row['model']} | {workload} | {row['max_error']:.4f} | {row['mean_error']:.4f} | {show(row['deviation'], '%.3f')} | "
+              f"{show(row['tau'], '%.3f')} | {show(row['top10'], f'%d of {top}')} |")
 
 def records(path):
     """Records of SMART's format: `.I 1` begins one, `.W` and the like a field of it."""
@@ -103,6 +106,7 @@ def ndcg(ranked, relevant, k=10):
     return gain(i for i, d in enumerate(ranked[:k]) if d in relevant) / gain(range(min(k, len(relevant))))
 
 metrics = []
+if o.collections: say(f"\n| nDCG@10 | BM25 | f32 | {o.precision} | Change |\n| --- | ---: | ---: | ---: | ---: |")
 for name in ("cran", "cacm") if o.collections else ():
     docs, queries, relevant = collection(name); top = bm25(docs)
     chosen = [i for i in range(len(queries)) if relevant.get(i)]; random.Random(0).shuffle(chosen)
@@ -113,11 +117,11 @@ for name in ("cran", "cacm") if o.collections else ():
         reranked = [(i, sorted(c, key=lambda d, s={d: next(scores) for d in c}: -s[d])) for i, c in lists]
         mean[precision] = statistics.mean(ndcg(c, relevant[i]) for i, c in reranked)
     change = mean[o.precision] / mean["f32"] - 1
-    metrics.append({"collection": name, "queries": len(lists), "top": o.top, "ndcg10": mean, "change": change})
-    print(f"{name}: nDCG@10 of {len(lists)} queries, top {o.top}: BM25 {mean['bm25']:.4f}, f32 {mean['f32']:.4f}, {o.precision} {mean[o.precision]:.4f} ({change:+.2%})", flush=True)
+    metrics.append(mean)
+    say(f"| {name}, {len(lists)} queries, first {o.top} | {mean['bm25']:.4f} | {mean['f32']:.4f} | {mean[o.precision]:.4f} | {change:+.2%} |")
 if metrics:
-    both = statistics.mean(m["ndcg10"][o.precision] for m in metrics) / statistics.mean(m["ndcg10"]["f32"] for m in metrics) - 1
-    print(f"together: {both:+.2%}")
+    bm25, full, other = (statistics.mean(m[key] for m in metrics) for key in ("bm25", "f32", o.precision))
+    say(f"| mean | {bm25:.4f} | {full:.4f} | {other:.4f} | {other / full - 1:+.2%} |")
 
 if o.write:
-    with open(o.write, "w") as f: json.dump({"precision": o.precision, "rows": rows, "ndcg": metrics}, f, indent=1); f.write("\n")
+    with open(o.write, "w") as f: f.writelines(line + "\n" for line in said)

@@ -1,11 +1,12 @@
-//! The bundled model on the workloads that `benches/peers` gives to other engines. Before anything is timed, its logits
-//! are compared with Hugging Face's. Throughput counts documents.
+//! The bundled model on the workloads that `benches/peers` gives to other engines, on every instruction set and in f32 and
+//! int8. Before anything is timed, its logits are compared with Hugging Face's. Throughput counts documents.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use crossrank::{RerankOptions, Reranker};
+use crossrank::cpu::isa;
+use crossrank::{Backend, Isa, Precision, RerankOptions, Reranker};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -37,34 +38,47 @@ fn json<T: DeserializeOwned>(below_root: &str) -> T {
     serde_json::from_slice(&bytes).expect("a file of the expected form")
 }
 
-/// Stops the benchmark where the answer is wrong: a fast wrong answer is no measurement.
-fn check(model: &Reranker) {
+/// Stops the benchmark where the answer is wrong: a fast wrong answer is no measurement. Logits in f32 are within 1e-5 of
+/// float64; in int8, which rounds, within a tenth of what lies between a relevant and an irrelevant document.
+fn check(model: &Reranker, precision: Precision) {
+    let bound = if precision == Precision::F32 { 1e-5 } else { 1.0 };
     let golden: Golden = json("models/crossrank-mini/golden.json");
     let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
     let options = RerankOptions::new().max_tokens(golden.max_length);
     let scores = model.score_with(&pairs, &options).expect("the golden pairs score");
     for (scored, case) in scores.results.iter().zip(&golden.cases) {
         let distance = (f64::from(scored.logits[0]) - case.logits[0]).abs();
-        assert!(distance <= 1e-5, "golden pair {}: off by {distance:e}", scored.index);
+        assert!(distance <= bound, "golden pair {}: off by {distance:e}", scored.index);
     }
 }
 
 fn rerank(criterion: &mut Criterion) {
     let workloads = ["pair1", "rerank100", "chunks32"]
         .map(|name| (name, json::<Workload>(&format!("benches/peers/{name}.json"))));
-    for threads in [1, 2] {
+    let ways = isa::available().into_iter().rev().flat_map(|isa| {
+        [Precision::F32, Precision::Int8]
+            .into_iter()
+            .flat_map(move |p| [1, 2].map(|threads| (isa, p, threads)))
+    });
+    for (isa, precision, threads) in ways {
         let model = Reranker::builder()
+            .backend(Backend::Cpu)
+            .isa(isa)
+            .precision(precision)
             .threads(threads)
             .load(path("models/crossrank-mini"))
             .expect("the model in this repository");
-        check(&model);
-        let isa = model.info().isa.map_or("reference", |isa| isa.name());
+        assert_eq!((model.info().isa, model.info().precision), (Some(isa), precision));
+        check(&model, precision);
         let mut group = criterion.benchmark_group("rerank");
         // A hundred documents take about a second.
         group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(10));
-        for (name, workload) in &workloads {
+        // Plain Rust takes a hundred times as long as the others: one pair says enough.
+        let count = if isa == Isa::Scalar { 1 } else { workloads.len() };
+        for (name, workload) in &workloads[..count] {
             group.throughput(Throughput::Elements(workload.docs.len() as u64));
-            group.bench_function(BenchmarkId::new(*name, format!("{isa}, threads {threads}")), |b| {
+            let place = format!("{}, {precision:?}, threads {threads}", isa.name());
+            group.bench_function(BenchmarkId::new(*name, place), |b| {
                 let options = RerankOptions::new();
                 b.iter(|| model.rerank(&workload.query, &workload.docs, &options).expect("it ranks"));
             });

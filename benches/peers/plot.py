@@ -28,7 +28,7 @@ def draw(axes, results, x_of):
     for precision, result in results.items():
         line, marker = LINES[precision]
         for side, colour in (("ours", OURS), ("peer", PEER)):
-            who = "crossrank" if side == "ours" else f"ONNX Runtime {result['peer']['version']}"
+            who = "crossrank" if side == "ours" else f"ONNX Runtime {result['peer']['version'].removesuffix('.0')}"
             xs = [x_of(row) for row in result["rows"]]
             ys = [row[side]["documents_per_second"]["median"] for row in result["rows"]]
             axes.plot(xs, ys, line, color=colour, marker=marker, markersize=5, linewidth=1.8, label=f"{who}, {precision}")
@@ -45,10 +45,10 @@ left.set(xscale="log", yscale="log", xlabel="tokens per pair (query, document, s
 left.xaxis.set_minor_locator(NullLocator())
 # Powers of two, as on the other axis: a straight line of slope -1 is a constant number of tokens per second.
 low, high = left.get_ylim()
-left.set_yticks([2**n for n in range(4, 16) if low <= 2**n <= high])
+left.set_yticks([2**n for n in range(16) if low <= 2**n <= high])
 left.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}".replace(",", " ")))
 left.yaxis.set_minor_formatter(NullFormatter()); left.yaxis.set_minor_locator(NullLocator())
-left.legend(frameon=False, labelcolor=TEXT)
+left.legend(frameon=False, labelcolor=TEXT, loc="lower left")
 
 draw(right, threads, lambda row: row["threads"])
 counts = sorted({row["threads"] for result in threads.values() for row in result["rows"]})
@@ -57,7 +57,7 @@ right.set_xlim(counts[0] - 0.2, counts[-1] + 0.2); right.set_ylim(bottom=0)
 for axes in (left, right):
     axes.patch.set_alpha(0); axes.grid(color=TEXT, alpha=0.25, linewidth=0.6)
     axes.title.set_size(11)
-figure.suptitle(f"{about['processor']}, {about['instruction_set']}; {about['model']} (6 layers of 384); higher is better", size=11, color=TEXT)
+figure.suptitle(f"{about['processor']}, {about['instruction_set']}; {about['model']}; higher is better", size=11, color=TEXT)
 
 out = os.path.join(folder, "documents_per_second.svg")
 figure.savefig(out, metadata={"Date": None, "Creator": None}, transparent=True)
