@@ -120,8 +120,8 @@ for name in ("cran", "cacm") if o.collections else ():
     metrics.append(mean)
     say(f"| {name}, {len(lists)} queries, first {o.top} | {mean['bm25']:.4f} | {mean['f32']:.4f} | {mean[o.precision]:.4f} | {change:+.2%} |")
 if metrics:
-    bm25, full, other = (statistics.mean(m[key] for m in metrics) for key in ("bm25", "f32", o.precision))
-    say(f"| mean | {bm25:.4f} | {full:.4f} | {other:.4f} | {other / full - 1:+.2%} |")
+    base, full, other = (statistics.mean(m[key] for m in metrics) for key in ("bm25", "f32", o.precision))
+    say(f"| mean | {base:.4f} | {full:.4f} | {other:.4f} | {other / full - 1:+.2%} |")
 
 if o.write:
     with open(o.write, "w") as f: f.writelines(line + "\n" for line in said)

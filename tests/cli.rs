@@ -406,8 +406,11 @@ fn a_profile_accounts_for_the_time_of_every_thread() {
         assert!((achieved / number(&stage["gflop_per_second"]) - 1.0).abs() < 1e-9, "{profile}");
         assert!(number(&stage["of_peak"]) < 1.1, "more than the processor can do: {profile}");
     }
+    assert_eq!(profile.get("int8_peak_gflop_per_second"), None);
     let text = bench(&[]);
     assert!(text.contains("\nattention ") && text.contains("GFLOP/s peak = "), "{text}");
+    let text = bench(&["--precision", "int8"]);
+    assert!(text.contains(" in int8) = "), "{text}");
 }
 
 #[cfg(unix)]

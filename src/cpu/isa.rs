@@ -31,9 +31,11 @@ pub fn best(cap: Option<Isa>) -> Isa {
 pub struct Peak {
     /// f32 operations per second, a multiply-add as two.
     pub f32_per_second: f64,
+    /// The same of 8-bit integers.
+    pub int8_per_second: f64,
 }
 
-/// Measures the core that the calling thread runs on, in some 50 ms; `None` where the instruction set is missing.
+/// Measures the core that the calling thread runs on, in some 100 ms; `None` where the instruction set is missing.
 pub fn measure_peak(isa: Isa) -> Option<Peak> {
     let f32_per_second = match isa {
         Isa::Scalar => peak::f32_per_second(simd::Scalar),
@@ -45,7 +47,7 @@ pub fn measure_peak(isa: Isa) -> Option<Peak> {
         Isa::Avx512 => peak::f32_per_second(simd::Avx512::detect()?),
         _ => return None,
     };
-    Some(Peak { f32_per_second })
+    Some(Peak { f32_per_second, int8_per_second: peak::int8_per_second(simd::Dot::best(isa)) })
 }
 
 impl Isa {

@@ -107,7 +107,8 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
 
     let mut usage = once()?.usage;
     let first_ms = loading.elapsed().as_secs_f64() * 1e3;
-    let peak = args.profile.then(|| profile::peak(usage.isa)).flatten();
+    let measure = |isa| profile::Peak::measure(isa, info.precision);
+    let peak = args.profile.then(|| measure(usage.isa)).flatten();
     reranker.take_profile();
     let (mut total, mut tokenize, mut compute) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();
@@ -120,8 +121,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
     }
     let profile = args.profile.then(|| {
         let mean = total.iter().sum::<f64>() / total.len() as f64;
-        // The better of two: whatever else runs on the machine only makes a peak smaller.
-        let peak = peak.zip(profile::peak(usage.isa)).map(|(before, after)| before.max(after));
+        let peak = peak.zip(measure(usage.isa)).map(|(before, after)| before.max(after));
         profile::Report::new(&reranker, total.len(), mean, peak)
     });
     let median_ms = median(&mut total);

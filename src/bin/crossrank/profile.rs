@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crossrank::cpu::isa::measure_peak;
-use crossrank::{Isa, Reranker, StageTime};
+use crossrank::{Isa, Precision, Reranker, Stage, StageTime};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -19,9 +19,9 @@ pub struct Report {
     /// Billions of operations of a run, and of them per second of its duration, on all threads.
     gflop: f64,
     gflop_per_second: f64,
-    /// What one thread could do, as measured just before and after the runs; `None` without an instruction set.
-    peak_gflop_per_second: Option<f64>,
-    /// Achieved by all threads / peak of one times threads.
+    #[serde(flatten)]
+    peak: Option<Peak>,
+    /// Time that the products of a run would take at the peak on all threads / its duration.
     of_peak: Option<f64>,
 }
 
@@ -39,21 +39,56 @@ struct Line {
     of_peak: Option<f64>,
 }
 
-/// The peak of one thread in billions of operations per second: a multiply-add counts as two.
-pub fn peak(isa: Option<Isa>) -> Option<f64> {
-    isa.and_then(measure_peak).map(|peak| peak.f32_per_second / 1e9)
+/// What one thread could do, in billions of operations per second: a multiply-add counts as two. Linear layers in int8 are
+/// held against that of integers, everything else against that of f32.
+#[derive(Clone, Copy, Serialize)]
+pub struct Peak {
+    peak_gflop_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    int8_peak_gflop_per_second: Option<f64>,
+}
+
+impl Peak {
+    /// Measures it; `None` without an instruction set.
+    pub fn measure(isa: Option<Isa>, precision: Precision) -> Option<Self> {
+        let peak = measure_peak(isa?)?;
+        let int8 = precision == Precision::Int8;
+        Some(Self {
+            peak_gflop_per_second: peak.f32_per_second / 1e9,
+            int8_peak_gflop_per_second: int8.then_some(peak.int8_per_second / 1e9),
+        })
+    }
+
+    /// The greater of two: whatever else runs on the machine only makes a peak smaller.
+    pub fn max(self, other: Self) -> Self {
+        let greater = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a.max(b));
+        Self {
+            peak_gflop_per_second: self.peak_gflop_per_second.max(other.peak_gflop_per_second),
+            int8_peak_gflop_per_second: greater(
+                self.int8_peak_gflop_per_second,
+                other.int8_peak_gflop_per_second,
+            ),
+        }
+    }
+
+    fn of(self, stage: Stage) -> f64 {
+        match (stage, self.int8_peak_gflop_per_second) {
+            (Stage::Linear, Some(int8)) => int8,
+            _ => self.peak_gflop_per_second,
+        }
+    }
 }
 
 impl Report {
     /// Of so many runs that took `run_ms` each on average, since the profile was last taken.
-    pub fn new(reranker: &Reranker, runs: usize, run_ms: f64, peak: Option<f64>) -> Self {
+    pub fn new(reranker: &Reranker, runs: usize, run_ms: f64, peak: Option<Peak>) -> Self {
         let threads = reranker.info().threads as f64;
         let thread_ms = run_ms * threads;
         let line = |time: &StageTime| {
             let ms = time.thread_ms / runs as f64;
             let gflop = (time.operations > 0).then_some(time.operations as f64 / 1e9 / runs as f64);
             let gflop_per_second = gflop.map(|gflop| gflop / ms * 1e3);
-            let of_peak = gflop_per_second.zip(peak).map(|(achieved, peak)| achieved / peak);
+            let of_peak = gflop_per_second.zip(peak).map(|(achieved, peak)| achieved / peak.of(time.stage));
             Line {
                 stage: time.stage.name(),
                 thread_ms: ms,
@@ -65,15 +100,15 @@ impl Report {
         };
         let stages: Vec<_> = reranker.take_profile().iter().map(line).collect();
         let gflop: f64 = stages.iter().filter_map(|line| line.gflop).sum();
-        let gflop_per_second = gflop / run_ms * 1e3;
+        let at_peak = |line: &Line| line.of_peak.unwrap_or(0.0) * line.thread_ms;
         Self {
             thread_ms,
             waiting_ms: (thread_ms - stages.iter().map(|line| line.thread_ms).sum::<f64>()).max(0.0),
+            of_peak: peak.map(|_| stages.iter().map(at_peak).sum::<f64>() / thread_ms),
             stages,
             gflop,
-            gflop_per_second,
-            peak_gflop_per_second: peak,
-            of_peak: peak.map(|peak| gflop_per_second / (peak * threads)),
+            gflop_per_second: gflop / run_ms * 1e3,
+            peak,
         }
     }
 
@@ -105,12 +140,14 @@ impl Report {
             "roofline: {:.2} GFLOP a run, {:.1} GFLOP/s achieved",
             self.gflop, self.gflop_per_second
         )?;
-        match self.peak_gflop_per_second.zip(self.of_peak) {
-            Some((peak, part)) => {
-                writeln!(out, " / {threads} x {peak:.1} GFLOP/s peak = {}", percent(part))?;
+        if let Some((peak, part)) = self.peak.zip(self.of_peak) {
+            write!(out, " / {threads} x {:.1} GFLOP/s peak", peak.peak_gflop_per_second)?;
+            if let Some(int8) = peak.int8_peak_gflop_per_second {
+                write!(out, " ({int8:.1} in int8)")?;
             }
-            None => writeln!(out)?,
+            write!(out, " = {}", percent(part))?;
         }
+        writeln!(out)?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::{LANES, Op, Simd};
+use super::{BLOCK, Dot, LANES, Op, ROW_BYTES, Simd};
 
 /// Steps of one timed loop: 0.1 ms with AVX-512, some 30 ms in plain Rust.
 const STEPS: usize = 1 << 16;
@@ -15,11 +15,34 @@ const TIME: Duration = Duration::from_millis(50);
 /// The f32 peak of the calling thread's core, in floating-point operations per second, a multiply-add as two: fused
 /// multiply-adds that never leave the registers.
 pub fn f32_per_second<S: Simd>(simd: S) -> f64 {
+    per_second(|| simd.run(MultiplyAdds))
+}
+
+/// The same for 8-bit integers: full tiles over and over on bytes that stay in L1, some 6 KiB of weights. A tile has more
+/// multiplications than the loads of a core can hold up, where the instructions are as wide as its registers.
+pub fn int8_per_second(dot: &Dot) -> f64 {
+    let steps = 96 / dot.group;
+    let a = vec![1; (dot.rows - 1) * ROW_BYTES + BLOCK];
+    let b = vec![1; steps * dot.group * dot.columns];
+    let mut c = vec![0; dot.rows * dot.columns];
+    per_second(|| {
+        // 0.1 ms with the widest instructions.
+        let tiles = 1024;
+        for _ in 0..tiles {
+            dot.multiply(dot.rows, steps, black_box(&a), &b, &mut c, false);
+        }
+        black_box(&c);
+        tiles * 2 * dot.rows * dot.columns * steps * dot.group
+    })
+}
+
+/// The most of the operations that `work` says it did, per second.
+fn per_second(mut work: impl FnMut() -> usize) -> f64 {
     let start = Instant::now();
     let mut best = f64::INFINITY;
     while start.elapsed() < TIME {
         let before = Instant::now();
-        let operations = simd.run(MultiplyAdds);
+        let operations = work();
         best = best.min(before.elapsed().as_secs_f64() / operations as f64);
     }
     1.0 / best
@@ -63,5 +86,13 @@ mod tests {
         assert_eq!(Scalar.run(MultiplyAdds), STEPS * 6 * LANES * 2);
         let peak = f32_per_second(Scalar);
         assert!(peak.is_finite() && peak > 1e6, "{peak}");
+    }
+
+    #[test]
+    fn every_tile_of_integers_has_a_peak() {
+        for dot in Dot::available() {
+            let peak = int8_per_second(dot);
+            assert!(peak.is_finite() && peak > 1e6, "{}: {peak}", dot.name);
+        }
     }
 }
