@@ -13,18 +13,19 @@
 #   --seconds S      time for each measurement of ours, and for each batch size of the peer's, default 2
 #   --peers DIR      where the peer is, or is put, default target/peers
 #   --results DIR    default benches/results
+#   --exe PATH       the crossrank to measure, instead of building it
 #   --prefix CMD     put in front of each measured command, for example 'taskset -c 0,1'
 #   --processor NAME where the system's name for it is not enough
 #   --plot           also draws benches/results/documents_per_second.svg
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-kinds=workloads,lengths,threads model=models/crossrank-mini name="" rounds=5 seconds=2 prefix="" processor="" plot=""
+kinds=workloads,lengths,threads model=models/crossrank-mini name="" rounds=5 seconds=2 exe="" prefix="" processor="" plot=""
 peers=target/peers results=benches/results precisions=()
 while (($#)); do
     case $1 in
         --plot) plot=yes ;;
-        --kinds | --model | --name | --rounds | --seconds | --peers | --results | --prefix | --processor)
+        --kinds | --model | --name | --rounds | --seconds | --peers | --results | --exe | --prefix | --processor)
             declare "${1#--}=${2:?"$1 needs a value"}"
             shift
             ;;
@@ -49,23 +50,25 @@ if [[ ! -e $graph-int8.onnx || $model/model.safetensors -nt $graph-int8.onnx ]];
     "$python" benches/peers/build_onnx.py "$model" "$graph-f32.onnx" --int8 "$graph-int8.onnx"
 fi
 "$python" benches/peers/fixed_lengths.py "$model/tokenizer.json" "$peers/lengths" >/dev/null
-cargo build --release --features cli
-ours=${CARGO_TARGET_DIR:-target}/release/crossrank
+if [[ ! $exe ]]; then
+    cargo build --release --features cli
+    exe=${CARGO_TARGET_DIR:-target}/release/crossrank
+fi
 
 for precision in "${precisions[@]}"; do
     for kind in ${kinds//,/ }; do
         threads=2 batch=8,16,32 workloads=(benches/peers/{pair1,rerank100,chunks32}.json)
         case $kind in
             workloads) ;;
-            # Short pairs leave a small batch idle, long ones overflow a large one.
-            lengths) batch=4,8,16,32,64 workloads=("$peers"/lengths/tokens-{16,32,64,128,256,512}.json) ;;
+            # Short pairs leave a small batch idle, long ones fall out of the caches in a large one.
+            lengths) batch=8,16,32,64,128 workloads=("$peers"/lengths/tokens-{16,32,64,128,256,512}.json) ;;
             threads) threads=1,2 workloads=(benches/peers/rerank100.json) ;;
             *) echo "no kind $kind: workloads, lengths or threads" >&2 && exit 2 ;;
         esac
         printf '\n%s, %s, %s\n' "$(basename "$model")" "$kind" "$precision"
         "$python" benches/peers/compare.py --rounds "$rounds" --threads "$threads" --kind "$kind" --precision "$precision" \
             --write "$results/${name:+$name-}$kind-$precision.json" ${processor:+--processor "$processor"} \
-            --ours "$prefix $ours bench --model $model --backend cpu --precision $precision --threads {threads} --seconds $seconds --json --workload {workload}" \
+            --ours "$prefix $exe bench --model $model --backend cpu --precision $precision --threads {threads} --seconds $seconds --json --workload {workload}" \
             --peer "$prefix $python benches/peers/ort_bench.py $graph-$precision.onnx $model/tokenizer.json {workload} --threads {threads} --batch $batch --seconds $seconds" \
             "${workloads[@]}"
     done
