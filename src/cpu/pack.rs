@@ -86,34 +86,34 @@ impl<S: Simd> Packed<S> {
         Self { panels, bias, inputs, outputs, isa: PhantomData }
     }
 
-    /// Panels of the rows that `row` gives, the last one filled up with `zero`. Memory is touched panel by panel: what fills it
-    /// first is still in the cache when it is overwritten.
+    /// Panels of the rows that `row` gives, the last one filled up with `zero`: a cache line of each row at a time, by way of
+    /// a tile, so that fresh memory is written once and in order.
     fn pack<T: Copy>(
         inputs: usize,
         outputs: usize,
         zero: T,
         mut row: impl FnMut(usize, &mut [T]),
     ) -> Result<Vec<T>> {
-        // A cache line of each row at a time, written to lines that lie side by side.
+        // The floats of a cache line.
         const STEPS: usize = 16;
         let mut panels = room(outputs.next_multiple_of(Self::WIDTH) * inputs)?;
         let mut rows = filled(Self::WIDTH * inputs, zero)?;
+        let mut tile = vec![zero; STEPS * Self::WIDTH];
         for first in (0..outputs).step_by(Self::WIDTH) {
             let count = Self::WIDTH.min(outputs - first);
             for (output, out) in (first..first + count).zip(rows.chunks_exact_mut(inputs.max(1))) {
                 row(output, out);
             }
             rows[count * inputs..].fill(zero);
-            let start = panels.len();
-            panels.resize(start + Self::WIDTH * inputs, zero);
-            for (block, out) in panels[start..].chunks_mut(STEPS * Self::WIDTH).enumerate() {
-                let steps = out.len() / Self::WIDTH;
+            for start in (0..inputs).step_by(STEPS) {
+                let steps = STEPS.min(inputs - start);
                 for lane in 0..Self::WIDTH {
-                    let values = &rows[lane * inputs + block * STEPS..][..steps];
-                    for (out, value) in out[lane..].iter_mut().step_by(Self::WIDTH).zip(values) {
-                        *out = *value;
+                    let values = &rows[lane * inputs + start..][..steps];
+                    for (to, value) in tile[lane..].iter_mut().step_by(Self::WIDTH).zip(values) {
+                        *to = *value;
                     }
                 }
+                panels.extend_from_slice(&tile[..steps * Self::WIDTH]);
             }
         }
         Ok(panels)

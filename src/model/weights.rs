@@ -31,16 +31,24 @@ impl Checkpoint<'_> {
         let network = Network::locate(self, spec)?;
         let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
-        // The longest part first.
-        let (word, made, made_last) = (OnceLock::new(), slots(layers.len()), OnceLock::new());
-        let part = |index: usize| match index.checked_sub(1) {
-            None => put(&word, self.table(k, Some(network.word), spec)),
-            Some(index) if index < layers.len() => {
-                put(&made[index], self.layer(k, spec, &shared, &layers[index], index));
+        // Parts for whoever is free, the longest first: the word table, feed-forwards, attentions.
+        let count = network.layers.len();
+        let word = OnceLock::new();
+        let (rests, attentions, first) = (slots(count), slots(layers.len()), OnceLock::new());
+        let part = |index: usize| match index {
+            0 => put(&word, self.table(k, Some(network.word), spec)),
+            index if index <= count => {
+                put(&rests[index - 1], self.rest(k, spec, &network.layers[index - 1]));
             }
-            Some(index) => put(&made_last, self.last(k, spec, &shared, last, index)),
+            index if index <= count + layers.len() => {
+                let index = index - count - 1;
+                put(&attentions[index], self.attention(k, spec, &shared, &layers[index], index));
+            }
+            _ => put(&first, self.last_attention(k, spec, &shared, last, layers.len())),
         };
-        spread(layers.len() + 2, &part)?;
+        spread(1 + 2 * count, &part)?;
+        let mut rests = rests.into_iter().map(take);
+        let mut rest = || rests.next().expect("one for each layer");
 
         // The head stays in floats: it is small, and the last to round.
         let head = |affine: Affine<'_>| {
@@ -57,8 +65,19 @@ impl Checkpoint<'_> {
             kind: self.table(k, network.kind, spec)?,
             embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
             project: network.project.map(project).transpose()?,
-            layers: made.into_iter().map(take).collect::<Result<_>>()?,
-            last: take(made_last)?,
+            layers: attentions
+                .into_iter()
+                .map(|attention| {
+                    let (qkv, attend) = take(attention)?;
+                    Ok(Layer { qkv, attend, rest: rest()? })
+                })
+                .collect::<Result<_>>()?,
+            last: match take(first)? {
+                LastAttention::First { query, key_value } => {
+                    Last::FirstToken(FirstToken { query, key_value, rest: rest()? })
+                }
+                LastAttention::Whole(qkv, attend) => Last::Whole(Layer { qkv, attend, rest: rest()? }),
+            },
             final_norm: norm(network.final_norm, spec.epsilon)?,
             dense: head(network.dense)?,
             head_norm: norm(network.head_norm, head_epsilon)?,
@@ -66,22 +85,22 @@ impl Checkpoint<'_> {
         })
     }
 
-    fn last<K: Kernels>(
+    fn last_attention<K: Kernels>(
         &self,
         k: &K,
         spec: &Spec,
         shared: &Shared<K>,
         last: &EncoderLayer<'_>,
         index: usize,
-    ) -> Result<Last<K>> {
+    ) -> Result<LastAttention<K>> {
         if !spec.absorbs() {
-            return Ok(Last::Whole(self.layer(k, spec, shared, last, index)?));
+            let (qkv, attend) = self.attention(k, spec, shared, last, index)?;
+            return Ok(LastAttention::Whole(qkv, attend));
         }
         let query = self.linear(k, spec, &[(last.query, scale(spec))])?;
         let [key, value] = self.read_affine([last.key, last.value], spec.precision)?;
         let key_value = k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?;
-        drop((key, value));
-        Ok(Last::FirstToken(FirstToken { query, key_value, rest: self.rest(k, spec, last)? }))
+        Ok(LastAttention::First { query, key_value })
     }
 
     fn read_affine<const N: usize>(
@@ -134,40 +153,38 @@ impl Checkpoint<'_> {
         k.make_linear(&parts, keep)
     }
 
-    fn layer<K: Kernels>(
+    fn attention<K: Kernels>(
         &self,
         k: &K,
         spec: &Spec,
         shared: &Shared<K>,
         layer: &EncoderLayer<'_>,
         index: usize,
-    ) -> Result<Layer<K>> {
+    ) -> Result<(K::Linear, Attend<K>)> {
         let qkv = [(layer.query, scale(spec)), (layer.key, 1.0), (layer.value, 1.0)];
-        Ok(Layer {
-            qkv: self.linear(k, spec, &qkv)?,
-            attend: match shared {
-                Shared::Content => Attend::Content,
-                Shared::Bias(bias) => Attend::Biased(Arc::clone(bias)),
-                Shared::Rotary(all, local) => match (&spec.attention, local) {
-                    (Attention::Rotary { local: Some(near), .. }, Some(local)) if near.layers[index] => {
-                        Attend::Rotary(Arc::clone(local), Some(near.reach))
-                    }
-                    _ => Attend::Rotary(Arc::clone(all), None),
-                },
-                Shared::Distances { rows, norm, row_of, queries, keys } => {
-                    let [query, key] = self.read_affine([layer.query, layer.key], spec.precision)?;
-                    let distances = Distances {
-                        rows: rows.tensor(),
-                        norm: norm.as_ref(),
-                        query: queries.then(|| query.part(scale(spec))),
-                        key: keys.then(|| key.part(1.0)),
-                        row_of,
-                    };
-                    Attend::Disentangled(k.make_relative(distances, spec.heads)?)
+        let qkv = self.linear(k, spec, &qkv)?;
+        let attend = match shared {
+            Shared::Content => Attend::Content,
+            Shared::Bias(bias) => Attend::Biased(Arc::clone(bias)),
+            Shared::Rotary(all, local) => match (&spec.attention, local) {
+                (Attention::Rotary { local: Some(near), .. }, Some(local)) if near.layers[index] => {
+                    Attend::Rotary(Arc::clone(local), Some(near.reach))
                 }
+                _ => Attend::Rotary(Arc::clone(all), None),
             },
-            rest: self.rest(k, spec, layer)?,
-        })
+            Shared::Distances { rows, norm, row_of, queries, keys } => {
+                let [query, key] = self.read_affine([layer.query, layer.key], spec.precision)?;
+                let distances = Distances {
+                    rows: rows.tensor(),
+                    norm: norm.as_ref(),
+                    query: queries.then(|| query.part(scale(spec))),
+                    key: keys.then(|| key.part(1.0)),
+                    row_of,
+                };
+                Attend::Disentangled(k.make_relative(distances, spec.heads)?)
+            }
+        };
+        Ok((qkv, attend))
     }
 
     fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<Rest<K>> {
@@ -195,6 +212,12 @@ fn put<T>(slot: &OnceLock<Result<T>>, value: Result<T>) {
 fn take<T>(slot: OnceLock<Result<T>>) -> Result<T> {
     let missing = || Err(Error::Internal { message: "a part of the weights was not made".into() });
     slot.into_inner().unwrap_or_else(missing)
+}
+
+/// What the last layer does before the rest.
+enum LastAttention<K: Kernels> {
+    First { query: K::Linear, key_value: K::KeyValue },
+    Whole(K::Linear, Attend<K>),
 }
 
 struct LoadedAffine<'c> {
