@@ -151,16 +151,18 @@ impl ModelFiles {
         }
     }
 
-    /// The model embedded in the library.
+    /// The model embedded in the library: crossrank-mini with its weights in 8 bits.
     #[cfg(feature = "bundled-model")]
     pub fn bundled() -> Self {
-        let weights = Cow::Borrowed(&include_bytes!("../../models/crossrank-mini/model.safetensors")[..]);
-        let config = include_bytes!("../../models/crossrank-mini/config.json");
-        let tokenizer = include_bytes!("../../models/crossrank-mini/tokenizer.json");
-        let tokenizer_config = include_bytes!("../../models/crossrank-mini/tokenizer_config.json");
+        macro_rules! bytes {
+            ($file:literal) => {
+                &include_bytes!(concat!("../../models/crossrank-mini-int8/", $file))[..]
+            };
+        }
+        let weights = Cow::Borrowed(bytes!("model.safetensors"));
         Self {
-            tokenizer_config: Some(tokenizer_config.to_vec()),
-            ..Self::from_bytes("crossrank-mini", *config, *tokenizer, [weights])
+            tokenizer_config: Some(bytes!("tokenizer_config.json").to_vec()),
+            ..Self::from_bytes("crossrank-mini", bytes!("config.json"), bytes!("tokenizer.json"), [weights])
         }
     }
 

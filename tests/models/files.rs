@@ -347,7 +347,7 @@ fn the_hash_depends_on_every_file_and_not_on_where_they_lie() {
 #[cfg(feature = "bundled-model")]
 #[test]
 fn the_bundled_model_is_the_one_in_the_repository() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/crossrank-mini");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/crossrank-mini-int8");
     assert_eq!(ModelFiles::bundled().hash().unwrap(), ModelFiles::from_dir(&dir).unwrap().hash().unwrap());
 }
 

@@ -171,6 +171,18 @@ fn broken_scales_are_errors_that_name_them() {
 }
 
 #[test]
+fn the_bundled_weights_are_crossrank_mini_in_8_bits() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let (wide, bundled) = (models.join("crossrank-mini"), models.join("crossrank-mini-int8"));
+    let folder = tempfile::tempdir().unwrap();
+    quantized(&ModelFiles::from_dir(&wide).unwrap(), folder.path());
+    assert!(read(folder.path().join("model.safetensors")) == read(bundled.join("model.safetensors")));
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        assert!(read(wide.join(file)) == read(bundled.join(file)), "{file}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_an_error_and_leaves_none() {
     let folder = tempfile::tempdir().unwrap();
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
