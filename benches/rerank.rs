@@ -39,9 +39,9 @@ fn json<T: DeserializeOwned>(below_root: &str) -> T {
 }
 
 /// Stops the benchmark where the answer is wrong: a fast wrong answer is no measurement. Logits in f32 are within 1e-5 of
-/// float64; in int8, which rounds, within a tenth of what lies between a relevant and an irrelevant document.
+/// float64; in int8, which rounds, within 0.5 where relevant and irrelevant documents lie 8 apart.
 fn check(model: &Reranker, precision: Precision) {
-    let bound = if precision == Precision::F32 { 1e-5 } else { 1.0 };
+    let bound = if precision == Precision::F32 { 1e-5 } else { 0.5 };
     let golden: Golden = json("models/crossrank-mini/golden.json");
     let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
     let options = RerankOptions::new().max_tokens(golden.max_length);

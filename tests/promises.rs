@@ -216,6 +216,17 @@ fn threads() -> Option<usize> {
     Some(line.trim().parse().unwrap())
 }
 
+/// Asserts that this process has so many threads, or soon will: a joined one leaves /proc a moment later.
+fn assert_threads(count: usize) {
+    for _ in 0..100 {
+        if threads().unwrap() == count {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} threads, not {count}", threads().unwrap());
+}
+
 #[test]
 fn idle_threads_take_less_than_a_millisecond_in_ten_seconds() {
     if in_child("idle_threads_take_less_than_a_millisecond_in_ten_seconds").is_some() {
@@ -280,7 +291,7 @@ fn a_hosts_threads_compute_and_none_of_ours_is_started() {
     let scores = model.score_with(&pairs, &RerankOptions::new()).unwrap();
     // Every query, every document and every group is a task.
     assert_eq!(host.0.load(Ordering::Relaxed), 2 * pairs.len() + scores.usage.groups);
-    assert_eq!(threads().unwrap(), before);
+    assert_threads(before);
     assert_eq!(scores.results, own.score(&pairs).unwrap());
     // From several threads of the host at once.
     std::thread::scope(|scope| {
@@ -300,14 +311,7 @@ fn nothing_is_left_running() {
     model.score(&[("query", "document"); 50]).unwrap();
     assert_eq!(threads().unwrap(), before + 5, "the model's own threads and no other");
     drop(model);
-    // A joined thread leaves /proc a moment later.
-    for _ in 0..100 {
-        if threads().unwrap() == before {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{} threads, {before} before the model", threads().unwrap());
+    assert_threads(before);
 }
 
 #[cfg(target_arch = "x86_64")]
