@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossrank::{Backend, Reranker};
+use crossrank::{Backend, Precision, Reranker};
 
 /// The system's allocator, counting the bytes that are out, and the most that ever were.
 struct Counting;
@@ -43,11 +43,12 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Loads, and gives the bytes that stay and the most that were out meanwhile.
-fn load(folder: &str, threads: usize) -> (Reranker, usize, usize) {
+fn load(folder: &str, threads: usize, precision: Precision) -> (Reranker, usize, usize) {
     let path = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
     let before = OUT.load(Ordering::SeqCst);
     PEAK.store(before, Ordering::SeqCst);
-    let model = Reranker::builder().backend(Backend::Cpu).threads(threads).load(path).unwrap();
+    let builder = Reranker::builder().backend(Backend::Cpu).threads(threads).precision(precision);
+    let model = builder.load(path).unwrap();
     let (after, peak) = (OUT.load(Ordering::SeqCst), PEAK.load(Ordering::SeqCst));
     (model, after - before, peak - before)
 }
@@ -56,11 +57,12 @@ fn load(folder: &str, threads: usize) -> (Reranker, usize, usize) {
 #[test]
 fn loading_takes_hardly_more_memory_than_the_loaded_model() {
     // What is made once per process stays out of the count.
-    drop(load("tests/fixtures/bert", 2));
-    for threads in [1, 2, 8] {
-        let (model, stays, peak) = load("models/crossrank-mini", threads);
+    drop(load("tests/fixtures/bert", 2, Precision::F32));
+    let precisions = [Precision::F32, Precision::F16Weights, Precision::Int8];
+    for (threads, precision) in [1, 2, 8].into_iter().flat_map(|n| precisions.map(|precision| (n, precision))) {
+        let (model, stays, peak) = load("models/crossrank-mini", threads, precision);
         let weights = model.info().weight_bytes as usize;
-        println!("{threads} threads: weights {weights}, all that stays {stays}, peak {peak} bytes");
+        println!("{precision:?}, {threads} threads: weights {weights}, all that stays {stays}, peak {peak} bytes");
         assert!(stays as f64 <= 1.15 * weights as f64, "{stays} bytes stay for {weights} bytes of weights");
         // 8 MiB for what is being read and for the tokenizer's file.
         assert!(peak as f64 <= 1.03 * stays as f64 + f64::from(8 << 20), "{peak} bytes to keep {stays}");

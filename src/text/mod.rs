@@ -6,3 +6,4 @@ mod prefix;
 pub mod tokenizer;
 pub mod truncation;
 pub mod windows;
+mod wordpiece;

@@ -1,18 +1,21 @@
 //! (query, document) -> [`Pair`]. The only file that imports `tokenizers`, and long because that library is kept in here.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::unigram::Unigram;
-use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::models::wordpiece::WordPieceTrainer;
 use tokenizers::normalizers::{Precompiled, Sequence};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{
-    Encoding, Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper,
+    DecoderWrapper, Encoding, Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper,
     OffsetReferential, OffsetType, PostProcessor, PostProcessorWrapper, PreTokenizer as _, Token,
-    TruncationDirection,
+    TokenizerImpl, TruncationDirection,
 };
 
 use super::batch::Pair;
@@ -20,6 +23,7 @@ use super::definition::{self, Check, Definition, Model};
 use super::prefix::{self, Squeezed};
 use super::truncation;
 use super::windows::{self, Layout};
+use super::wordpiece::WordPiece;
 use crate::error::{Error, Result};
 use crate::options::{Truncation, Windows};
 use crate::ranking::Cut;
@@ -36,7 +40,7 @@ const RAGGED_MARGIN: usize = 128;
 
 /// Turns texts into token ids, as the model's tokenizer.json says.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     file: String,
     template: Vec<Piece>,
     special_tokens: usize,
@@ -45,6 +49,70 @@ pub struct Tokenizer {
     ragged_margin: usize,
     /// Whether [`Squeezed`] keeps the tokens.
     squeezes: bool,
+}
+
+/// The crate's tokenizer, with our own WordPiece in place of the crate's.
+type Inner =
+    TokenizerImpl<WordModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// What turns words into tokens.
+enum WordModel {
+    WordPiece(WordPiece),
+    Crate(ModelWrapper),
+}
+
+/// Of a WordPiece only what the crate asks for while it adds tokens and tokenizes.
+impl tokenizers::Model for WordModel {
+    type Trainer = TrainerWrapper;
+
+    fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
+        match self {
+            Self::WordPiece(model) => {
+                let token = |(id, span)| Token::new(id, String::new(), span);
+                Ok(model.cut(word).into_iter().map(token).collect())
+            }
+            Self::Crate(model) => model.tokenize(word),
+        }
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        match self {
+            Self::WordPiece(model) => model.id(token),
+            Self::Crate(model) => model.token_to_id(token),
+        }
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        match self {
+            Self::WordPiece(_) => None,
+            Self::Crate(model) => model.id_to_token(id),
+        }
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        match self {
+            Self::WordPiece(_) => HashMap::new(),
+            Self::Crate(model) => model.get_vocab(),
+        }
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        match self {
+            Self::WordPiece(model) => model.size(),
+            Self::Crate(model) => model.get_vocab_size(),
+        }
+    }
+
+    fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        Err("a model is only read".into())
+    }
+
+    fn get_trainer(&self) -> TrainerWrapper {
+        match self {
+            Self::WordPiece(_) => WordPieceTrainer::default().into(),
+            Self::Crate(model) => model.get_trainer(),
+        }
+    }
 }
 
 /// The token ids of a query or of a document, without special tokens.
@@ -344,8 +412,8 @@ fn assemble(
     pre_tokenizer: Option<Value>,
     added_tokens: Vec<definition::AddedToken>,
     vocabulary: usize,
-) -> Check<tokenizers::Tokenizer> {
-    let mut tokenizer = tokenizers::Tokenizer::new(self::model(model)?);
+) -> Check<Inner> {
+    let mut tokenizer = Inner::new(words(model)?);
     if let Some(part) = normalizer {
         tokenizer.with_normalizer(Some(self::normalizer(part)?)).map_err(|e| format!("normalizer: {e}"))?;
     }
@@ -379,17 +447,13 @@ fn assemble(
     Ok(tokenizer)
 }
 
-fn model(model: Model<'_>) -> Check<ModelWrapper> {
+fn words(model: Model<'_>) -> Check<WordModel> {
     let message = |e: tokenizers::Error| format!("model: {e}");
-    match model {
-        Model::WordPiece { vocab, unk, prefix, max_word } => WordPiece::builder()
-            .vocab(Vocab::from_iter(vocab.0))
-            .unk_token(unk.into_owned())
-            .continuing_subword_prefix(prefix.into_owned())
-            .max_input_chars_per_word(max_word)
-            .build()
-            .map(Into::into)
-            .map_err(message),
+    let made: tokenizers::Result<ModelWrapper> = match model {
+        Model::WordPiece { vocab, unk, prefix, max_word } => {
+            let made = WordPiece::new(vocab.0, &unk, &prefix, max_word);
+            return made.map(WordModel::WordPiece).ok_or("the vocabulary lacks its own unknown token".into());
+        }
         Model::Bpe { vocab, merges, options } => {
             let mut builder = BPE::builder()
                 .vocab_and_merges(Vocab::from_iter(vocab.0), merges)
@@ -407,12 +471,13 @@ fn model(model: Model<'_>) -> Check<ModelWrapper> {
             if let Some(suffix) = options.suffix {
                 builder = builder.end_of_word_suffix(suffix.into_owned());
             }
-            builder.build().map(Into::into).map_err(message)
+            builder.build().map(Into::into)
         }
         Model::Unigram { vocab, unk, byte_fallback } => {
-            Unigram::from(vocab, Some(unk), byte_fallback).map(Into::into).map_err(message)
+            Unigram::from(vocab, Some(unk), byte_fallback).map(Into::into)
         }
-    }
+    };
+    made.map(WordModel::Crate).map_err(message)
 }
 
 fn normalizer(mut part: Value) -> Check<NormalizerWrapper> {

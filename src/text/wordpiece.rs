@@ -1,0 +1,99 @@
+//! WordPiece: a word becomes the longest tokens that it begins with, one after another.
+//!
+//! The `tokenizers` crate's own keeps every token twice, once to look up what an id was, and makes a string for each look-up:
+//! with it the tokenizer takes a fifth of the memory of an 8-bit model, and a third longer to load.
+
+use std::collections::HashMap;
+
+/// A vocabulary and how words are cut.
+pub struct WordPiece {
+    vocabulary: HashMap<Box<str>, u32>,
+    /// Bytes of the longest token.
+    longest: usize,
+    /// What a word becomes that cannot be cut into tokens.
+    unknown: u32,
+    /// What tokens begin with that continue a word.
+    prefix: Box<str>,
+    /// Characters of the longest word that is cut.
+    max_word: usize,
+}
+
+/// A token's id, and the bytes of the word that it stands for.
+pub type Piece = (u32, (usize, usize));
+
+impl WordPiece {
+    /// Of two entries for the same token the last one counts. `None` where the unknown token has no entry.
+    pub fn new(entries: Vec<(String, u32)>, unknown: &str, prefix: &str, max_word: usize) -> Option<Self> {
+        let longest = entries.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
+        let vocabulary: HashMap<Box<str>, u32> =
+            entries.into_iter().map(|(token, id)| (token.into_boxed_str(), id)).collect();
+        let unknown = *vocabulary.get(unknown)?;
+        Some(Self { vocabulary, longest, unknown, prefix: prefix.into(), max_word })
+    }
+
+    /// The id of a token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.vocabulary.get(token).copied()
+    }
+
+    /// Tokens in the vocabulary.
+    pub fn size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// The tokens of a word.
+    pub fn cut(&self, word: &str) -> Vec<Piece> {
+        let whole = vec![(self.unknown, (0, word.len()))];
+        if word.chars().count() > self.max_word {
+            return whole;
+        }
+        let mut pieces = Vec::new();
+        // The prefix and what is left of the word.
+        let mut rest = word.to_owned();
+        let (mut start, mut prefix) = (0, 0);
+        while start < word.len() {
+            let ends = rest[prefix..].char_indices().map(|(at, c)| prefix + at + c.len_utf8()).rev();
+            let found = ends
+                .filter(|end| *end <= self.longest)
+                .find_map(|end| Some((self.id(&rest[..end])?, end - prefix)));
+            let Some((id, length)) = found else { return whole };
+            pieces.push((id, (start, start + length)));
+            start += length;
+            rest.clear();
+            rest.push_str(&self.prefix);
+            rest.push_str(&word[start..]);
+            prefix = self.prefix.len();
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word_piece(tokens: &[&str]) -> WordPiece {
+        let entries = tokens.iter().zip(0..).map(|(token, id)| ((*token).to_owned(), id)).collect();
+        WordPiece::new(entries, "?", "##", 5).unwrap()
+    }
+
+    #[test]
+    fn a_word_becomes_the_longest_tokens_it_begins_with() {
+        let words = word_piece(&["?", "a", "ab", "##b", "##é", "##éé", "abab"]);
+        assert_eq!(words.cut(""), []);
+        assert_eq!(words.cut("a"), [(1, (0, 1))]);
+        assert_eq!(words.cut("abb"), [(2, (0, 2)), (3, (2, 3))]);
+        assert_eq!(words.cut("aééé"), [(1, (0, 1)), (5, (1, 5)), (4, (5, 7))]);
+        // The longest token may lead where nothing goes on: there is no way back.
+        assert_eq!(words.cut("ababa"), [(0, (0, 5))]);
+    }
+
+    #[test]
+    fn what_is_unknown_or_too_long_is_one_unknown_token() {
+        let words = word_piece(&["?", "a", "##a"]);
+        assert_eq!(words.cut("aaaaa").len(), 5);
+        assert_eq!(words.cut("aaaaaa"), [(0, (0, 6))]);
+        assert_eq!(words.cut("aéa"), [(0, (0, 4))]);
+        assert!(WordPiece::new(vec![("a".into(), 0)], "?", "##", 5).is_none());
+    }
+}
