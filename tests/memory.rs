@@ -59,10 +59,13 @@ fn loading_takes_hardly_more_memory_than_the_loaded_model() {
     // What is made once per process stays out of the count.
     drop(load("tests/fixtures/bert", 2, Precision::F32));
     let precisions = [Precision::F32, Precision::F16Weights, Precision::Int8];
-    for (threads, precision) in [1, 2, 8].into_iter().flat_map(|n| precisions.map(|precision| (n, precision))) {
+    for (threads, precision) in [1, 2, 8].into_iter().flat_map(|n| precisions.map(|precision| (n, precision)))
+    {
         let (model, stays, peak) = load("models/crossrank-mini", threads, precision);
         let weights = model.info().weight_bytes as usize;
-        println!("{precision:?}, {threads} threads: weights {weights}, all that stays {stays}, peak {peak} bytes");
+        println!(
+            "{precision:?}, {threads} threads: weights {weights}, all that stays {stays}, peak {peak} bytes"
+        );
         assert!(stays as f64 <= 1.15 * weights as f64, "{stays} bytes stay for {weights} bytes of weights");
         // 8 MiB for what is being read and for the tokenizer's file.
         assert!(peak as f64 <= 1.03 * stays as f64 + f64::from(8 << 20), "{peak} bytes to keep {stays}");

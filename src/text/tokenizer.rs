@@ -58,7 +58,7 @@ type Inner =
 /// What turns words into tokens.
 enum WordModel {
     WordPiece(WordPiece),
-    Crate(ModelWrapper),
+    Crate(Box<ModelWrapper>),
 }
 
 /// Of a WordPiece only what the crate asks for while it adds tokens and tokenizes.
@@ -477,7 +477,7 @@ fn words(model: Model<'_>) -> Check<WordModel> {
             Unigram::from(vocab, Some(unk), byte_fallback).map(Into::into)
         }
     };
-    made.map(WordModel::Crate).map_err(message)
+    made.map(|model| WordModel::Crate(Box::new(model))).map_err(message)
 }
 
 fn normalizer(mut part: Value) -> Check<NormalizerWrapper> {
