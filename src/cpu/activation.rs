@@ -46,17 +46,25 @@ pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     odd_rational(s, x, 9.0, P, Q)
 }
 
-/// exp(x), for x in [-87, 88]; beyond, the value at the limit. x = n ln 2 + r with n an integer and |r| <= ln 2 / 2; exp(r) by a
-/// minimax polynomial of relative error 3e-9, and n goes straight into the exponent.
+/// Below, [`exp`] is what it is here: the result is just normal.
+pub const LEAST: f32 = -87.0;
+
+/// exp(x), for x in [-87, 88]; beyond, the value at the limit.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    exp_within(s, s.max(s.splat(LEAST), s.min(s.splat(88.0), x)))
+}
+
+/// exp(x), for x in [-87, 88] or NaN. x = n ln 2 + r with n an integer and |r| <= ln 2 / 2; exp(r) by a
+/// minimax polynomial of relative error 3e-9, and n goes straight into the exponent.
+#[inline(always)]
+pub fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     const P: [f32; 7] = [1.0, 1.0, 0.49999994, 0.1666652, 0.041668393, 0.008368781, 0.0013814465];
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits of the fraction.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts; the first has so few bits that n times it is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let x = s.max(s.splat(-87.0), s.min(s.splat(88.0), x));
     let shifted = s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(ROUND));
     let n = s.sub(shifted, s.splat(ROUND));
     let r = s.fma(n, s.splat(-LN2_HIGH), x);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::activation::exp;
+use super::activation::{LEAST, exp_within};
 use super::distance::extra;
 use super::gemm::{even, load, store};
 use super::simd::{ByColumns, ByRows, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply};
@@ -110,7 +110,7 @@ impl<T: Terms> Op for Attention<'_, T> {
             // The rows of queries, keys or values from one row on.
             let part =
                 |third: usize, row: usize| &self.qkv[row * stride + third * self.hidden + head * width..];
-            copy_rows(part(2, 0), stride, values, padded, width);
+            copy_rows(len, part(2, 0), stride, values, padded, width);
             if padded > width {
                 // The lanes beyond the width.
                 values.chunks_exact_mut(padded).for_each(|to| to[width..].fill(0.0));
@@ -121,8 +121,8 @@ impl<T: Terms> Op for Attention<'_, T> {
                 // Idle lanes hold the first query: finite whenever the sequence is.
                 for lane in 0..lanes {
                     let query = part(0, start + if lane < count { lane } else { 0 });
-                    for (d, q) in query[..width].iter().enumerate() {
-                        queries[d * SCORE_STRIDE + lane] = *q;
+                    for (to, q) in queries.as_chunks_mut::<SCORE_STRIDE>().0.iter_mut().zip(query) {
+                        to[lane] = *q;
                     }
                 }
                 let (transposed, queries) = (&*queries, start..start + count);
@@ -133,13 +133,8 @@ impl<T: Terms> Op for Attention<'_, T> {
                 let mut top = LOWEST;
                 for tile in even(seen.len(), S::MR) {
                     let tile_keys = seen.start + tile.start..seen.start + tile.end;
-                    copy_rows(
-                        part(1, tile_keys.start),
-                        stride,
-                        &mut keys[..tile.len() * ROW_STRIDE],
-                        ROW_STRIDE,
-                        width,
-                    );
+                    let from = part(1, tile_keys.start);
+                    copy_rows(tile.len(), from, stride, keys, ROW_STRIDE, width);
                     let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
@@ -182,21 +177,21 @@ impl<T: Terms> Op for Attention<'_, T> {
     }
 }
 
-/// Copies the first `width` floats of rows, a vector of every row at a time: a row of one head is too short to be worth a
-/// call of memcpy.
+/// Copies the first `width` floats of some rows, a vector of every row at a time: a row of one head is too short to be worth
+/// a call of memcpy.
 #[inline(always)]
-fn copy_rows(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize, width: usize) {
+fn copy_rows(rows: usize, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize, width: usize) {
     let whole = width - width % LANES;
     for v in (0..whole).step_by(LANES) {
-        for (from, to) in from[v..].chunks(from_stride).zip(to[v..].chunks_mut(to_stride)) {
-            if let (Some(from), Some(to)) = (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
-                *to = *from;
-            }
+        for row in 0..rows {
+            let from = &from[row * from_stride + v..][..LANES];
+            to[row * to_stride + v..][..LANES].copy_from_slice(from);
         }
     }
     if whole < width {
-        for (from, to) in from.chunks(from_stride).zip(to.chunks_mut(to_stride)) {
-            to[whole..width].copy_from_slice(&from[whole..width]);
+        for row in 0..rows {
+            let from = &from[row * from_stride..][whole..width];
+            to[row * to_stride..][whole..width].copy_from_slice(from);
         }
     }
 }
@@ -235,7 +230,8 @@ pub fn softmax<S: Simd>(
         let mut sum = s.splat(0.0);
         for row in scores.as_chunks_mut::<SCORE_STRIDE>().0 {
             let cell = row[v..].first_chunk_mut().expect("a row is whole vectors");
-            let weight = exp(s, s.sub(s.load(cell), top));
+            // At most 0, unless a NaN in its column spoils the sum anyway: the upper bound of `exp` is idle.
+            let weight = exp_within(s, s.max(s.splat(LEAST), s.sub(s.load(cell), top)));
             sum = s.add(sum, weight);
             s.store(weight, cell);
         }
