@@ -65,10 +65,13 @@ for precision in "${precisions[@]}"; do
             threads) threads=1,2 workloads=(benches/peers/rerank100.json) ;;
             *) echo "no kind $kind: workloads, lengths or threads" >&2 && exit 2 ;;
         esac
-        printf '\n%s, %s, %s\n' "$(basename "$model")" "$kind" "$precision"
+        # Each side loads what it has stored in that precision.
+        stored=$model
+        [[ $precision == int8 && -d $model-int8 ]] && stored=$model-int8
+        printf '\n%s, %s, %s\n' "$(basename "$stored")" "$kind" "$precision"
         "$python" benches/peers/compare.py --rounds "$rounds" --threads "$threads" --kind "$kind" --precision "$precision" \
             --write "$results/${name:+$name-}$kind-$precision.json" ${processor:+--processor "$processor"} \
-            --ours "$prefix $exe bench --model $model --backend cpu --precision $precision --threads {threads} --seconds $seconds --json --workload {workload}" \
+            --ours "$prefix $exe bench --model $stored --backend cpu --precision $precision --threads {threads} --seconds $seconds --json --workload {workload}" \
             --peer "$prefix $python benches/peers/ort_bench.py $graph-$precision.onnx $model/tokenizer.json {workload} --threads {threads} --batch $batch --seconds $seconds" \
             "${workloads[@]}"
     done
