@@ -126,5 +126,5 @@ if metrics:
 if o.write:
     head = [f"# What {o.precision} costs", "", f"Logits and rankings of crossrank in {o.precision} against its own in f32, on the texts of benches/peers. crossrank-mini is the bundled",
             "model; the others are small random models of tests/fixtures, whose logits lie closer together than those of trained ones.",
-            "`benches/accuracy.py` measures this; every backend of the CPU gives the same bits.", ""]
+            "`benches/accuracy.py` measures this; every instruction set gives the same bits.", ""]
     with open(o.write, "w") as f: f.writelines(line + "\n" for line in head + said)
