@@ -48,9 +48,14 @@ pub unsafe extern "C" fn crossrank_model_load_memory(
         let options = options::read(options)?;
         let mut shards = Vec::new();
         for shard in weights {
-            // SAFETY: as above; the slices outlive the load below, after which nothing refers to them.
-            let shard: &'static [u8] = unsafe { bytes(*shard, "weights") }?;
-            shards.push(Cow::Borrowed(shard));
+            // SAFETY: as above.
+            let shard = unsafe { bytes(*shard, "weights") }?;
+            // A model refers to borrowed weights as long as it lives, and the caller's go after the call.
+            let mut own = Vec::new();
+            own.try_reserve_exact(shard.len())
+                .map_err(|_| Failure::from(crate::error::Error::OutOfMemory { bytes: shard.len() as u64 }))?;
+            own.extend_from_slice(shard);
+            shards.push(Cow::Owned(own));
         }
         let mut files = ModelFiles::from_bytes(name, config, tokenizer, shards);
         files.tokenizer_config = (!extra.is_empty()).then(|| extra.to_vec());
