@@ -94,6 +94,28 @@
 #define CROSSRANK_BACKEND_GPU 3
 
 /*
+ Precision: what the model's files hold.
+ */
+#define CROSSRANK_PRECISION_AUTO 0
+
+/*
+ Precision: float32, 4 bytes per weight.
+ */
+#define CROSSRANK_PRECISION_F32 1
+
+/*
+ Precision: float16, or bfloat16 where the files hold that: 2 bytes per weight, and the same bits as F32 for such files.
+ Rounding float32 files moves logits by about 1e-3.
+ */
+#define CROSSRANK_PRECISION_F16_WEIGHTS 2
+
+/*
+ Precision: 8-bit integers with a float32 scale per output: 1 byte per weight, two to three times as fast as float32, and
+ logits move by a few hundredths of their spread. Not for the GPU.
+ */
+#define CROSSRANK_PRECISION_INT8 3
+
+/*
  GPU precision: float32, with logits within 1e-4 of the CPU's.
  */
 #define CROSSRANK_GPU_PRECISION_F32 0
@@ -399,6 +421,14 @@ typedef struct crossrank_info {
    Milliseconds that loading took.
    */
   double load_ms;
+  /*
+   The CROSSRANK_PRECISION_ value that the CPU's weights are kept in; never AUTO.
+   */
+  int32_t precision;
+  /*
+   For fields to come; 0.
+   */
+  uint32_t reserved;
 } crossrank_info;
 
 /*
@@ -709,6 +739,13 @@ crossrank_status crossrank_options_set_memory_limit(struct crossrank_options opt
  */
 crossrank_status crossrank_options_set_allow_software_gpu(struct crossrank_options options,
                                                           bool allow);
+
+/*
+ What the CPU keeps weights as, and whether it multiplies floats or integers, a CROSSRANK_PRECISION_ value. A load for
+ CROSSRANK_BACKEND_GPU refuses INT8 with CROSSRANK_ERR_ARGUMENT. For loading. Default: AUTO. Since 0.1.
+ */
+crossrank_status crossrank_options_set_precision(struct crossrank_options options,
+                                                 int32_t precision);
 
 /*
  What a GPU stores weights and the inputs of linear layers as, a CROSSRANK_GPU_PRECISION_ value. For loading. Default: F32.

@@ -40,6 +40,7 @@ static crossrank_status set_option(crossrank_options o, const struct number *opt
     } enums[] = {
         {"backend", crossrank_options_set_backend},
         {"isa", crossrank_options_set_isa},
+        {"precision", crossrank_options_set_precision},
         {"truncation", crossrank_options_set_truncation},
     };
     const struct {
@@ -52,7 +53,7 @@ static crossrank_status set_option(crossrank_options o, const struct number *opt
         {"windows", crossrank_options_set_windows},
         {"window_overlap", crossrank_options_set_window_overlap},
     };
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof enums / sizeof *enums; i++) {
         if (strcmp(option->name, enums[i].name) == 0) return enums[i].set(o, (int32_t)value);
     }
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -107,6 +108,7 @@ static double fact(const char *name, const crossrank_info *info, const crossrank
     if (strcmp(name, "vocabulary") == 0) return info->vocabulary;
     if (strcmp(name, "threads") == 0) return info->threads;
     if (strcmp(name, "backend") == 0) return info->backend;
+    if (strcmp(name, "precision") == 0) return info->precision;
     if (strcmp(name, "tokens") == 0) return (double)usage->tokens;
     if (strcmp(name, "tokens_cut") == 0) return (double)usage->tokens_cut;
     if (strcmp(name, "weight_bytes") == 0) return (double)weight_bytes;
@@ -153,7 +155,7 @@ static crossrank_status make(const struct call *c, crossrank_model model, crossr
     if (strcmp(c->function, "rerank_many") == 0) {
         return crossrank_rerank_many(model, c->sets, c->set_count, options, out->results, documents, out->found);
     }
-    crossrank_info info = {sizeof info, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    crossrank_info info = {sizeof info, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     if (strcmp(c->function, "score") == 0) {
         const crossrank_status status = crossrank_model_info(model, &info);
         if (status != CROSSRANK_OK) return status;
@@ -191,7 +193,7 @@ static bool as_expected(const struct call *c, crossrank_model model, const struc
         }
     }
     ok = ok && same("results", (double)c->result_count, (double)result);
-    crossrank_info info = {sizeof info, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    crossrank_info info = {sizeof info, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     crossrank_usage usage = {sizeof usage, 0, 0, 0, 0, 0, 0, 0, 0};
     if (model.id != 0) crossrank_model_info(model, &info);
     crossrank_last_usage(&usage);

@@ -174,6 +174,7 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
     Options &progress(crossrank_progress_fn f, void *user) { return set(crossrank_options_set_progress, f, user); }
     Options &executor(std::size_t n, crossrank_parallel_fn f, void *user) { return set(crossrank_options_set_executor, n, f, user); }
     Options &allow_software_gpu(bool allow) { return set(crossrank_options_set_allow_software_gpu, allow); }
+    Options &precision(std::int32_t value) { return set(crossrank_options_set_precision, value); }
     Options &gpu_precision(std::int32_t value) { return set(crossrank_options_set_gpu_precision, value); }
     Options &gpu_cache(const std::string &folder) { return set(crossrank_options_set_gpu_cache, folder.c_str()); }
     Options &cancel(const Cancel &with) {

@@ -59,6 +59,7 @@ Outcome set_option(crossrank::Options &options, std::string_view name, double va
     const auto size = value < 0 ? std::size_t{0} : static_cast<std::size_t>(value);
     if (name == "backend") return options.backend(number).outcome();
     if (name == "isa") return options.isa(number).outcome();
+    if (name == "precision") return options.precision(number).outcome();
     if (name == "truncation") return options.truncation(number).outcome();
     if (name == "threads") return options.threads(size).outcome();
     if (name == "max_tokens") return options.max_tokens(size).outcome();
@@ -97,6 +98,7 @@ bool same_facts(const call &c, const Model &model, double weight_bytes) {
         if (info && name == "vocabulary") found = info->vocabulary;
         if (info && name == "threads") found = info->threads;
         if (info && name == "backend") found = info->backend;
+        if (info && name == "precision") found = info->precision;
         if (usage && name == "tokens") found = static_cast<double>(usage->tokens);
         if (usage && name == "tokens_cut") found = static_cast<double>(usage->tokens_cut);
         if (name == "weight_bytes") found = weight_bytes;

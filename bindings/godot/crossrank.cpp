@@ -177,6 +177,7 @@ public:
         set_int(dictionary, "max_tokens", info.max_tokens);
         set_int(dictionary, "weight_bytes", static_cast<int64_t>(info.weight_bytes));
         set_float(dictionary, "load_ms", info.load_ms);
+        set_int(dictionary, "precision", info.precision);
     }
 
     double progress() {
@@ -263,6 +264,7 @@ const Method methods[] = {
     OPTION(threads, "count", INT, TO_SIZE),
     OPTION(max_tokens, "tokens", INT, TO_SIZE),
     OPTION(memory_limit, "bytes", INT, TO_UINT64),
+    OPTION(precision, "precision", INT, TO_INT32),
     OPTION(gpu_precision, "precision", INT, TO_INT32),
     OPTION(allow_software_gpu, "allow", BOOL, TO_BOOL),
     OPTION(truncation, "truncation", INT, TO_INT32),
@@ -308,6 +310,12 @@ const struct {
     {"Backend", "BACKEND_CPU", CROSSRANK_BACKEND_CPU},
     {"Backend", "BACKEND_REFERENCE", CROSSRANK_BACKEND_REFERENCE},
     {"Backend", "BACKEND_GPU", CROSSRANK_BACKEND_GPU},
+    {"Precision", "PRECISION_AUTO", CROSSRANK_PRECISION_AUTO},
+    {"Precision", "PRECISION_F32", CROSSRANK_PRECISION_F32},
+    {"Precision", "PRECISION_F16_WEIGHTS", CROSSRANK_PRECISION_F16_WEIGHTS},
+    {"Precision", "PRECISION_INT8", CROSSRANK_PRECISION_INT8},
+    {"GpuPrecision", "GPU_PRECISION_F32", CROSSRANK_GPU_PRECISION_F32},
+    {"GpuPrecision", "GPU_PRECISION_F16", CROSSRANK_GPU_PRECISION_F16},
     {"Isa", "ISA_AUTO", CROSSRANK_ISA_AUTO},
     {"Isa", "ISA_SCALAR", CROSSRANK_ISA_SCALAR},
     {"Isa", "ISA_NEON", CROSSRANK_ISA_NEON},

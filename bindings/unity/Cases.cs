@@ -142,6 +142,7 @@ internal static class Cases
             {
                 case "backend": options.SetBackend(Choice<Backend>(value)); break;
                 case "isa": options.SetIsa(Choice<Isa>(value)); break;
+                case "precision": options.SetPrecision(Choice<Precision>(value)); break;
                 case "truncation": options.SetTruncation(Choice<Truncation>(value)); break;
                 case "threads": options.SetThreads(value); break;
                 case "max_tokens": options.SetMaxTokens(value); break;
@@ -227,6 +228,7 @@ internal static class Cases
                 case "threads": value = info.Threads; break;
                 case "backend": value = (int)info.Backend; break;
                 case "isa": value = (int)info.Isa; break;
+                case "precision": value = (int)info.Precision; break;
                 case "weight_bytes": value = (long)info.WeightBytes; break;
                 default: throw new Mismatch("a fact that this program does not know: " + fact.Key);
             }

@@ -44,8 +44,13 @@ namespace Crossrank
         }
     }
 
-    /// <summary>Which implementation computes.</summary>
+    /// <summary>What the CPU keeps weights as: CROSSRANK_PRECISION_, where the values are explained.</summary>
+    public enum Precision { Auto = 0, F32 = 1, F16Weights = 2, Int8 = 3 }
+
+    /// <summary>What a GPU stores weights and the inputs of linear layers as.</summary>
     public enum GpuPrecision { F32 = 0, F16 = 1 }
+
+    /// <summary>Which implementation computes.</summary>
     public enum Backend { Auto = 0, Cpu = 1, Reference = 2, Gpu = 3 }
 
     /// <summary>An instruction set.</summary>
@@ -115,6 +120,8 @@ namespace Crossrank
         public ulong WeightBytes;
         public ulong Hash;
         public double LoadMs;
+        public Precision Precision;
+        private uint reserved;
     }
 
     /// <summary>What one call cost: crossrank_usage, where the fields are explained.</summary>
@@ -281,6 +288,11 @@ namespace Crossrank
         public Options SetAllowSoftwareGpu(bool allow)
         {
             return Set(Native.crossrank_options_set_allow_software_gpu(handle, allow));
+        }
+
+        public Options SetPrecision(Precision precision)
+        {
+            return Set(Native.crossrank_options_set_precision(handle, (int)precision));
         }
 
         public Options SetGpuPrecision(GpuPrecision precision)
@@ -699,6 +711,8 @@ namespace Crossrank
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_allow_software_gpu(
             OptionsHandle options, [MarshalAs(UnmanagedType.I1)] bool allow);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_precision(OptionsHandle options, int precision);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_gpu_precision(OptionsHandle options, int precision);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

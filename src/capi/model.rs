@@ -10,7 +10,7 @@ use super::log::{CROSSRANK_LOG_INFO, CROSSRANK_LOG_WARNING, log};
 use super::options::{self, Options, crossrank_options};
 use super::status::crossrank_status;
 use super::text::{c_string, out, slice_mut};
-use super::usage::{backend_number, isa_number, write_sized};
+use super::usage::{backend_number, isa_number, precision_number, write_sized};
 use crate::model::files::ModelFiles;
 use crate::reranker::Reranker;
 
@@ -52,6 +52,10 @@ pub struct crossrank_info {
     pub hash: u64,
     /// Milliseconds that loading took.
     pub load_ms: f64,
+    /// The CROSSRANK_PRECISION_ value that the CPU's weights are kept in; never AUTO.
+    pub precision: i32,
+    /// For fields to come; 0.
+    pub reserved: u32,
 }
 
 /// Text of crossrank_model_text: the name or path it was loaded by.
@@ -229,6 +233,8 @@ pub unsafe extern "C" fn crossrank_model_info(
             weight_bytes: facts.weight_bytes,
             hash: facts.hash,
             load_ms: facts.load_ms,
+            precision: precision_number(facts.precision),
+            reserved: 0,
         };
         // SAFETY: the header asks for memory with its size in front, or NULL.
         unsafe { write_sized(info, value, "info") }

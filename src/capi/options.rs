@@ -11,7 +11,7 @@ use super::handle::Table;
 use super::rank::crossrank_ranked;
 use super::status::crossrank_status;
 use super::text::{c_string, out};
-use crate::options::{Backend, Executor, GpuPrecision, Isa, Label, RerankOptions, Truncation};
+use crate::options::{Backend, Executor, GpuPrecision, Isa, Label, Precision, RerankOptions, Truncation};
 use crate::reranker::Builder;
 
 /// Options of a load or of a call. {0}, CROSSRANK_DEFAULTS, stands for all defaults.
@@ -31,6 +31,17 @@ pub const CROSSRANK_BACKEND_REFERENCE: i32 = 2;
 /// Backend: shaders on a GPU, in libraries that were built with it. A call whose GPU fails is finished on the CPU, and its
 /// usage says so.
 pub const CROSSRANK_BACKEND_GPU: i32 = 3;
+
+/// Precision: what the model's files hold.
+pub const CROSSRANK_PRECISION_AUTO: i32 = 0;
+/// Precision: float32, 4 bytes per weight.
+pub const CROSSRANK_PRECISION_F32: i32 = 1;
+/// Precision: float16, or bfloat16 where the files hold that: 2 bytes per weight, and the same bits as F32 for such files.
+/// Rounding float32 files moves logits by about 1e-3.
+pub const CROSSRANK_PRECISION_F16_WEIGHTS: i32 = 2;
+/// Precision: 8-bit integers with a float32 scale per output: 1 byte per weight, two to three times as fast as float32, and
+/// logits move by a few hundredths of their spread. Not for the GPU.
+pub const CROSSRANK_PRECISION_INT8: i32 = 3;
 
 /// GPU precision: float32, with logits within 1e-4 of the CPU's.
 pub const CROSSRANK_GPU_PRECISION_F32: i32 = 0;
@@ -229,6 +240,25 @@ pub extern "C" fn crossrank_options_set_allow_software_gpu(
 ) -> crossrank_status {
     set(options, |o| {
         o.load = o.load.clone().allow_software_gpu(allow);
+        Ok(())
+    })
+}
+
+/// What the CPU keeps weights as, and whether it multiplies floats or integers, a CROSSRANK_PRECISION_ value. A load for
+/// CROSSRANK_BACKEND_GPU refuses INT8 with CROSSRANK_ERR_ARGUMENT. For loading. Default: AUTO. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_precision(
+    options: crossrank_options,
+    precision: i32,
+) -> crossrank_status {
+    set(options, |o| {
+        let values = [
+            (CROSSRANK_PRECISION_AUTO, Precision::Auto),
+            (CROSSRANK_PRECISION_F32, Precision::F32),
+            (CROSSRANK_PRECISION_F16_WEIGHTS, Precision::F16Weights),
+            (CROSSRANK_PRECISION_INT8, Precision::Int8),
+        ];
+        o.load = o.load.clone().precision(choose("precision", precision, &values)?);
         Ok(())
     })
 }

@@ -7,9 +7,11 @@ use super::log::{CROSSRANK_LOG_WARNING, log};
 use super::options::{
     CROSSRANK_BACKEND_AUTO, CROSSRANK_BACKEND_CPU, CROSSRANK_BACKEND_GPU, CROSSRANK_BACKEND_REFERENCE,
     CROSSRANK_ISA_AUTO, CROSSRANK_ISA_AVX2, CROSSRANK_ISA_AVX512, CROSSRANK_ISA_NEON, CROSSRANK_ISA_SCALAR,
+    CROSSRANK_PRECISION_AUTO, CROSSRANK_PRECISION_F16_WEIGHTS, CROSSRANK_PRECISION_F32,
+    CROSSRANK_PRECISION_INT8,
 };
 use super::status::crossrank_status;
-use crate::options::{Backend, Isa};
+use crate::options::{Backend, Isa, Precision};
 use crate::ranking::Usage;
 
 /// What one call cost and what ran.
@@ -56,6 +58,15 @@ pub fn isa_number(isa: Option<Isa>) -> i32 {
         Some(Isa::Neon) => CROSSRANK_ISA_NEON,
         Some(Isa::Avx2) => CROSSRANK_ISA_AVX2,
         Some(Isa::Avx512) => CROSSRANK_ISA_AVX512,
+    }
+}
+
+pub fn precision_number(precision: Precision) -> i32 {
+    match precision {
+        Precision::Auto => CROSSRANK_PRECISION_AUTO,
+        Precision::F32 => CROSSRANK_PRECISION_F32,
+        Precision::F16Weights => CROSSRANK_PRECISION_F16_WEIGHTS,
+        Precision::Int8 => CROSSRANK_PRECISION_INT8,
     }
 }
 

@@ -118,6 +118,12 @@ int main(int count, char **arguments) {
     const auto hosted = Model::load(arguments[1], Options().executor(2, on_threads, &tasks));
     CHECK(hosted && hosted->info()->threads == 2 && same(rank(*hosted), expected) && tasks > 0);
 
+    const auto int8 = Model::load(arguments[1], Options().precision(CROSSRANK_PRECISION_INT8));
+    CHECK(int8 && int8->info()->precision == CROSSRANK_PRECISION_INT8);
+    CHECK(model->info()->precision == CROSSRANK_PRECISION_F32);
+    const Ranking rounded = rank(*int8);
+    CHECK(rounded[0].index == expected[0].index && !same(rounded, expected));
+
     const auto bundled = Model::load_bundled();
     CHECK(bundled ? rank(*bundled)[0].index == 0 : bundled.status == Status::unsupported && !bundled.message.empty());
     CHECK(model->trim() && same(rank(*model), expected));

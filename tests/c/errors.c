@@ -78,6 +78,12 @@ static void loading(const char *scratch) {
     OK(crossrank_options_set_memory_limit(options, UINT64_MAX));
     OK(crossrank_options_set_threads(options, 0));
     load_fails(CROSSRANK_ERR_ARGUMENT, config, weights, options);
+    /* Integers are for the CPU, whether there is a GPU or not. */
+    OK(crossrank_options_set_threads(options, 2));
+    OK(crossrank_options_set_backend(options, CROSSRANK_BACKEND_GPU));
+    OK(crossrank_options_set_precision(options, CROSSRANK_PRECISION_INT8));
+    load_fails(CROSSRANK_ERR_ARGUMENT, config, weights, options);
+    CHECK(strstr(crossrank_last_message(), "precision") != NULL && strstr(crossrank_last_message(), "GPU") != NULL);
     OK(crossrank_options_free(options));
 
     uint64_t bytes[2] = {7, 7};
@@ -94,6 +100,9 @@ static void options_with_wrong_values(void) {
         FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_backend(options, wrong));
         FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_isa(options, wrong));
         FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_truncation(options, wrong));
+        FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_precision(options, wrong));
+        CHECK(strstr(crossrank_last_message(), "precision") != NULL);
+        FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_gpu_precision(options, wrong));
     }
     FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_threshold(options, (double)NAN));
     FAILS(CROSSRANK_ERR_HANDLE, crossrank_options_set_top_k(CROSSRANK_DEFAULTS, 1));

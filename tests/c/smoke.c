@@ -30,6 +30,7 @@ static void facts(crossrank_model model, const char *path) {
     OK(crossrank_model_info(model, &info));
     CHECK(info.size == sizeof info && info.backend == CROSSRANK_BACKEND_CPU && info.isa != CROSSRANK_ISA_AUTO);
     CHECK(info.layers == 2 && info.hidden == 64 && info.heads == 4 && info.labels == 1 && info.max_tokens == 128);
+    CHECK(info.precision == CROSSRANK_PRECISION_F32 && info.reserved == 0);
     CHECK(info.vocabulary == 2500 && info.threads == 2 && info.weight_bytes > 0 && info.hash != 0 && info.load_ms > 0);
 
     /* A program of an older version knows fewer fields: the rest of its memory is its own. */
@@ -320,6 +321,37 @@ static void yardsticks(const char *path, const crossrank_ranked *all) {
     }
 }
 
+/* Narrower weights take fewer bytes and rank alike, if not with the same numbers. */
+static void precisions(const char *path, const crossrank_ranked *all) {
+    const int32_t values[] = {CROSSRANK_PRECISION_F32, CROSSRANK_PRECISION_F16_WEIGHTS, CROSSRANK_PRECISION_INT8};
+    const float bounds[] = {0, 0.01F, 0.2F};
+    uint64_t bytes = UINT64_MAX;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        crossrank_options options = load_options();
+        OK(crossrank_options_set_precision(options, values[i]));
+        crossrank_model model = {0};
+        OK(crossrank_model_load(path, options, &model));
+        crossrank_info info = {.size = sizeof info};
+        OK(crossrank_model_info(model, &info));
+        CHECK(info.precision == values[i] && info.weight_bytes < bytes);
+        bytes = info.weight_bytes;
+        crossrank_ranked results[DOCUMENTS];
+        rerank(model, CROSSRANK_DEFAULTS, results);
+        CHECK(results[0].index == all[0].index);
+        bool same = true;
+        for (size_t j = 0; j < DOCUMENTS; j++) {
+            for (size_t k = 0; k < DOCUMENTS; k++) {
+                if (results[j].index != all[k].index) continue;
+                CHECK(fabsf(results[j].logit - all[k].logit) <= bounds[i]);
+                same = same && memcmp(&results[j].logit, &all[k].logit, sizeof all[k].logit) == 0;
+            }
+        }
+        CHECK(same == (values[i] == CROSSRANK_PRECISION_F32));
+        OK(crossrank_model_free(model));
+        OK(crossrank_options_free(options));
+    }
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 4);
     CHECK(crossrank_abi() == CROSSRANK_ABI && strlen(crossrank_version()) >= 5 && *crossrank_last_message() == 0);
@@ -346,6 +378,7 @@ int main(int argc, char **argv) {
     logging(argv[1]);
     executors(argv[1], all);
     yardsticks(argv[1], all);
+    precisions(argv[1], all);
 
     /* Several labels: scores, one per label and pair. */
     crossrank_model labels = load(argv[2]);

@@ -60,6 +60,14 @@ int main(int, char **arguments) {
     check(again.Num() == 3 && again[0].Index == ranked[0].Index && again[0].Logit == ranked[0].Logit,
           "both models agree");
 
+    FCrossrankReranker int8;
+    load.Precision = static_cast<ECrossrankPrecision>(9);
+    check(int8.Load(path, load).Status == ECrossrankStatus::Argument, "a precision that there is not is an error");
+    load.Precision = ECrossrankPrecision::Int8;
+    check(int8.Load(path, load).IsOk() && int8.Rerank(TEXT("capital of France"), documents, again).IsOk(),
+          "a model of 8-bit integers loads and ranks");
+    check(again[0].Index == ranked[0].Index && again[0].Logit != ranked[0].Logit, "with the same winner, rounded");
+
     FCrossrankOptions options;
     options.TopK = 1;
     FCrossrankCancel cancel;

@@ -79,6 +79,10 @@ namespace
 		{
 			To.Keep(crossrank_options_set_memory_limit(To.Handle, From.MemoryLimitBytes.GetValue()));
 		}
+		if (From.Precision.IsSet())
+		{
+			To.Keep(crossrank_options_set_precision(To.Handle, static_cast<int32>(From.Precision.GetValue())));
+		}
 	}
 
 	void Set(FOptions& To, const FCrossrankOptions& From, uint64 Cancel)

@@ -30,6 +30,15 @@ enum class ECrossrankStatus : int32
 	Internal = 90, // CROSSRANK_ERR_INTERNAL
 };
 
+/** What the CPU keeps weights as: CROSSRANK_PRECISION_ of crossrank.h, which explains them. */
+enum class ECrossrankPrecision : int32
+{
+	Auto = 0,
+	F32 = 1,
+	F16Weights = 2,
+	Int8 = 3,
+};
+
 /** How a call went. The message is for people; programs go by the status. */
 struct FCrossrankResult
 {
@@ -60,6 +69,7 @@ struct FCrossrankLoadOptions
 	TOptional<int32> Threads;
 	TOptional<int32> MaxTokens;
 	TOptional<uint64> MemoryLimitBytes;
+	TOptional<ECrossrankPrecision> Precision;
 };
 
 /** Options of a call. Unset ones keep the defaults of crossrank.h. */
