@@ -381,6 +381,30 @@ fn bench_ends_with_one_json_object() {
 }
 
 #[test]
+fn the_precision_that_was_asked_for_is_reported_by_info_and_bench() {
+    let workload = folder("precision").join("one.json");
+    fs::write(&workload, json!({"query": "a query", "docs": ["a document"]}).to_string()).unwrap();
+    // Without the flag, what the files hold.
+    let cases: [(&str, &[&str], &str); 5] = [
+        ("bert", &[], "f32"),
+        ("bert-f16", &[], "f16"),
+        ("bert-f16", &["--precision", "f32"], "f32"),
+        ("bert", &["--precision", "f16"], "f16"),
+        ("bert", &["--precision", "int8"], "int8"),
+    ];
+    for (model, flags, precision) in cases {
+        let run = |command: &mut Command| {
+            success(&command.args(flags).arg("--model").arg(fixture(model)).output().unwrap())
+        };
+        let info = run(&mut crossrank(&["info"]));
+        assert!(info.contains(&format!("precision          {precision}\n")), "{model} {flags:?}: {info}");
+        let bench = run(crossrank(&["bench", "--json", "--seconds", "0", "--workload"]).arg(&workload));
+        let report: Value = serde_json::from_str(bench.lines().last().unwrap()).unwrap();
+        assert_eq!(report["precision"], precision, "{model} {flags:?}");
+    }
+}
+
+#[test]
 fn a_profile_accounts_for_the_time_of_every_thread() {
     let workload = folder("profile").join("many.json");
     let docs = vec!["a document of several words ".repeat(9); 40];
