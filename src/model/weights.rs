@@ -1,4 +1,4 @@
-//! The located tensors of a [`Network`] -> the [`Weights`] of a backend.
+//! The located tensors of a network -> the [`Weights`] of a backend.
 
 use std::sync::{Arc, OnceLock};
 

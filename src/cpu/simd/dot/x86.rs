@@ -58,10 +58,6 @@ macro_rules! tile {
      $columns:expr, $width:expr, |$b:ident| $widen:expr, |$c:ident, $x:ident, $w:ident| $dot:expr) => {
         #[inline]
         #[target_feature(enable = $features)]
-        #[expect(
-            clippy::needless_range_loop,
-            reason = "constant indices are what keeps the sums in registers"
-        )]
         unsafe fn $name<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
             const LANES: usize = size_of::<$vector>() / 4;
             // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
