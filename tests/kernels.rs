@@ -30,6 +30,7 @@ const SIZES: Sizes = Sizes {
 /// Runs every word.
 fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
     let mut all = words::outputs(k, &SIZES);
+    words::kept(k, &SIZES, &mut all);
     all.extend(families::outputs(k));
     all
 }
