@@ -75,9 +75,10 @@ fn integers_stay_close_to_floats_on_cpu_and_reference() {
         let exact = logits(Backend::Reference, Precision::F32);
         for backend in [Backend::Cpu, Backend::Reference] {
             for (found, exact) in logits(backend, Precision::Int8).iter().zip(&exact) {
-                // Untrained weights are wide; what trained ones lose is in the README.
+                // Twice the most that 8 bits cost the untrained fixtures on these pairs, which is 0.052: a wrong scale or
+                // zero costs far more. What trained weights lose is in benches/results.
                 assert!(
-                    (found - exact).abs() <= 0.05 * exact.abs().max(1.0),
+                    (found - exact).abs() <= 0.1 * exact.abs().max(1.0),
                     "{family}: {found}, not {exact}"
                 );
             }
