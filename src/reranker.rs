@@ -24,6 +24,7 @@ use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::score::Choice;
 use crate::model::spec::{ScoreActivation, Spec};
+use crate::model::weights::{Spread, alone};
 use crate::options::{
     Backend, Executor, GpuPrecision, Isa, Label, LoadOptions, Precision, RerankOptions, Truncation,
 };
@@ -300,20 +301,21 @@ impl Builder {
             return Err(Error::MemoryLimit { needed, limit });
         }
         let counters = self.options.profile.then(Arc::<Counters>::default);
+        // A host's threads are there for calls alone.
+        let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.nests() {
+            true => pool.run(count, task, || ()),
+            false => alone(count, task),
+        };
         // Side by side; the tasks of the first are taken by whoever is free.
         let (engine, tokenizer) = (Mutex::new(None), Mutex::new(None));
         let part = |index: usize| match index {
-            0 => put(&engine, self.engine(&spec, &checkpoint, pool, counters.as_ref())),
+            0 => put(&engine, self.engine(&spec, &checkpoint, &spread, counters.as_ref())),
             _ => put(
                 &tokenizer,
                 Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments),
             ),
         };
-        if pool.nests() {
-            pool.run(2, &part, || ())?;
-        } else {
-            (0..2).for_each(part);
-        }
+        spread(2, &part)?;
         let (mut engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, files.hash_with(&checkpoint)?);
         engine.loaded_from(files, hash);
         if max_tokens < tokenizer.special_tokens() {
@@ -350,19 +352,11 @@ impl Builder {
         &self,
         spec: &Spec,
         checkpoint: &Checkpoint<'_>,
-        pool: &Pool,
+        spread: &Spread<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
         let (backend, isa) = self.ran_by();
-        // A host's threads are there for calls alone.
-        let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| {
-            if pool.nests() {
-                return pool.run(count, task, || ());
-            }
-            (0..count).for_each(task);
-            Ok(())
-        };
-        let load = || engine::load(spec, checkpoint, isa, &spread, counters);
+        let load = || engine::load(spec, checkpoint, isa, spread, counters);
         // A host that brings its own threads or counts bytes gets what it knows.
         #[cfg(feature = "gpu")]
         if self.options.backend == Backend::Auto

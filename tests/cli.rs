@@ -298,6 +298,39 @@ fn a_model_with_three_labels_ranks_by_the_one_named_and_else_says_what_can() {
 }
 
 #[test]
+fn quantize_writes_a_model_that_scores_as_one_rounded_at_load() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["bert", "ettin"] {
+        let out = folder.path().join(name);
+        let run = || crossrank(&["quantize"]).arg(fixture(name)).arg(&out).output().unwrap();
+        assert!(success(&run()).contains("weights of"));
+        let scores = |model: &Path, precision| {
+            let arguments = ["rerank", "--query", "a query", "--precision", precision, "--format", "jsonl"];
+            let documents = folder.path().join("documents.txt");
+            fs::write(&documents, "a document\nanother one\n").unwrap();
+            success(&crossrank(&arguments).arg("--model").arg(model).arg(documents).output().unwrap())
+        };
+        assert_eq!(scores(&out, "auto"), scores(&fixture(name), "int8"), "{name}");
+        let message = failure(&run(), 1);
+        assert!(message.contains("cannot create the folder"), "{message}");
+    }
+}
+
+#[test]
+fn a_model_that_cannot_be_quantized_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, out) = (folder.path().join("model"), folder.path().join("out"));
+    fs::create_dir(&model).unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        fs::copy(fixture("bert").join(file), model.join(file)).unwrap();
+    }
+    fs::write(model.join("model.safetensors"), "version https://git-lfs.github.com/spec/v1").unwrap();
+    let message = failure(&crossrank(&["quantize"]).arg(&model).arg(&out).output().unwrap(), 1);
+    assert!(message.contains("Git LFS"), "{message}");
+    assert!(!out.exists());
+}
+
+#[test]
 fn verify_passes_on_every_fixture_and_the_bundled_model() {
     for name in ["bert", "bert-3-labels", "bert-f16", "bert-bf16"] {
         for backend in ["cpu", "reference"] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossrank::Isa;
 use crossrank::cpu::Cpu;
 use crossrank::cpu::isa;
-use crossrank::cpu::simd::{Dot, Scalar, Simd};
+use crossrank::cpu::simd::{Dot, LANES, Op, Scalar, Simd};
 use crossrank::cpu::threads::Pool;
 use crossrank::reference::Reference;
 
@@ -14,8 +14,9 @@ mod families;
 #[path = "kernels/words.rs"]
 mod words;
 
-use crossrank::kernels::Kernels;
-use words::{Output, Sizes, disagreements};
+use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crossrank::tensor::widen;
+use words::{Noise, Output, Sizes, disagreements};
 
 /// Around every edge: of the vectors (16), of the tiles (4, 6, 14 rows; 16, 32 columns), of the steps of k in one go
 /// (384), and of a block of queries or heads (16, 32).
@@ -115,6 +116,97 @@ fn the_required_instruction_set_was_tested() {
             assert!(isa::available().iter().any(|isa| isa.name() == name), "{name} does not run here")
         }
         Err(_) => println!("SKIP: CROSSRANK_REQUIRE_ISA is not set; tested {:?}", isa::available()),
+    }
+}
+
+/// Nor may microkernels of integers.
+#[test]
+fn the_required_microkernels_were_tested() {
+    let names: Vec<_> = Dot::available().iter().map(|dot| dot.name).collect();
+    match std::env::var("CROSSRANK_REQUIRE_DOTS") {
+        Ok(required) => {
+            for name in required.split(',') {
+                assert!(names.contains(&name), "{name} does not run here, only {names:?}");
+            }
+        }
+        Err(_) => println!("SKIP: CROSSRANK_REQUIRE_DOTS is not set; tested {names:?}"),
+    }
+}
+
+/// Rows of 8 bits with something that is no number among them, on their own and between others.
+fn spoiled_rows<S: Simd>(simd: S, dot: &'static Dot) {
+    const INPUTS: usize = 40;
+    const OUTPUTS: usize = 20;
+    let mut noise = Noise(5);
+    let bytes: Vec<u8> = noise.values(INPUTS * OUTPUTS).iter().map(|v| (v * 127.0) as i8 as u8).collect();
+    let (scales, bias) = (vec![0.01; OUTPUTS], noise.bytes(OUTPUTS, 1.0));
+    let weight = Tensor { scales: &scales, ..Tensor::new(OUTPUTS, INPUTS, Dtype::I8, &bytes) };
+    let k = &mut Cpu::with_dot(simd, dot);
+    let part = Part { weight, bias: words::tensor(1, OUTPUTS, &bias), scale: 1.0 };
+    let w = k.make_linear(&[part], Keep::Stored).unwrap();
+    let mut run = |x: &[f32], then: Then<'_, _>| {
+        let rows = x.len() / INPUTS;
+        k.begin(&words::batch(&[rows], 8), 16, 1).unwrap();
+        let x = k.write(rows, INPUTS, x).unwrap();
+        let mut out = k.make_buf();
+        k.shape(&mut out, rows, OUTPUTS).unwrap();
+        k.linear(&x, &w, then, &mut out);
+        words::read(k, &out, rows * OUTPUTS)
+    };
+    let whole = noise.values(3 * INPUTS);
+    let expected = run(&whole, Then::Store);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        // In a vector, and in what is left of one.
+        for at in [3, INPUTS - 1] {
+            let mut x = whole.clone();
+            x[INPUTS + at] = bad;
+            for then in [Then::Store, Then::Activate(Activation::Relu)] {
+                let stored = matches!(then, Then::Store);
+                let found = run(&x, then);
+                let spoiled = &found[OUTPUTS..2 * OUTPUTS];
+                assert!(spoiled.iter().all(|y| y.is_nan()), "{}: {bad} at {at}: {spoiled:?}", dot.name);
+                if stored {
+                    assert_eq!(found[..OUTPUTS], expected[..OUTPUTS], "{}", dot.name);
+                    assert_eq!(found[2 * OUTPUTS..], expected[2 * OUTPUTS..], "{}", dot.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_spoils_its_own_row_of_integers_and_no_other() {
+    for dot in Dot::available() {
+        for isa in isa::available() {
+            with_isa!(isa, spoiled_rows(dot));
+        }
+    }
+}
+
+/// Every f16, bit for bit but for which NaN it is.
+fn every_f16<S: Simd>(simd: S) {
+    struct Load([[u8; 2]; LANES]);
+    impl Op for Load {
+        type Output = [f32; LANES];
+        fn run<S: Simd>(self, simd: S) -> [f32; LANES] {
+            simd.lanes(simd.load_f16(&self.0))
+        }
+    }
+    for first in (0..=u16::MAX).step_by(LANES) {
+        let halves: [[u8; 2]; LANES] = std::array::from_fn(|lane| (first + lane as u16).to_le_bytes());
+        let mut expected = [0.0; LANES];
+        widen(Dtype::F16, halves.as_flattened(), &mut expected);
+        let found = simd.run(Load(halves));
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan());
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_widens_every_f16_exactly() {
+    for isa in isa::available() {
+        with_isa!(isa, every_f16());
     }
 }
 

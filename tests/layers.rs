@@ -30,13 +30,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// Words of the code and the files they may stand in. `name::` is a crate; a dependency without a row belongs to bin/.
 const DOORS: &[(&str, &[&str])] = &[
     ("tokenizers::", &["text/tokenizer.rs"]),
-    ("safetensors::", &["model/checkpoint.rs", "model/quantize.rs"]),
+    ("safetensors::", &["model/checkpoint.rs", "model/header.rs", "model/quantize.rs"]),
     ("serde::", &["model/", "text/", "bin/"]),
     ("serde_json::", &["model/", "text/", "bin/"]),
     ("base64::", &["text/definition.rs"]),
     (
         "xxhash_rust::",
-        &["gpu/pipelines.rs", "gpu/tune.rs", "model/checkpoint.rs", "model/files.rs", "reranker/model.rs"],
+        &[
+            "gpu/pipelines.rs",
+            "gpu/tune.rs",
+            "model/checkpoint.rs",
+            "model/files.rs",
+            "model/header.rs",
+            "reranker/model.rs",
+        ],
     ),
     ("wgpu::", &["gpu/"]),
     ("bytemuck::", &["gpu/"]),

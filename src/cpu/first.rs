@@ -39,11 +39,6 @@ impl<S: Simd> KeyValue<S> {
         }
         Ok(made)
     }
-
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        self.keys.iter().chain(&self.values).map(Packed::bytes).sum()
-    }
 }
 
 /// Some heads of every sequence.

@@ -58,19 +58,9 @@ impl Int8 {
         Ok(made)
     }
 
-    /// Panels.
-    pub fn panels(&self) -> usize {
-        self.scales.len() / self.dot.columns
-    }
-
     /// Output features per panel.
     pub fn width(&self) -> usize {
         self.dot.columns
-    }
-
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        self.panels.len() + self.scales.len() * size_of::<f32>() + self.totals.len() * size_of::<i32>()
     }
 }
 

@@ -38,13 +38,13 @@ impl<S: Simd> Packed<S> {
         let alike = parts.iter().all(|part| part.weight.dtype == dtype);
         let kept = if keep == Keep::Stored && alike { dtype } else { Dtype::F32 };
         let rows = parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row)));
+        let rows: Vec<_> = rows.collect();
         let mut bias = Vec::new();
         for part in parts {
             let mut values = part.bias.values();
             multiply(&mut values, part.scale);
             bias.extend(values);
         }
-        let rows: Vec<_> = rows.collect();
         let panels = match kept {
             Dtype::I8 if inputs <= int8::MOST_INPUTS => Panels::Int8(Int8::new(parts, dot)?),
             Dtype::F16 | Dtype::Bf16 => {
@@ -147,7 +147,8 @@ impl<S: Simd> Packed<S> {
         self.int8().map_or(Self::WIDTH, Int8::width)
     }
 
-    /// Some steps of one panel of floats; half-width ones are widened into `wide`, which has room for [`DEPTH`](super::simd::DEPTH) steps.
+    /// Some steps of one panel of floats; half-width ones are widened into `wide`, which has room for
+    /// [`DEPTH`](super::simd::DEPTH) steps.
     #[inline(always)]
     pub fn panel<'a, T: Simd>(
         &'a self,
@@ -197,16 +198,6 @@ impl<S: Simd> Packed<S> {
     /// The bias, as long as whole panels.
     pub fn bias(&self) -> &[f32] {
         &self.bias
-    }
-
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        let panels = match &self.panels {
-            Panels::Wide(panels) => panels.len() * size_of::<f32>(),
-            Panels::Half(panels, _, scales) => 2 * panels.len() + scales.len() * size_of::<f64>(),
-            Panels::Int8(int8) => int8.bytes(),
-        };
-        panels + self.bias.len() * size_of::<f32>()
     }
 }
 

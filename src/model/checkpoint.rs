@@ -1,37 +1,24 @@
-//! safetensors files -> tensors, with every check on a file that may be hostile.
+//! safetensors files -> tensors, checked, read and hashed. Headers are read in header.rs.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, Range};
-use std::sync::OnceLock;
 
-use safetensors::tensor::{Dtype as StoredType, TensorInfo};
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use safetensors::tensor::Dtype as StoredType;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{Error, Result};
 use crate::kernels::{Dtype, Kernels, Rows, Tensor};
 use crate::model::desk::{Desk, Lent};
-use crate::model::files::{ModelFiles, parse_json};
+use crate::model::files::ModelFiles;
 use crate::model::forward::Weights;
+use crate::model::header::{Stored, read_header};
 use crate::model::network::Network;
+use crate::model::rounded::Rounded;
 use crate::model::source::Source;
 use crate::model::spec::Spec;
 use crate::model::weights;
 use crate::options::Precision;
-use crate::tensor::{narrow_f16, round_row};
-
-/// Bytes of the field that holds the header's length.
-const LENGTH_BYTES: u64 = 8;
-/// A header takes about 100 bytes per tensor, so this is room for 40 000.
-const MAX_HEADER_BYTES: u64 = 4 << 20;
-/// The largest encoders have about a thousand.
-const MAX_TENSORS: usize = 16_384;
-/// Nothing in an encoder has more than 2; this bounds what an error prints.
-const MAX_DIMENSIONS: usize = 8;
-/// Like [`MAX_DIMENSIONS`], for names.
-const MAX_NAME_BYTES: usize = 512;
 
 /// Reads the checkpoint of a model. Every tensor's presence, shape and type is checked before the first is read.
 pub fn load<K: Kernels + Sync>(k: &K, spec: &Spec, files: &ModelFiles) -> Result<Weights<K>> {
@@ -45,20 +32,6 @@ pub struct Checkpoint<'a> {
     /// XXH3 of the headers.
     headers: Vec<u64>,
     desk: Desk,
-}
-
-/// Where a tensor lies and what it is.
-#[derive(Debug)]
-struct Stored {
-    /// Index into `Checkpoint::files`.
-    file: usize,
-    dtype: StoredType,
-    shape: Vec<usize>,
-    /// First byte, from the start of the file.
-    start: u64,
-    bytes: usize,
-    /// XXH3 of the bytes, once they have all been read.
-    hash: OnceLock<u64>,
 }
 
 /// A tensor, or some of its rows, that has passed the checks of shape and type.
@@ -103,6 +76,21 @@ impl<'c> Matrix<'c> {
 
     pub fn bytes(&self) -> usize {
         self.rows * self.cols * self.dtype.bytes()
+    }
+
+    /// Its bytes and its scales'.
+    fn bytes_as_stored(&self) -> u64 {
+        (self.bytes() + self.scales.map_or(0, |_| self.rows * size_of::<f32>())) as u64
+    }
+
+    /// What it is rounded to, if it is: vectors never are, nor what is stored so.
+    fn rounded_to(&self, precision: Precision) -> Option<Dtype> {
+        match (precision, self.dtype) {
+            _ if self.is_vector() => None,
+            (Precision::Int8, Dtype::F32 | Dtype::F16 | Dtype::Bf16) => Some(Dtype::I8),
+            (Precision::F16Weights, Dtype::F32 | Dtype::I8) => Some(Dtype::F16),
+            _ => None,
+        }
     }
 }
 
@@ -178,7 +166,7 @@ impl<'a> Checkpoint<'a> {
             Precision::F32 | Precision::Auto => wide,
         };
         let table = |m: Matrix<'_>| match table_width {
-            None => kept(m, m.bytes() as u64, 4),
+            None => kept(m, m.bytes_as_stored(), 4),
             Some(width) => numbers(m) * width as u64,
         };
         let tables: u64 = network.tables().map(table).sum();
@@ -283,12 +271,13 @@ impl<'a> Checkpoint<'a> {
         let mut lent = self.desk.lend(on_disk.map(|matrix| matrix.bytes())).into_iter();
         let read = |matrix: Matrix<'_>| {
             let loaded = self.read_into(matrix, &mut lent)?;
-            Ok(match rounded_to(matrix, precision) {
+            Ok(match matrix.rounded_to(precision) {
                 None => loaded,
                 Some(dtype) => {
-                    let mut rounded = Rounded::new(dtype, matrix)?;
-                    rounded.append(self, matrix, loaded.tensor())?;
-                    let (bytes, scales) = (Bytes::Kept(Cow::Owned(rounded.bytes)), rounded.scales);
+                    let mut rounded = Rounded::new(dtype, matrix.rows, matrix.cols)?;
+                    rounded.append(loaded.tensor()).map_err(|message| self.broken(matrix, &message))?;
+                    let (bytes, scales) = rounded.take();
+                    let bytes = Bytes::Kept(Cow::Owned(bytes));
                     Loaded { bytes, scales, dtype, ..loaded }
                 }
             })
@@ -340,16 +329,16 @@ impl<'a> Checkpoint<'a> {
 
     /// The tensor's bytes for good, rounded to `precision`: where they live as long as the program they are not copied.
     pub(super) fn keep(&self, matrix: Matrix<'_>, precision: Precision) -> Result<Rows> {
-        if let Some(dtype) = rounded_to(matrix, precision) {
-            let mut rounded = Rounded::new(dtype, matrix)?;
+        if let Some(dtype) = matrix.rounded_to(precision) {
+            let mut rounded = Rounded::new(dtype, matrix.rows, matrix.cols)?;
             let rows = (ROUNDED_BYTES / (matrix.bytes() / matrix.rows)).max(1);
             for first in (0..matrix.rows).step_by(rows) {
                 let part = matrix.part(first..(first + rows).min(matrix.rows));
                 for loaded in self.read(std::iter::once(part), Precision::F32)? {
-                    rounded.append(self, matrix, loaded.tensor())?;
+                    rounded.append(loaded.tensor()).map_err(|message| self.broken(matrix, &message))?;
                 }
             }
-            let Rounded { bytes, scales, .. } = rounded;
+            let (bytes, scales) = rounded.take();
             return Ok(Rows {
                 rows: matrix.rows,
                 cols: matrix.cols,
@@ -380,6 +369,10 @@ impl<'a> Checkpoint<'a> {
         };
         let scales = self.read_scales(matrix)?;
         Ok(Rows { rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype, bytes, scales })
+    }
+
+    fn broken(&self, matrix: Matrix<'_>, message: &str) -> Error {
+        self.files[matrix.stored.file].broken(format!("tensor `{}` {message}", matrix.name))
     }
 
     /// What [`Precision::Auto`] stands for: what the first layer's weights are stored as.
@@ -428,57 +421,6 @@ pub(super) fn scales_of(matrix: &str) -> String {
     format!("{matrix}_scale")
 }
 
-/// What a matrix is rounded to, if it is: vectors never are, nor what is stored so.
-fn rounded_to(matrix: Matrix<'_>, precision: Precision) -> Option<Dtype> {
-    match (precision, matrix.dtype) {
-        _ if matrix.is_vector() => None,
-        (Precision::Int8, Dtype::F32 | Dtype::F16 | Dtype::Bf16) => Some(Dtype::I8),
-        (Precision::F16Weights, Dtype::F32 | Dtype::I8) => Some(Dtype::F16),
-        _ => None,
-    }
-}
-
-/// Rows of a matrix as they are rounded.
-struct Rounded {
-    dtype: Dtype,
-    bytes: Vec<u8>,
-    scales: Vec<f32>,
-    wide: Vec<f32>,
-}
-
-impl Rounded {
-    /// Room for the whole matrix.
-    fn new(dtype: Dtype, matrix: Matrix<'_>) -> Result<Self> {
-        let (count, mut bytes) = (matrix.rows * matrix.cols * dtype.bytes(), Vec::new());
-        bytes.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: count as u64 })?;
-        Ok(Self { dtype, bytes, scales: vec![], wide: vec![0.0; matrix.cols] })
-    }
-
-    /// Rounds the next rows, which are those of `tensor`.
-    fn append(&mut self, checkpoint: &Checkpoint<'_>, of: Matrix<'_>, tensor: Tensor<'_>) -> Result<()> {
-        for row in 0..tensor.rows {
-            tensor.widen_row(row, &mut self.wide);
-            let start = self.bytes.len();
-            self.bytes.resize(start + self.wide.len() * self.dtype.bytes(), 0);
-            let out = &mut self.bytes[start..];
-            if self.dtype == Dtype::I8 {
-                self.scales.push(round_row(&self.wide, out));
-                continue;
-            }
-            for (half, x) in out.as_chunks_mut().0.iter_mut().zip(&self.wide) {
-                *half = narrow_f16(*x).to_le_bytes();
-            }
-            // The least number that narrows to infinity.
-            if self.wide.iter().any(|x| x.is_finite() && x.abs() >= 65_520.0) {
-                let message =
-                    format!("tensor `{}` holds numbers beyond float16: load it as float32", of.name);
-                return Err(checkpoint.files[of.stored.file].broken(message));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A tensor's bytes and what they are.
 pub(super) struct Loaded<'c> {
     bytes: Bytes<'c>,
@@ -520,123 +462,5 @@ impl Loaded<'_> {
     pub fn tensor(&self) -> Tensor<'_> {
         let Self { rows, cols, dtype, .. } = *self;
         Tensor { rows, cols, dtype, bytes: &self.bytes, scales: &self.scales }
-    }
-}
-
-/// Parses and checks the header of file number `index`, `length` bytes long. The `safetensors` crate's own reader wants
-/// the whole file in memory, adds unchecked and keeps the last of two tensors of one name; hence its types only.
-fn read_header(source: &Source<'_>, index: usize, length: u64) -> Result<(Vec<(String, Stored)>, u64)> {
-    if length < LENGTH_BYTES {
-        return Err(source.broken(format!(
-            "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
-        )));
-    }
-    let field = source.start(LENGTH_BYTES)?;
-    if *field == *b"version " {
-        return Err(source.broken("is a Git LFS pointer, not the weights: run `git lfs pull`"));
-    }
-    let header_bytes = field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
-    if header_bytes > MAX_HEADER_BYTES {
-        return Err(source.broken(format!(
-            "is not a safetensors file: its header claims {header_bytes} bytes, the limit is {MAX_HEADER_BYTES}"
-        )));
-    }
-    // No overflow: both are small.
-    let data_start = LENGTH_BYTES + header_bytes;
-    if data_start > length {
-        return Err(source
-            .broken(format!("is truncated: its header claims {header_bytes} bytes, the file has {length}")));
-    }
-    let header = source.start(data_start)?;
-    let Header(mut tensors) = parse_json(source.name(), &header[LENGTH_BYTES as usize..])?;
-    let hash = xxh3_64(&header);
-    tensors.sort_by_key(|(_, info)| info.data_offsets);
-
-    // Every tensor starts where the one before it ends, and the last ends with the file.
-    let mut end = 0;
-    let mut checked = Vec::with_capacity(tensors.len());
-    for (name, info) in tensors {
-        let (from, to) = info.data_offsets;
-        let tensor = |message: String| source.broken(format!("tensor `{name}`: {message}"));
-        if info.shape.len() > MAX_DIMENSIONS {
-            return Err(tensor(format!("it has {} dimensions", info.shape.len())));
-        }
-        if from != end {
-            let what = if from < end { "overlaps the tensor before it" } else { "leaves a hole before it" };
-            return Err(tensor(format!("it {what}: it starts at {from}, the one before it ends at {end}")));
-        }
-        let bits = info
-            .shape
-            .iter()
-            .try_fold(info.dtype.bitsize() as u64, |bits, dimension| bits.checked_mul(*dimension as u64))
-            .ok_or_else(|| tensor(format!("the shape {:?} overflows", info.shape)))?;
-        if to < from || bits % 8 != 0 || (to - from) as u64 != bits / 8 {
-            return Err(tensor(format!(
-                "the shape {:?} of {} does not fill the bytes {from}..{to} that the header gives it",
-                info.shape, info.dtype
-            )));
-        }
-        // `to` may be anything up to usize::MAX.
-        let stop = data_start.checked_add(to as u64).filter(|stop| *stop <= length);
-        if stop.is_none() {
-            return Err(tensor(format!(
-                "the file is truncated: the tensor ends at byte {to} of the data, of which there are {}",
-                length - data_start
-            )));
-        }
-        end = to;
-        let (start, bytes) = (data_start + from as u64, to - from);
-        let hash = OnceLock::new();
-        checked
-            .push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash }));
-    }
-    if data_start + end as u64 != length {
-        let rest = length - data_start - end as u64;
-        return Err(
-            source.broken(format!("{rest} bytes follow the last tensor: the header does not fit the file"))
-        );
-    }
-    Ok((checked, hash))
-}
-
-/// The header's tensors in file order, each name once.
-struct Header(Vec<(String, TensorInfo)>);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Tensors;
-
-        impl<'de> Visitor<'de> for Tensors {
-            type Value = Header;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let (mut tensors, mut seen) = (Vec::new(), HashSet::new());
-                while let Some(name) = map.next_key::<String>()? {
-                    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-                        return Err(A::Error::custom("the header holds a name that is no tensor's name"));
-                    }
-                    if !seen.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("tensor `{name}` is listed twice")));
-                    }
-                    if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
-                        continue;
-                    }
-                    if tensors.len() == MAX_TENSORS {
-                        return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
-                    }
-                    let info =
-                        map.next_value().map_err(|e| A::Error::custom(format!("tensor `{name}`: {e}")))?;
-                    tensors.push((name, info));
-                }
-                Ok(Header(tensors))
-            }
-        }
-
-        deserializer.deserialize_map(Tensors)
     }
 }

@@ -75,12 +75,10 @@ fn integers_stay_close_to_floats_on_cpu_and_reference() {
         let exact = logits(Backend::Reference, Precision::F32);
         for backend in [Backend::Cpu, Backend::Reference] {
             for (found, exact) in logits(backend, Precision::Int8).iter().zip(&exact) {
-                // Twice the most that 8 bits cost the untrained fixtures on these pairs, which is 0.052: a wrong scale or
-                // zero costs far more. What trained weights lose is in benches/results.
-                assert!(
-                    (found - exact).abs() <= 0.1 * exact.abs().max(1.0),
-                    "{family}: {found}, not {exact}"
-                );
+                // The most that 8 bits cost the untrained fixtures on these pairs is 0.052; what trained weights lose is in
+                // benches/results.
+                let bound = 0.055 * exact.abs().max(1.0);
+                assert!((found - exact).abs() <= bound, "{family}: {found}, not {exact}");
             }
         }
     }
@@ -115,6 +113,12 @@ fn less_memory_is_taken_and_planned() {
         plan
     };
     let [wide, half, bytes] = [Precision::F32, Precision::F16Weights, Precision::Int8].map(bytes);
+    // Stored bytes stay bytes where they are a table, with their scales, and are widened elsewhere.
+    let folder = tempfile::tempdir().unwrap();
+    let stored = quantized(&files, folder.path());
+    let plan = |precision| Reranker::builder().precision(precision).plan_files(&stored).unwrap().weight_bytes;
+    assert_eq!(plan(Precision::Auto), bytes);
+    assert!(bytes < plan(Precision::F32) && plan(Precision::F32) < wide, "{}", plan(Precision::F32));
     // Norms, biases and the head stay wide, and take more of a tiny model than of a real one.
     assert!(half * 10 < wide * 7, "{half} of {wide}");
     assert!(bytes * 10 < wide * 5, "{bytes} of {wide}");

@@ -27,6 +27,24 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.model)?;
     let folder = args.out.as_path();
     create(folder)?;
+    let written = write_model(&files, folder);
+    if written.is_err() {
+        // It was made here, and would be in the way of the next try.
+        let _ = fs::remove_dir_all(folder);
+    }
+    let (before, after) = written?;
+    writeln!(
+        out,
+        "{}: weights of {}, which were {}",
+        folder.display(),
+        HumanBytes(after),
+        HumanBytes(before)
+    )?;
+    Ok(())
+}
+
+/// Gives the bytes of the weights before and after.
+fn write_model(files: &ModelFiles, folder: &Path) -> Result<(u64, u64), Failure> {
     write(&folder.join("config.json"), &files.config)?;
     write(&folder.join("tokenizer.json"), &files.tokenizer)?;
     let optional = [
@@ -56,11 +74,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         write(&folder.join("modules.json"), json!(modules).to_string().as_bytes())?;
     }
     let weights = folder.join("model.safetensors");
-    crossrank::quantize(&files, &weights)?;
-    let before: u64 = files.weights.iter().map(length).sum();
-    let (before, after) = (HumanBytes(before), HumanBytes(length(&WeightFile::Path(weights))));
-    writeln!(out, "{}: weights of {after}, which were {before}", folder.display())?;
-    Ok(())
+    crossrank::quantize(files, &weights)?;
+    Ok((files.weights.iter().map(length).sum(), length(&WeightFile::Path(weights))))
 }
 
 fn create(folder: &Path) -> Result<(), Failure> {

@@ -1,0 +1,160 @@
+//! The header of a safetensors file, with every check on one that may be hostile.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::OnceLock;
+
+use safetensors::tensor::{Dtype as StoredType, TensorInfo};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::Result;
+use crate::model::files::parse_json;
+use crate::model::source::Source;
+
+/// Bytes of the field that holds the header's length.
+const LENGTH_BYTES: u64 = 8;
+/// A header takes about 100 bytes per tensor, so this is room for 40 000.
+const MAX_HEADER_BYTES: u64 = 4 << 20;
+/// The largest encoders have about a thousand.
+const MAX_TENSORS: usize = 16_384;
+/// Nothing in an encoder has more than 2; this bounds what an error prints.
+const MAX_DIMENSIONS: usize = 8;
+/// Like [`MAX_DIMENSIONS`], for names.
+const MAX_NAME_BYTES: usize = 512;
+
+/// Where a tensor lies and what it is.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Number of the file.
+    pub file: usize,
+    pub dtype: StoredType,
+    pub shape: Vec<usize>,
+    /// First byte, from the start of the file.
+    pub start: u64,
+    pub bytes: usize,
+    /// XXH3 of the bytes, once they have all been read.
+    pub hash: OnceLock<u64>,
+}
+
+/// Parses and checks the header of file number `index`, `length` bytes long. The `safetensors` crate's own reader wants
+/// the whole file in memory, adds unchecked and keeps the last of two tensors of one name; hence its types only.
+pub(super) fn read_header(
+    source: &Source<'_>,
+    index: usize,
+    length: u64,
+) -> Result<(Vec<(String, Stored)>, u64)> {
+    if length < LENGTH_BYTES {
+        return Err(source.broken(format!(
+            "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
+        )));
+    }
+    let field = source.start(LENGTH_BYTES)?;
+    if *field == *b"version " {
+        return Err(source.broken("is a Git LFS pointer, not the weights: run `git lfs pull`"));
+    }
+    let header_bytes = field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    if header_bytes > MAX_HEADER_BYTES {
+        return Err(source.broken(format!(
+            "is not a safetensors file: its header claims {header_bytes} bytes, the limit is {MAX_HEADER_BYTES}"
+        )));
+    }
+    // No overflow: both are small.
+    let data_start = LENGTH_BYTES + header_bytes;
+    if data_start > length {
+        return Err(source
+            .broken(format!("is truncated: its header claims {header_bytes} bytes, the file has {length}")));
+    }
+    let header = source.start(data_start)?;
+    let Header(mut tensors) = parse_json(source.name(), &header[LENGTH_BYTES as usize..])?;
+    let hash = xxh3_64(&header);
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+
+    // Every tensor starts where the one before it ends, and the last ends with the file.
+    let mut end = 0;
+    let mut checked = Vec::with_capacity(tensors.len());
+    for (name, info) in tensors {
+        let (from, to) = info.data_offsets;
+        let tensor = |message: String| source.broken(format!("tensor `{name}`: {message}"));
+        if info.shape.len() > MAX_DIMENSIONS {
+            return Err(tensor(format!("it has {} dimensions", info.shape.len())));
+        }
+        if from != end {
+            let what = if from < end { "overlaps the tensor before it" } else { "leaves a hole before it" };
+            return Err(tensor(format!("it {what}: it starts at {from}, the one before it ends at {end}")));
+        }
+        let bits = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize() as u64, |bits, dimension| bits.checked_mul(*dimension as u64))
+            .ok_or_else(|| tensor(format!("the shape {:?} overflows", info.shape)))?;
+        if to < from || bits % 8 != 0 || (to - from) as u64 != bits / 8 {
+            return Err(tensor(format!(
+                "the shape {:?} of {} does not fill the bytes {from}..{to} that the header gives it",
+                info.shape, info.dtype
+            )));
+        }
+        // `to` may be anything up to usize::MAX.
+        let stop = data_start.checked_add(to as u64).filter(|stop| *stop <= length);
+        if stop.is_none() {
+            return Err(tensor(format!(
+                "the file is truncated: the tensor ends at byte {to} of the data, of which there are {}",
+                length - data_start
+            )));
+        }
+        end = to;
+        let (start, bytes) = (data_start + from as u64, to - from);
+        let hash = OnceLock::new();
+        checked
+            .push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash }));
+    }
+    if data_start + end as u64 != length {
+        let rest = length - data_start - end as u64;
+        return Err(
+            source.broken(format!("{rest} bytes follow the last tensor: the header does not fit the file"))
+        );
+    }
+    Ok((checked, hash))
+}
+
+/// The header's tensors in file order, each name once.
+struct Header(Vec<(String, TensorInfo)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tensors;
+
+        impl<'de> Visitor<'de> for Tensors {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let (mut tensors, mut seen) = (Vec::new(), HashSet::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+                        return Err(A::Error::custom("the header holds a name that is no tensor's name"));
+                    }
+                    if !seen.insert(name.clone()) {
+                        return Err(A::Error::custom(format!("tensor `{name}` is listed twice")));
+                    }
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    if tensors.len() == MAX_TENSORS {
+                        return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+                    }
+                    let info =
+                        map.next_value().map_err(|e| A::Error::custom(format!("tensor `{name}`: {e}")))?;
+                    tensors.push((name, info));
+                }
+                Ok(Header(tensors))
+            }
+        }
+
+        deserializer.deserialize_map(Tensors)
+    }
+}
