@@ -210,6 +210,37 @@ fn every_instruction_set_widens_every_f16_exactly() {
     }
 }
 
+/// Moves lanes about: the transpose of sixteen rows, and the lowest byte of each lane.
+struct Moved([[f32; LANES]; LANES]);
+
+impl Op for Moved {
+    type Output = ([[f32; LANES]; LANES], [[u8; LANES]; LANES]);
+
+    fn run<S: Simd>(self, s: S) -> Self::Output {
+        let rows = self.0.map(|row| s.load(&row));
+        (s.transpose(rows).map(|row| s.lanes(row)), rows.map(|row| s.low_bytes(row)))
+    }
+}
+
+fn moves<S: Simd>(simd: S) {
+    // Every byte is a lowest one, and no two lanes are alike.
+    let rows = std::array::from_fn(|i| {
+        std::array::from_fn(|j| f32::from_bits(0x3f8a_5000 + (i * LANES + j) as u32))
+    });
+    let (columns, bytes) = simd.run(Moved(rows));
+    for (i, j) in (0..LANES).flat_map(|i| (0..LANES).map(move |j| (i, j))) {
+        assert_eq!(columns[j][i].to_bits(), rows[i][j].to_bits(), "row {i}, lane {j}");
+        assert_eq!(usize::from(bytes[i][j]), i * LANES + j);
+    }
+}
+
+#[test]
+fn every_instruction_set_moves_every_lane_to_its_place() {
+    for isa in isa::available() {
+        with_isa!(isa, moves());
+    }
+}
+
 #[path = "kernels/saboteur.rs"]
 mod saboteur;
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::activation::{LEAST, exp_within};
 use super::distance::extra;
 use super::gemm::{even, load, store};
-use super::simd::{ByColumns, ByRows, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply};
+use super::simd::{ByColumns, ByRows, LANES, Left, MatMut, Op, Right, SCORE_STRIDE, Simd, Times, multiply};
 
 /// The heads of one sequence.
 pub struct Attention<'a, T> {
@@ -56,18 +56,18 @@ pub trait Terms {
         0..len
     }
 
-    /// Called before the scores of a block. `rows` is a tile for a left operand.
+    /// Called before the scores of a block.
     #[inline(always)]
-    fn begin<S: Simd>(&self, _s: S, _block: &Block<'_>, _rows: &mut [f32], _extra: &mut [f32]) {}
+    fn begin<S: Simd>(&self, _s: S, _block: &Block<'_>, _extra: &mut [f32]) {}
 
-    /// Adds to the scores `[keys.len(), SCORE_STRIDE]` of some keys, which lie in `rows` as left operand.
+    /// Adds to the scores `[range.len(), SCORE_STRIDE]` of some keys.
     #[inline(always)]
     fn add<S: Simd>(
         &self,
         _s: S,
         _block: &Block<'_>,
-        _keys: Range<usize>,
-        _rows: &[f32],
+        _range: Range<usize>,
+        _keys: Left<'_, ByRows>,
         _extra: &mut [f32],
         _scores: &mut [f32],
     ) {
@@ -86,12 +86,9 @@ impl Terms for Content {}
 /// Work space that [`Attention`] needs for a sequence of `len` tokens and heads of width D, in floats.
 pub fn scratch(len: usize, width: usize) -> usize {
     let padded = width.next_multiple_of(LANES);
-    // Scores, values, a block of queries, a tile of keys, and what terms need.
-    len * SCORE_STRIDE + len * padded + width * SCORE_STRIDE + TILE_ROWS * ROW_STRIDE + extra(len)
+    // Scores, values, a block of queries, and what terms need.
+    len * SCORE_STRIDE + len * padded + width * SCORE_STRIDE + extra(len)
 }
-
-/// Rows of a copied tile: at least the tallest microkernel.
-pub const TILE_ROWS: usize = 16;
 
 impl<T: Terms> Op for Attention<'_, T> {
     type Output = ();
@@ -102,8 +99,7 @@ impl<T: Terms> Op for Attention<'_, T> {
         let padded = width.next_multiple_of(LANES);
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
         let (values, rest) = rest.split_at_mut(len * padded);
-        let (queries, rest) = rest.split_at_mut(width * SCORE_STRIDE);
-        let (keys, extra) = rest.split_at_mut(TILE_ROWS * ROW_STRIDE);
+        let (queries, extra) = rest.split_at_mut(width * SCORE_STRIDE);
         let block = S::NV * LANES;
 
         for (slot, head) in self.heads.clone().enumerate() {
@@ -118,27 +114,27 @@ impl<T: Terms> Op for Attention<'_, T> {
             for start in (0..len).step_by(block) {
                 let count = block.min(len - start);
                 let lanes = count.next_multiple_of(LANES);
-                // Idle lanes hold the first query: finite whenever the sequence is.
-                for lane in 0..lanes {
-                    let query = part(0, start + if lane < count { lane } else { 0 });
-                    for (to, q) in queries.as_chunks_mut::<SCORE_STRIDE>().0.iter_mut().zip(query) {
-                        to[lane] = *q;
-                    }
+                for at in (0..lanes).step_by(LANES) {
+                    // Idle lanes hold the first query: finite whenever the sequence is.
+                    let rows: [&[f32]; LANES] = std::array::from_fn(|lane| {
+                        let query = start + if at + lane < count { at + lane } else { 0 };
+                        &part(0, query)[..width]
+                    });
+                    transpose_rows(s, rows, &mut queries[at..]);
                 }
                 let (transposed, queries) = (&*queries, start..start + count);
                 let seen = self.terms.keys(queries.clone(), len);
                 let queries = Block { head, width, len, queries, lanes, transposed };
-                self.terms.begin(s, &queries, keys, extra);
+                self.terms.begin(s, &queries, extra);
                 let scores = &mut scores[..seen.len() * SCORE_STRIDE];
                 let mut top = LOWEST;
                 for tile in even(seen.len(), S::MR) {
                     let tile_keys = seen.start + tile.start..seen.start + tile.end;
-                    let from = part(1, tile_keys.start);
-                    copy_rows(tile.len(), from, stride, keys, ROW_STRIDE, width);
+                    let keys = Left { values: part(1, tile_keys.start), layout: ByRows(stride) };
                     let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    multiply::<S, ByRows>(s, width, keys, Right::new(transposed, SCORE_STRIDE), c, false);
+                    multiply(s, width, keys, Right::new(transposed, SCORE_STRIDE), c, false, ());
                     self.terms.add(s, &queries, tile_keys, keys, extra, rows);
                     if !T::MASKS {
                         // While the tile is in L1.
@@ -156,23 +152,39 @@ impl<T: Terms> Op for Attention<'_, T> {
                     inverse = inverse_sums(s, scores, lanes);
                 }
                 for tile in even(count, S::MR) {
+                    let weights = Left { values: &scores[tile.start..], layout: ByColumns };
                     for column in (0..width).step_by(block) {
                         let columns = column..(column + block).min(width);
                         let rows = start + tile.start..start + tile.end;
-                        let mut out =
+                        let c =
                             self.out.block(rows, slot * width + columns.start..slot * width + columns.end);
-                        let c = out.block(0..tile.len(), 0..columns.len());
                         let b = Right::new(&values[seen.start * padded + column..], padded);
-                        multiply::<S, ByColumns>(s, seen.len(), &scores[tile.start..], b, c, false);
-                        for row in 0..tile.len() {
-                            let factor = s.splat(inverse[tile.start + row]);
-                            for part in out.row(row).chunks_mut(LANES) {
-                                store(s, s.mul(load(s, part), factor), part);
-                            }
-                        }
+                        multiply(s, seen.len(), weights, b, c, false, Times(&inverse[tile.clone()]));
                     }
                 }
             }
+        }
+    }
+}
+
+/// Writes rows as columns, [`SCORE_STRIDE`] floats from step to step.
+#[inline(always)]
+fn transpose_rows<S: Simd>(s: S, rows: [&[f32]; LANES], to: &mut [f32]) {
+    let width = rows[0].len();
+    let whole = width - width % LANES;
+    for start in (0..whole).step_by(LANES) {
+        let mut block = [s.splat(0.0); LANES];
+        for lane in 0..LANES {
+            block[lane] = load(s, &rows[lane][start..start + LANES]);
+        }
+        let block = s.transpose(block);
+        for step in 0..LANES {
+            store(s, block[step], &mut to[(start + step) * SCORE_STRIDE..][..LANES]);
+        }
+    }
+    for step in whole..width {
+        for lane in 0..LANES {
+            to[step * SCORE_STRIDE + lane] = rows[lane][step];
         }
     }
 }

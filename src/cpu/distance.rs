@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::attention::{Block, TILE_ROWS, Terms};
+use super::attention::{Block, Terms};
 use super::gemm::{even, load};
-use super::simd::{ByRows, LANES, MatMut, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply};
+use super::simd::{ByRows, LANES, Left, MatMut, Right, SCORE_STRIDE, Simd, multiply};
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 
@@ -38,7 +38,7 @@ impl Terms for &Bias {
         s: S,
         block: &Block<'_>,
         keys: Range<usize>,
-        _rows: &[f32],
+        _rows: Left<'_, ByRows>,
         _extra: &mut [f32],
         scores: &mut [f32],
     ) {
@@ -148,6 +148,9 @@ impl Relative {
 /// Rows that a tile of keys and a block of queries can have between them.
 const TILE_ROWS_OF_DISTANCES: usize = TILE_ROWS + WIDEST;
 
+/// Keys in a tile: at least the tallest microkernel.
+const TILE_ROWS: usize = 16;
+
 /// Floats that [`Relative`] needs beside the scores of a sequence of `len` tokens: products of a block of queries with the
 /// keys of all distances from it, and of a tile of keys with the queries of the distances in it.
 pub fn extra(len: usize) -> usize {
@@ -156,21 +159,18 @@ pub fn extra(len: usize) -> usize {
 
 impl Terms for &Relative {
     #[inline(always)]
-    fn begin<S: Simd>(&self, s: S, block: &Block<'_>, rows: &mut [f32], extra: &mut [f32]) {
+    fn begin<S: Simd>(&self, s: S, block: &Block<'_>, extra: &mut [f32]) {
         if self.keys.is_empty() {
             return;
         }
         let all = self.rows(block, 0..block.len);
         for tile in even(all.len(), S::MR) {
             let first = block.head * self.rows + all.start + tile.start;
-            let keys = &self.keys[first * block.width..(first + tile.len()) * block.width];
-            for (key, to) in keys.chunks_exact(block.width).zip(rows.chunks_exact_mut(ROW_STRIDE)) {
-                to[..block.width].copy_from_slice(key);
-            }
+            let keys = Left { values: &self.keys[first * block.width..], layout: ByRows(block.width) };
             let cells = &mut extra[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
             let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
             let c = c.block(0..tile.len(), 0..block.lanes);
-            multiply::<S, ByRows>(s, block.width, rows, Right::new(block.transposed, SCORE_STRIDE), c, false);
+            multiply(s, block.width, keys, Right::new(block.transposed, SCORE_STRIDE), c, false, ());
         }
     }
 
@@ -180,7 +180,7 @@ impl Terms for &Relative {
         s: S,
         block: &Block<'_>,
         keys: Range<usize>,
-        rows: &[f32],
+        rows: Left<'_, ByRows>,
         extra: &mut [f32],
         scores: &mut [f32],
     ) {
@@ -195,7 +195,7 @@ impl Terms for &Relative {
                 let columns = column..(column + S::NV * LANES).min(near.len());
                 let c = c.block(0..keys.len(), columns);
                 let b = Right::new(&head[near.start + column..], self.stride);
-                multiply::<S, ByRows>(s, block.width, rows, b, c, false);
+                multiply(s, block.width, rows, b, c, false, ());
             }
         }
         for (i, key) in keys.enumerate() {

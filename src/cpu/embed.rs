@@ -21,7 +21,7 @@ pub struct Embed<'a> {
     pub start: usize,
     /// Their rows `[tokens, H]`.
     pub out: MatMut<'a>,
-    /// Work space of H floats.
+    /// Work space of 2 H floats.
     pub scratch: &'a mut [f32],
 }
 
@@ -31,14 +31,15 @@ impl Op for Embed<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let batch = self.batch;
+        let (sum, other) = self.scratch.split_at_mut(self.out.cols());
         for row in 0..self.out.rows() {
-            let (t, out) = (self.start + row, self.out.row(row));
-            self.word.tensor().widen_row(batch.ids[t] as usize, out);
+            let t = self.start + row;
+            self.word.tensor().widen_row(batch.ids[t] as usize, sum);
             for (table, id) in [(self.position, batch.positions[t]), (self.kind, batch.types[t])] {
-                table.tensor().widen_row(id as usize, self.scratch);
-                out.iter_mut().zip(&*self.scratch).for_each(|(o, x)| *o += x);
+                table.tensor().widen_row(id as usize, other);
+                sum.iter_mut().zip(&*other).for_each(|(sum, x)| *sum += x);
             }
-            norm_row(s, self.norm, out);
+            norm_row(s, self.norm, sum, self.out.row(row));
         }
     }
 }

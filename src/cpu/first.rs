@@ -7,11 +7,11 @@
 
 use std::ops::Range;
 
-use super::attention::{LOWEST, TILE_ROWS, raise, softmax};
+use super::attention::{LOWEST, raise, softmax};
 use super::gemm::{self, Epilogue, Linear, even};
 use super::pack::Packed;
 use super::simd::{
-    ByColumns, ByRows, DEPTH, Dot, LANES, MatMut, Op, ROW_STRIDE, Right, SCORE_STRIDE, Simd, multiply,
+    ByColumns, ByRows, DEPTH, Dot, LANES, Left, MatMut, Op, Right, SCORE_STRIDE, Simd, Times, multiply,
 };
 use crate::error::Result;
 use crate::kernels::{Keep, Part};
@@ -64,8 +64,8 @@ pub struct First<'a, S> {
 /// Work space that [`First`] needs for that many heads of so many sequences of at most `len` tokens, in floats.
 pub fn scratch(len: usize, sequences: usize, heads: usize, hidden: usize) -> usize {
     // Queries projected back and mixed rows; a copied left operand or what `Mix` needs: scores, a block of projected
-    // queries, the last columns, a tile of rows.
-    let mix = len * SCORE_STRIDE + hidden * SCORE_STRIDE + len * LANES + TILE_ROWS * ROW_STRIDE;
+    // queries, the last columns.
+    let mix = len * SCORE_STRIDE + hidden * SCORE_STRIDE + len * LANES;
     2 * sequences * heads * hidden + mix.max(gemm::scratch(sequences))
 }
 
@@ -123,7 +123,7 @@ impl Op for Mix<'_> {
         let (len, heads) = (self.x.len() / hidden, self.back.len() / hidden);
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
         let (queries, rest) = rest.split_at_mut(hidden * SCORE_STRIDE);
-        let (edge, rows) = rest.split_at_mut(len * LANES);
+        let edge = &mut rest[..len * LANES];
         let block = S::NV * LANES;
         // The columns that do not fill a vector, filled up with zeros.
         let whole = hidden - hidden % LANES;
@@ -143,14 +143,13 @@ impl Op for Mix<'_> {
             }
             for steps in even(hidden, DEPTH) {
                 for tile in even(len, S::MR) {
-                    for (row, to) in tile.clone().zip(rows.chunks_exact_mut(ROW_STRIDE)) {
-                        to[..steps.len()].copy_from_slice(&self.x[row * hidden..][steps.clone()]);
-                    }
+                    let values = &self.x[tile.start * hidden + steps.start..];
+                    let a = Left { values, layout: ByRows(hidden) };
                     let cells = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
                     let b = Right::new(&queries[steps.start * SCORE_STRIDE..], SCORE_STRIDE);
-                    multiply::<S, ByRows>(s, steps.len(), rows, b, c, steps.start > 0);
+                    multiply(s, steps.len(), a, b, c, steps.start > 0, ());
                 }
             }
             let mut top = LOWEST;
@@ -158,18 +157,16 @@ impl Op for Mix<'_> {
             let inverse = softmax(s, scores, lanes, &top);
             for tile in even(count, S::MR) {
                 let heads = start + tile.start..start + tile.end;
-                let weights = &scores[tile.start..];
+                let a = Left { values: &scores[tile.start..], layout: ByColumns };
+                let end = Times(&inverse[tile.clone()]);
                 for column in (0..whole).step_by(block) {
                     let c = out.block(heads.clone(), column..(column + block).min(whole));
                     let b = Right::new(&self.x[column..], hidden);
-                    multiply::<S, ByColumns>(s, len, weights, b, c, false);
+                    multiply(s, len, a, b, c, false, end);
                 }
                 if whole < hidden {
                     let c = out.block(heads.clone(), whole..hidden);
-                    multiply::<S, ByColumns>(s, len, weights, Right::new(edge, LANES), c, false);
-                }
-                for (head, lane) in heads.zip(tile) {
-                    out.row(head).iter_mut().for_each(|z| *z *= inverse[lane]);
+                    multiply(s, len, a, Right::new(edge, LANES), c, false, end);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::activation::activate;
 use super::pack::Packed;
-use super::simd::{ByRows, DEPTH, LANES, Lines, MatMut, Op, ROW_STRIDE, Right, Simd, multiply};
+use super::simd::{Copied, DEPTH, LANES, Left, Lines, MatMut, Op, ROW_STRIDE, Right, Simd, multiply};
 use crate::kernels::Activation;
 
 /// What happens to a tile while it is still in L1.
@@ -77,13 +77,14 @@ impl<W: Simd> Op for Linear<'_, W> {
                     let start = next.wrapping_add(length * index / tiles);
                     let b = Right { values: panel_steps, stride: width, ahead: Lines { start, stride } };
                     let mut out = self.out.block(tile.clone(), columns.clone());
-                    let a = &copied[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
+                    let values = &copied[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
+                    let a = Left { values, layout: Copied };
                     let c = out.block(0..tile.len(), 0..columns.len());
-                    multiply::<S, ByRows>(s, steps.len(), a, b, c, steps.start > 0);
+                    multiply(s, steps.len(), a, b, c, steps.start > 0, ());
                     if steps.end == inputs {
                         let at = tile.start * self.w.outputs() + panel * width;
                         let bias = &self.w.bias()[panel * width..(panel + 1) * width];
-                        epilogue(s, self.then, bias, at, self.w.outputs(), out);
+                        finish(s, &Biased(bias), self.then, at, self.w.outputs(), out);
                     }
                 }
             }
@@ -107,23 +108,71 @@ fn next<W: Simd>(
     w.lines(panel, start..(start + steps.len()).min(w.inputs()))
 }
 
-/// Applies `then` to one tile; `at` and `stride` say where it lies in a residual.
-#[inline(always)]
-fn epilogue<S: Simd>(s: S, then: Epilogue<'_>, bias: &[f32], at: usize, stride: usize, mut out: MatMut<'_>) {
-    for r in 0..out.rows() {
-        let row = out.row(r);
-        for (v, bias) in (0..row.len()).step_by(LANES).zip(bias.as_chunks::<LANES>().0) {
-            let count = LANES.min(row.len() - v);
-            let part = &mut row[v..v + count];
-            let y = s.add(load(s, part), s.load(bias));
-            let y = match then {
-                Epilogue::Bias => y,
-                Epilogue::Activate(f) => activate(s, f, y),
-                Epilogue::Add(residual) => s.add(y, load(s, &residual[at + r * stride + v..][..count])),
-            };
-            store(s, y, part);
-        }
+/// What a tile holds before what follows, a column of vectors at a time.
+pub trait Tile<S: Simd> {
+    /// What all rows of a column share, in registers.
+    type Column;
+    /// Of the column from `v` on.
+    fn column(&self, s: S, v: usize) -> Self::Column;
+    /// Row `r` of that column; `place` is where it goes.
+    fn row(&self, s: S, column: &Self::Column, r: usize, v: usize, place: &[f32]) -> S::V;
+}
+
+/// Sums that stand in their place, and a bias.
+struct Biased<'a>(&'a [f32]);
+
+impl<S: Simd> Tile<S> for Biased<'_> {
+    type Column = S::V;
+
+    #[inline(always)]
+    fn column(&self, s: S, v: usize) -> S::V {
+        load(s, &self.0[v..v + LANES])
     }
+
+    #[inline(always)]
+    fn row(&self, s: S, bias: &S::V, _: usize, _: usize, place: &[f32]) -> S::V {
+        s.add(load(s, place), *bias)
+    }
+}
+
+/// Writes then(tile) to `out`; `at` and `stride` say where the tile lies in a residual.
+#[inline(always)]
+pub fn finish<S: Simd>(
+    s: S,
+    tile: &impl Tile<S>,
+    then: Epilogue<'_>,
+    at: usize,
+    stride: usize,
+    mut out: MatMut<'_>,
+) {
+    // Each arm is a loop of its own without a choice in it: a closure would not be compiled for the instruction set.
+    macro_rules! each {
+        (|$y:ident, $r:ident, $columns:ident| $f:expr) => {
+            for v in (0..out.cols()).step_by(LANES) {
+                let column = tile.column(s, v);
+                let $columns = v..out.cols().min(v + LANES);
+                for $r in 0..out.rows() {
+                    let place = &mut out.row($r)[$columns.clone()];
+                    let $y = tile.row(s, &column, $r, v, place);
+                    store(s, $f, place);
+                }
+            }
+        };
+    }
+    macro_rules! arms {
+        ($($f:ident)+) => {
+            match then {
+                Epilogue::Bias => each!(|y, r, columns| y),
+                Epilogue::Add(residual) => each!(|y, r, columns| {
+                    s.add(y, load(s, &residual[at + r * stride..][columns.clone()]))
+                }),
+                $(Epilogue::Activate(Activation::$f) => {
+                    each!(|y, r, columns| activate(s, Activation::$f, y));
+                })+
+            }
+        };
+    }
+    arms!(Gelu GeluTanh Relu Silu Tanh)
 }
 
 /// At most one vector from memory.

@@ -5,12 +5,11 @@
 
 use std::ops::Range;
 
-use super::activation::activate;
-use super::gemm::{Epilogue, even, load, store};
+use super::gemm::{Epilogue, Tile, even, finish, load};
 use super::pack::{filled, zeros};
 use super::simd::{BLOCK, Dot, Form, LANES, MOST_COLUMNS, MOST_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
 use crate::error::Result;
-use crate::kernels::{Activation, Part};
+use crate::kernels::Part;
 use crate::tensor::{ROUND, Rounding};
 
 /// Most inputs whose sums cannot leave an i32: 65 536 * 255 * 127 < 2^31.
@@ -82,9 +81,21 @@ pub struct LinearInt8<'a> {
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`LinearInt8`] needs for that many rows, in floats: the rounding of each, and a block of it.
+/// Work space that [`LinearInt8`] needs for that many rows, in floats: how each is rounded, and a block of it.
 pub fn scratch(rows: usize) -> usize {
-    rows * (3 + ROW_BYTES / size_of::<f32>())
+    rows * (KEPT + ROW_BYTES / size_of::<f32>())
+}
+
+/// What is kept of a row's rounding: scale, zero, one over the scale, and the bits of what [`missing`] gives.
+const KEPT: usize = 4;
+
+/// A microkernel subtracts a zero of its own, or none, from each byte of x. What is left to subtract, negated.
+fn missing(form: Form, zero: f32) -> i32 {
+    match form {
+        Form::Unsigned => -(zero as i32),
+        Form::Signed => 128 - zero as i32,
+        Form::Wide => 0,
+    }
 }
 
 impl Op for LinearInt8<'_> {
@@ -96,65 +107,60 @@ impl Op for LinearInt8<'_> {
         if rows == 0 {
             return;
         }
-        let (inputs, outputs) = (self.x.len() / rows, w.outputs);
+        let (inputs, width) = (self.x.len() / rows, dot.columns);
         let block = BLOCK / dot.form.bytes();
-        let (roundings, bytes) = self.scratch.split_at_mut(3 * rows);
-        let (roundings, bytes) = (roundings.as_chunks_mut::<3>().0, as_bytes(bytes));
+        let (roundings, bytes) = self.scratch.split_at_mut(KEPT * rows);
+        let (roundings, bytes) = (roundings.as_chunks_mut::<KEPT>().0, as_bytes(bytes));
         for (row, kept) in roundings.iter_mut().enumerate() {
-            let rounding = rounding(s, &self.x[row * inputs..][..inputs]);
-            *kept = [rounding.scale, rounding.zero, rounding.inverse];
+            let Rounding { scale, zero, inverse } = rounding(s, &self.x[row * inputs..][..inputs]);
+            *kept = [scale, zero, inverse, f32::from_bits(missing(dot.form, zero).cast_unsigned())];
         }
         let mut sums = [0; MOST_ROWS * MOST_COLUMNS];
         for start in (0..w.depth).step_by(block) {
+            let last = start + block >= w.depth;
             let (end, steps) = ((start + block).min(inputs), (w.depth - start).min(block) / dot.group);
-            for (row, [scale, zero, inverse]) in roundings.iter().copied().enumerate() {
+            for (row, [scale, zero, inverse, _]) in roundings.iter().copied().enumerate() {
                 let x = &self.x[row * inputs..][start..end];
-                round(
-                    s,
-                    Rounding { scale, zero, inverse },
-                    dot.form,
-                    x,
-                    &mut bytes[row * ROW_BYTES..][..BLOCK],
-                );
+                let to = &mut bytes[row * ROW_BYTES..][..BLOCK];
+                round(s, Rounding { scale, zero, inverse }, dot.form, x, to);
             }
             for (column, panel) in self.panels.clone().enumerate() {
-                let width = dot.columns;
                 let columns = column * width..((column + 1) * width).min(self.out.cols());
                 let of_panel = panel * width..(panel + 1) * width;
-                let (scales, totals) = (&w.scales[of_panel.clone()], &w.totals[of_panel.clone()]);
-                let b = &w.panels[(panel * w.depth + start) * width..];
-                for tile in even(rows, dot.rows) {
+                let weights = |panel: usize| {
+                    &w.panels[(panel * w.depth + start) * width..][..steps * dot.group * width]
+                };
+                let b = weights(panel);
+                // The tiles fetch the next panel together, each a part of it before it begins.
+                let next = if panel + 1 < self.panels.end { weights(panel + 1) } else { &[] };
+                let tiles = rows.div_ceil(dot.rows);
+                for (index, tile) in even(rows, dot.rows).enumerate() {
+                    let lines = next.len() * index / tiles..next.len() * (index + 1) / tiles;
+                    next[lines].iter().step_by(LINE).for_each(|at| s.prefetch(std::ptr::from_ref(at).cast()));
                     let sums = &mut sums[..tile.len() * width];
                     let mut out = self.out.block(tile.clone(), columns.clone());
                     if start > 0 {
                         // The sums so far, which lie in the output as what they are: integers.
                         for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
-                            sums.iter_mut()
-                                .zip(out.row(r))
-                                .for_each(|(sum, o)| *sum = o.to_bits().cast_signed());
+                            let so_far = out.row(r).iter().map(|sum| sum.to_bits().cast_signed());
+                            sums.iter_mut().zip(so_far).for_each(|(sum, so_far)| *sum = so_far);
                         }
                     }
-                    let a = &bytes[tile.start * ROW_BYTES..];
-                    dot.multiply(tile.len(), steps, a, b, sums, start > 0);
-                    for (r, sums) in sums.chunks_exact(width).enumerate() {
-                        let row = out.row(r);
-                        if start + block < w.depth {
-                            row.iter_mut()
-                                .zip(sums)
-                                .for_each(|(o, sum)| *o = f32::from_bits(sum.cast_unsigned()));
-                            continue;
-                        }
-                        let [scale, zero, _] = roundings[tile.start + r];
-                        // The microkernel subtracts its own zero, or none, from each byte of x: this is the rest.
-                        let missing = match dot.form {
-                            Form::Unsigned => -(zero as i32),
-                            Form::Signed => 128 - zero as i32,
-                            Form::Wide => 0,
+                    dot.multiply(tile.len(), steps, &bytes[tile.start * ROW_BYTES..], b, sums, start > 0);
+                    if last {
+                        let sums = Sums {
+                            sums,
+                            rows: &roundings[tile.clone()],
+                            totals: &w.totals[of_panel.clone()],
+                            scales: &w.scales[of_panel.clone()],
+                            bias: &self.bias[of_panel.clone()],
                         };
-                        let at = (tile.start + r) * outputs + panel * width;
-                        let end =
-                            Ending { missing, scale, totals, scales, bias: &self.bias[of_panel.clone()] };
-                        end.apply(s, sums, self.then, at, row);
+                        finish(s, &sums, self.then, tile.start * w.outputs + panel * width, w.outputs, out);
+                    } else {
+                        for (r, sums) in sums.chunks_exact(width).enumerate() {
+                            let bits = sums.iter().map(|sum| f32::from_bits(sum.cast_unsigned()));
+                            out.row(r).iter_mut().zip(bits).for_each(|(o, bits)| *o = bits);
+                        }
                     }
                 }
             }
@@ -162,54 +168,41 @@ impl Op for LinearInt8<'_> {
     }
 }
 
-/// What follows the integer sums of a row of a tile.
-struct Ending<'a> {
-    missing: i32,
-    scale: f32,
+/// Bytes that are fetched at once.
+const LINE: usize = 64;
+
+/// The integer sums of a tile, and what makes them numbers.
+struct Sums<'a> {
+    /// As wide as the other fields.
+    sums: &'a [i32],
+    /// Of each row.
+    rows: &'a [[f32; KEPT]],
     totals: &'a [i32],
     scales: &'a [f32],
     bias: &'a [f32],
 }
 
-impl Ending<'_> {
-    /// row = then((sums + missing * totals) * scale * scales + bias); `at` says where the row lies in a residual.
+/// (sums + missing * totals) * scale * scales + bias.
+impl<'a, S: Simd> Tile<S> for Sums<'a> {
+    type Column = (&'a [i32; LANES], S::V, S::V);
+
     #[inline(always)]
-    fn apply<S: Simd>(&self, s: S, sums: &[i32], then: Epilogue<'_>, at: usize, row: &mut [f32]) {
-        // Each arm is a loop of its own without a choice in it: a closure would not be compiled for the instruction set.
-        macro_rules! each {
-            (|$v:ident, $y:ident| $then:expr) => {
-                for $v in (0..row.len()).step_by(LANES) {
-                    let $y = self.scaled(s, sums, $v);
-                    let end = row.len().min($v + LANES);
-                    store(s, $then, &mut row[$v..end]);
-                }
-            };
-        }
-        macro_rules! arms {
-            ($($f:ident)+) => {
-                match then {
-                    Epilogue::Bias => each!(|v, y| y),
-                    Epilogue::Add(residual) => {
-                        let residual = &residual[at..][..row.len()];
-                        each!(|v, y| s.add(y, load(s, &residual[v..residual.len().min(v + LANES)])));
-                    }
-                    $(Epilogue::Activate(Activation::$f) => each!(|v, y| activate(s, Activation::$f, y)),)+
-                }
-            };
-        }
-        arms!(Gelu GeluTanh Relu Silu Tanh)
+    fn column(&self, s: S, v: usize) -> Self::Column {
+        let totals = self.totals[v..].first_chunk().expect("whole vectors");
+        (totals, load(s, &self.scales[v..v + LANES]), load(s, &self.bias[v..v + LANES]))
     }
 
-    /// The vector from column `v` on, before what follows.
     #[inline(always)]
-    fn scaled<S: Simd>(&self, s: S, sums: &[i32], v: usize) -> S::V {
-        let (sums, totals) = (&sums[v..v + LANES], &self.totals[v..v + LANES]);
+    fn row(&self, s: S, (totals, scales, bias): &Self::Column, r: usize, v: usize, _: &[f32]) -> S::V {
+        let [scale, _, _, missing] = self.rows[r];
+        let missing = missing.to_bits().cast_signed();
+        let sums: &[i32; LANES] =
+            self.sums[r * self.scales.len() + v..].first_chunk().expect("whole vectors");
         let mut lanes = [0.0; LANES];
         for lane in 0..LANES {
-            lanes[lane] = sums[lane].wrapping_add(totals[lane].wrapping_mul(self.missing)) as f32;
+            lanes[lane] = sums[lane].wrapping_add(totals[lane].wrapping_mul(missing)) as f32;
         }
-        let scale = s.mul(s.splat(self.scale), load(s, &self.scales[v..v + LANES]));
-        s.fma(s.load(&lanes), scale, load(s, &self.bias[v..v + LANES]))
+        s.fma(s.load(&lanes), s.mul(s.splat(scale), *scales), *bias)
     }
 }
 
@@ -218,15 +211,26 @@ impl Ending<'_> {
 fn rounding<S: Simd>(s: S, x: &[f32]) -> Rounding {
     let zero = s.splat(0.0);
     let (mut low, mut high, mut spoiled) = (zero, zero, zero);
-    for x in x.chunks(LANES) {
-        let x = load(s, x);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let rest = &filled_up(rest)[..usize::from(!rest.is_empty())];
+    for x in whole.iter().chain(rest) {
+        let x = s.load(x);
         low = s.min(x, low);
         high = s.max(x, high);
-        spoiled = s.fma(x, zero, spoiled);
+        // Not fused, for all wait for this sum: adding takes half as long.
+        spoiled = s.add(spoiled, s.mul(x, zero));
     }
     let [low, high] = [s.lanes(low), s.lanes(high)];
     let low = low.into_iter().fold(0.0, f32::min);
     Rounding::new(low, high.into_iter().fold(0.0, f32::max), s.sum(spoiled))
+}
+
+/// Less than a vector, and zeros.
+#[inline(always)]
+fn filled_up(rest: &[f32]) -> [[f32; LANES]; 1] {
+    let mut lanes = [0.0; LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    [lanes]
 }
 
 /// Rounds a row as `form` says into `to`, and fills it up with zeros to a whole group.
@@ -236,21 +240,21 @@ fn round<S: Simd>(s: S, rounding: Rounding, form: Form, x: &[f32], to: &mut [u8]
     let (least, most) = (s.splat(ROUND), s.splat(ROUND + 255.0));
     // The weights beyond the inputs are zero: what x is there does not matter.
     let (whole, rest) = x.as_chunks::<LANES>();
-    let mut last = [0.0; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    let rest: &[[f32; LANES]] = if rest.is_empty() { &[] } else { &[last] };
-    for (index, x) in whole.iter().chain(rest).enumerate() {
-        let at = index * LANES;
-        let rounded = s.lanes(s.min(s.max(s.fma(s.load(x), inverse, base), least), most));
-        let bytes = rounded.map(|x| x.to_bits() as u8);
-        match form {
-            Form::Unsigned => to[at..at + LANES].copy_from_slice(&bytes),
-            Form::Signed => to[at..at + LANES].copy_from_slice(&bytes.map(|b| b ^ 128)),
-            Form::Wide => {
-                let zero = rounding.zero as i16;
-                let to = to[2 * at..2 * (at + LANES)].as_chunks_mut::<2>().0;
-                to.iter_mut().zip(bytes).for_each(|(to, b)| *to = (i16::from(b) - zero).to_le_bytes());
+    let rest = &filled_up(rest)[..usize::from(!rest.is_empty())];
+    // A loop for each form, without a choice in it.
+    macro_rules! each {
+        ($bytes:literal, |$byte:ident| $form:expr) => {
+            for (x, to) in whole.iter().chain(rest).zip(to.as_chunks_mut::<{ $bytes * LANES }>().0) {
+                let rounded = s.min(s.max(s.fma(s.load(x), inverse, base), least), most);
+                *to.as_chunks_mut::<$bytes>().0.first_chunk_mut().expect("sixteen") =
+                    s.low_bytes(rounded).map(|$byte| $form);
             }
-        }
+        };
+    }
+    let zero = rounding.zero as i16;
+    match form {
+        Form::Unsigned => each!(1, |byte| [byte]),
+        Form::Signed => each!(1, |byte| [byte ^ 128]),
+        Form::Wide => each!(2, |byte| (i16::from(byte) - zero).to_le_bytes()),
     }
 }

@@ -276,7 +276,7 @@ impl<S: Simd> Kernels for Cpu<S> {
             .max(int8::scratch(batch.tokens()))
             .max(attention::scratch(longest, hidden / heads))
             .max(first::scratch(longest, sequences, heads_each, hidden))
-            .max(hidden);
+            .max(2 * hidden);
         self.reserve(floats)
     }
 
@@ -290,7 +290,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         out: &mut Buf,
     ) {
         self.share_rows(out.mat(), |rows, out, scratch| {
-            let scratch = &mut scratch[..out.cols()];
+            let scratch = &mut scratch[..2 * out.cols()];
             self.simd.run(Embed { batch, word, position, kind, norm, start: rows.start, out, scratch });
         });
     }

@@ -1,6 +1,5 @@
 //! Layer norm: two passes over a row, sums in sixteen lanes and one fixed tree.
 
-use super::gemm::{load, store};
 use super::simd::{LANES, MatMut, Op, Simd};
 
 /// Gain, bias and epsilon of a layer norm.
@@ -29,40 +28,47 @@ impl Op for NormRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for (row, x) in self.x.chunks_exact(self.norm.gain.len()).enumerate() {
-            let out = self.out.row(row);
-            out.copy_from_slice(x);
-            norm_row(s, self.norm, out);
+            norm_row(s, self.norm, x, self.out.row(row));
         }
     }
 }
 
-/// Normalises one row in place.
+/// Normalises one row.
 #[inline(always)]
-pub fn norm_row<S: Simd>(s: S, norm: &Norm, row: &mut [f32]) {
-    let count = row.len() as f32;
+pub fn norm_row<S: Simd>(s: S, norm: &Norm, x: &[f32], out: &mut [f32]) {
+    let count = x.len() as f32;
+    // Whole vectors, and what is left: a loop with both in it would be one of choices.
+    let (whole, rest) = x.as_chunks::<LANES>();
     let mut sum = s.splat(0.0);
-    for part in row.chunks(LANES) {
-        sum = s.add(sum, load(s, part));
+    for x in whole {
+        sum = s.add(sum, s.load(x));
+    }
+    if !rest.is_empty() {
+        sum = s.add(sum, s.load_part(rest));
     }
     let mean = s.splat(s.sum(sum) / count);
     let mut squares = s.splat(0.0);
-    for part in row.chunks(LANES) {
-        let difference = match part.first_chunk() {
-            Some(lanes) => s.sub(s.load(lanes), mean),
-            // The lanes beyond the row hold zero, not a value: they must not count.
-            None => {
-                let mut lanes = s.lanes(s.sub(s.load_part(part), mean));
-                lanes[part.len()..].fill(0.0);
-                s.load(&lanes)
-            }
-        };
+    for x in whole {
+        let difference = s.sub(s.load(x), mean);
+        squares = s.fma(difference, difference, squares);
+    }
+    if !rest.is_empty() {
+        // The lanes beyond the row hold zero, not a value: they must not count.
+        let mut lanes = s.lanes(s.sub(s.load_part(rest), mean));
+        lanes[rest.len()..].fill(0.0);
+        let difference = s.load(&lanes);
         squares = s.fma(difference, difference, squares);
     }
     let inverse = s.splat(1.0 / (s.sum(squares) / count + norm.epsilon).sqrt());
-    for ((part, gain), bias) in
-        row.chunks_mut(LANES).zip(norm.gain.chunks(LANES)).zip(norm.bias.chunks(LANES))
-    {
-        let scaled = s.mul(s.sub(load(s, part), mean), inverse);
-        store(s, s.fma(scaled, load(s, gain), load(s, bias)), part);
+    let (gain, last_gain) = norm.gain.as_chunks::<LANES>();
+    let (bias, last_bias) = norm.bias.as_chunks::<LANES>();
+    let (out, last) = out.as_chunks_mut::<LANES>();
+    for (((x, gain), bias), out) in whole.iter().zip(gain).zip(bias).zip(out) {
+        let scaled = s.mul(s.sub(s.load(x), mean), inverse);
+        s.store(s.fma(scaled, s.load(gain), s.load(bias)), out);
+    }
+    if !rest.is_empty() {
+        let scaled = s.mul(s.sub(s.load_part(rest), mean), inverse);
+        s.store_part(s.fma(scaled, s.load_part(last_gain), s.load_part(last_bias)), last);
     }
 }

@@ -69,6 +69,23 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn low_bytes(self, v: Pair) -> [u8; LANES] {
+        let mut bytes = [0; LANES];
+        // SAFETY: `self` proves the instructions; the array is sixteen writable bytes.
+        unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), low_bytes(v)) };
+        bytes
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Pair; LANES]) -> [Pair; LANES] {
+        // SAFETY: `self` proves that this processor has the instructions.
+        let eight = |rows: [__m256; 8]| unsafe { transpose(rows) };
+        let [a, b] = [0, 8].map(|at| eight(std::array::from_fn(|i| rows[at + i].0)));
+        let [c, d] = [0, 8].map(|at| eight(std::array::from_fn(|i| rows[at + i].1)));
+        std::array::from_fn(|i| if i < 8 { Pair(a[i], b[i]) } else { Pair(c[i - 8], d[i - 8]) })
+    }
+
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
@@ -90,4 +107,38 @@ impl Simd for Avx2 {
 #[target_feature(enable = "avx2")]
 fn shift(v: __m256) -> __m256 {
     _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(v)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn low_bytes(v: Pair) -> __m128i {
+    let byte = _mm256_set1_epi32(255);
+    let (a, b) = (_mm256_castps_si256(v.0), _mm256_castps_si256(v.1));
+    // Packing works within halves: their quarters are put in order before they are packed again.
+    let pairs = _mm256_packus_epi32(_mm256_and_si256(a, byte), _mm256_and_si256(b, byte));
+    let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
+    _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs))
+}
+
+/// Swaps pairs of floats, pairs of pairs, and halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(mut rows: [__m256; 8]) -> [__m256; 8] {
+    for i in (0..8).step_by(2) {
+        let (a, b) = (rows[i], rows[i + 1]);
+        (rows[i], rows[i + 1]) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    }
+    for i in (0..8).step_by(4) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|j| _mm256_castps_pd(rows[i + j]));
+        rows[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+        rows[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+        rows[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+        rows[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    }
+    let mut columns = rows;
+    for j in 0..4 {
+        columns[j] = _mm256_permute2f128_ps::<0x20>(rows[j], rows[j + 4]);
+        columns[j + 4] = _mm256_permute2f128_ps::<0x31>(rows[j], rows[j + 4]);
+    }
+    columns
 }

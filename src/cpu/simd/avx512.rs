@@ -61,6 +61,20 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn low_bytes(self, v: __m512) -> [u8; LANES] {
+        let mut bytes = [0; LANES];
+        // SAFETY: `self` proves the instructions; the array is sixteen writable bytes.
+        unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(v))) };
+        bytes
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [__m512; LANES]) -> [__m512; LANES] {
+        // SAFETY: `self` proves that this processor has the instructions.
+        unsafe { transpose(rows) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
@@ -76,4 +90,36 @@ impl Simd for Avx512 {
         min(a, b) = _mm512_min_ps(a, b);
         shift_to_exponent(v) = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(v)));
     }
+}
+
+/// Swaps pairs of floats, pairs of pairs, pairs of quarters, and halves.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(mut rows: [__m512; LANES]) -> [__m512; LANES] {
+    for i in (0..LANES).step_by(2) {
+        let (a, b) = (rows[i], rows[i + 1]);
+        (rows[i], rows[i + 1]) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    }
+    // Of four rows: the first float of each, by quarters, then the second, the third and the fourth.
+    for i in (0..LANES).step_by(4) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|j| _mm512_castps_pd(rows[i + j]));
+        rows[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        rows[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        rows[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        rows[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    let mut columns = rows;
+    for j in 0..4 {
+        let [a, b, c, d] = [rows[j], rows[j + 4], rows[j + 8], rows[j + 12]];
+        // Quarters 0 and 2, and quarters 1 and 3, of rows 0 to 7 and of rows 8 to 15.
+        let (even, odd) =
+            (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+        let (even8, odd8) =
+            (_mm512_shuffle_f32x4::<0b10_00_10_00>(c, d), _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d));
+        columns[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(even, even8);
+        columns[j + 4] = _mm512_shuffle_f32x4::<0b10_00_10_00>(odd, odd8);
+        columns[j + 8] = _mm512_shuffle_f32x4::<0b11_01_11_01>(even, even8);
+        columns[j + 12] = _mm512_shuffle_f32x4::<0b11_01_11_01>(odd, odd8);
+    }
+    columns
 }

@@ -30,7 +30,9 @@ pub use float_mode::{in_default_float_mode, set_default_float_mode};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{ByColumns, ByRows, DEPTH, Lines, ROW_STRIDE, Right, SCORE_STRIDE, multiply};
+pub use tile::{
+    ByColumns, ByRows, Copied, DEPTH, Left, Lines, ROW_STRIDE, Right, SCORE_STRIDE, Times, multiply,
+};
 pub use view::{MatMut, as_bytes};
 
 use crate::options::Isa;
@@ -90,6 +92,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let mut lanes = [0.0; LANES];
         widen(Dtype::F16, from.as_flattened(), &mut lanes);
         self.load(&lanes)
+    }
+
+    /// The lowest byte of each lane's bits.
+    #[inline(always)]
+    fn low_bytes(self, v: Self::V) -> [u8; LANES] {
+        self.lanes(v).map(|x| x.to_bits() as u8)
+    }
+
+    /// Lane i of row j from lane j of row i.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
+        let lanes = rows.map(|row| self.lanes(row));
+        std::array::from_fn(|i| self.load(&std::array::from_fn(|j| lanes[j][i])))
     }
 
     /// Fetches the cache line at an address, which may be any, into the second level of the cache: a weight panel is as

@@ -77,6 +77,27 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn low_bytes(self, v: Quad) -> [u8; LANES] {
+        let mut bytes = [0; LANES];
+        // SAFETY: `self` proves the instructions; the array is sixteen writable bytes.
+        unsafe { vst1q_u8(bytes.as_mut_ptr(), low_bytes(v)) };
+        bytes
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [Quad; LANES]) -> [Quad; LANES] {
+        let mut columns = rows;
+        for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
+            // SAFETY: `self` proves that this processor has the instructions.
+            let block = unsafe { transpose([0, 1, 2, 3].map(|r| rows[4 * i + r].0[j])) };
+            for (column, values) in columns[4 * j..].iter_mut().zip(block) {
+                column.0[i] = values;
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address.
         unsafe {
@@ -114,4 +135,21 @@ fn less(a: float32x4_t, b: float32x4_t) -> float32x4_t {
 #[target_feature(enable = "neon")]
 fn shift(v: float32x4_t) -> float32x4_t {
     vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(v)))
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn low_bytes(v: Quad) -> uint8x16_t {
+    let [a, b, c, d] = v.0.map(|v| vmovn_u32(vreinterpretq_u32_f32(v)));
+    vcombine_u8(vmovn_u16(vcombine_u16(a, b)), vmovn_u16(vcombine_u16(c, d)))
+}
+
+/// Swaps floats, then pairs of them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn transpose([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    let pairs = [vtrn1q_f32(a, b), vtrn2q_f32(a, b), vtrn1q_f32(c, d), vtrn2q_f32(c, d)];
+    let [ab, ba, cd, dc] = pairs.map(|v| vreinterpretq_f64_f32(v));
+    [vtrn1q_f64(ab, cd), vtrn1q_f64(ba, dc), vtrn2q_f64(ab, cd), vtrn2q_f64(ba, dc)]
+        .map(|v| vreinterpretq_f32_f64(v))
 }

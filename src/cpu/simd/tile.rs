@@ -17,28 +17,94 @@ pub const ROW_STRIDE: usize = DEPTH + 16;
 /// Floats from key to key in a block of attention scores: the widest block of queries.
 pub const SCORE_STRIDE: usize = 32;
 
-/// How the left operand lies: a[r, k] is at `r * ROW + k * STEP`.
-pub trait Layout {
+/// The left operand, where it lies.
+#[derive(Clone, Copy)]
+pub struct Left<'a, A> {
+    /// a[r, k] is at `r * layout.row() + k * layout.step()`.
+    pub values: &'a [f32],
+    /// Constants where that can be: then all rows of a tile are one register plus a displacement.
+    pub layout: A,
+}
+
+/// How a left operand lies.
+pub trait Layout: Copy {
     /// Floats from row to row.
-    const ROW: usize;
+    fn row(self) -> usize;
     /// Floats from step to step.
-    const STEP: usize;
+    fn step(self) -> usize;
 }
 
 /// Rows of a copied matrix.
-pub struct ByRows;
+#[derive(Clone, Copy)]
+pub struct Copied;
+
+impl Layout for Copied {
+    #[inline(always)]
+    fn row(self) -> usize {
+        ROW_STRIDE
+    }
+
+    #[inline(always)]
+    fn step(self) -> usize {
+        1
+    }
+}
+
+/// Rows of any matrix, so many floats from one to the next: for those that are read too seldom to be worth a copy.
+#[derive(Clone, Copy)]
+pub struct ByRows(pub usize);
 
 impl Layout for ByRows {
-    const ROW: usize = ROW_STRIDE;
-    const STEP: usize = 1;
+    #[inline(always)]
+    fn row(self) -> usize {
+        self.0
+    }
+
+    #[inline(always)]
+    fn step(self) -> usize {
+        1
+    }
 }
 
 /// Columns of a block of attention scores.
+#[derive(Clone, Copy)]
 pub struct ByColumns;
 
 impl Layout for ByColumns {
-    const ROW: usize = 1;
-    const STEP: usize = SCORE_STRIDE;
+    #[inline(always)]
+    fn row(self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn step(self) -> usize {
+        SCORE_STRIDE
+    }
+}
+
+/// What becomes of a sum before it leaves its register.
+pub trait End: Copy {
+    /// Of row `r`.
+    fn end<S: Simd>(self, simd: S, r: usize, sum: S::V) -> S::V;
+}
+
+/// Nothing.
+impl End for () {
+    #[inline(always)]
+    fn end<S: Simd>(self, _: S, _: usize, sum: S::V) -> S::V {
+        sum
+    }
+}
+
+/// It is multiplied by a factor of its row.
+#[derive(Clone, Copy)]
+pub struct Times<'a>(pub &'a [f32]);
+
+impl End for Times<'_> {
+    #[inline(always)]
+    fn end<S: Simd>(self, simd: S, r: usize, sum: S::V) -> S::V {
+        simd.mul(sum, simd.splat(self.0[r]))
+    }
 }
 
 /// The right operand.
@@ -87,15 +153,16 @@ impl Ahead for Lines {
     }
 }
 
-/// Computes the tile `c` = a b, at most `S::MR` rows and `S::NV * LANES` columns. `add` continues from what `c` holds.
+/// Computes the tile `c` = end(a b), at most `S::MR` rows and `S::NV * LANES` columns. `add` continues from what `c` holds.
 #[inline(always)]
-pub fn multiply<S: Simd, A: Layout>(
+pub fn multiply<S: Simd>(
     simd: S,
     depth: usize,
-    a: &[f32],
+    a: Left<'_, impl Layout>,
     b: Right<'_, impl Ahead>,
     mut c: MatMut<'_>,
     add: bool,
+    end: impl End,
 ) {
     // The arms beyond S::MR fold away, as does the wide half where a tile is one vector wide.
     macro_rules! by_rows {
@@ -103,9 +170,9 @@ pub fn multiply<S: Simd, A: Layout>(
             match c.rows() {
                 $($rows if $rows <= S::MR => {
                     if S::NV > 1 && c.cols() > LANES {
-                        tile::<S, A, $rows, 2>(simd, depth, a, b, &mut c, add)
+                        tile::<S, $rows, 2>(simd, depth, a, b, &mut c, add, end)
                     } else {
-                        tile::<S, A, $rows, 1>(simd, depth, a, b, &mut c, add)
+                        tile::<S, $rows, 1>(simd, depth, a, b, &mut c, add, end)
                     }
                 })+
                 rows => unreachable!("a tile of {rows} rows"),
@@ -117,18 +184,19 @@ pub fn multiply<S: Simd, A: Layout>(
 
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
-fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
+fn tile<S: Simd, const R: usize, const NV: usize>(
     simd: S,
     depth: usize,
-    a: &[f32],
+    a: Left<'_, impl Layout>,
     b: Right<'_, impl Ahead>,
     c: &mut MatMut<'_>,
     add: bool,
+    end: impl End,
 ) {
+    let (row, step) = (a.layout.row(), a.layout.step());
     assert!(depth > 0 && c.rows() == R && c.cols() <= NV * LANES);
-    assert!(a.len() > (R - 1) * A::ROW + (depth - 1) * A::STEP);
+    assert!(a.values.len() > (R - 1) * row + (depth - 1) * step);
     assert!(b.values.len() >= (depth - 1) * b.stride + NV * LANES);
-    let whole = c.cols() == NV * LANES;
     let mut sums = [[simd.splat(0.0); NV]; R];
     if add {
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -140,7 +208,7 @@ fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
             }
         }
     }
-    let (mut a, mut values) = (a.as_ptr(), b.values.as_ptr());
+    let (mut a, mut values) = (a.values.as_ptr(), b.values.as_ptr());
     for k in 0..depth {
         b.ahead.step(simd, k);
         // SAFETY: the asserts above cover every a[r, k] and NV whole vectors of every step of b.
@@ -150,25 +218,25 @@ fn tile<S: Simd, A: Layout, const R: usize, const NV: usize>(
                 columns[v] = simd.load(&*values.add(v * LANES).cast());
             }
             for r in 0..R {
-                let x = simd.splat(*a.add(r * A::ROW));
+                let x = simd.splat(*a.add(r * row));
                 for v in 0..NV {
                     sums[r][v] = simd.fma(x, columns[v], sums[r][v]);
                 }
             }
             // One past the last step is never read; wrapping_add only computes the address.
-            a = a.wrapping_add(A::STEP);
+            a = a.wrapping_add(step);
             values = values.wrapping_add(b.stride);
         }
     }
-    for (r, sums) in sums.iter().enumerate() {
+    // Constant indices again: a sum that is picked at run time would send all of them through memory.
+    for r in 0..R {
         let row = c.row(r);
-        if whole {
-            for (to, sum) in row.as_chunks_mut().0.iter_mut().zip(sums) {
-                simd.store(*sum, to);
-            }
-        } else {
-            for (to, sum) in row.chunks_mut(LANES).zip(sums) {
-                simd.store_part(*sum, to);
+        for v in 0..NV {
+            let sum = end.end(simd, r, sums[r][v]);
+            if let Some(to) = row.get_mut(v * LANES..(v + 1) * LANES) {
+                simd.store(sum, to.first_chunk_mut().expect("a vector"));
+            } else if v * LANES < row.len() {
+                simd.store_part(sum, &mut row[v * LANES..]);
             }
         }
     }
