@@ -21,8 +21,9 @@ use words::{Noise, Output, Sizes, disagreements};
 /// Around every edge: of the vectors (16), of the tiles (4, 6, 14 rows; 16, 32 columns), of the steps of k in one go
 /// (384), and of a block of queries or heads (16, 32).
 const SIZES: Sizes = Sizes {
-    rows: &[1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29, 43],
-    shapes: &[(1, 1), (16, 15), (20, 16), (383, 17), (384, 31), (385, 32), (800, 33), (64, 100)],
+    // The last two are shared out by rows and columns, and by rows in every number format.
+    rows: &[1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29, 43, 70, 261],
+    shapes: &[(1, 1), (16, 15), (20, 16), (383, 17), (384, 31), (385, 32), (800, 33), (64, 100), (1024, 3)],
     activated: 8,
     lengths: &[1, 2, 13, 14, 15, 16, 17, 31, 32, 33, 64, 100],
     heads: &[(64, 4), (64, 2), (128, 2), (40, 2), (24, 3), (66, 33), (400, 4)],

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::activation::activate;
 use super::pack::Packed;
-use super::simd::{Copied, DEPTH, LANES, Left, Lines, MatMut, Op, ROW_STRIDE, Right, Simd, multiply};
+use super::simd::{ByRows, DEPTH, LANES, Left, Lines, MatMut, Op, Right, Simd, multiply};
 use crate::kernels::Activation;
 
 /// What happens to a tile while it is still in L1.
@@ -41,6 +41,13 @@ pub fn scratch(rows: usize) -> usize {
     rows * ROW_STRIDE + WIDEST * DEPTH
 }
 
+/// Rows that are so many floats apart, or a multiple of it, would all lie in the same set of a first-level cache of 64 sets of
+/// 64 bytes, which holds fewer of them than a tile has rows: such are copied.
+const FLOATS_OF_ALL_SETS: usize = 1024;
+
+/// Floats from row to row of the copy: an odd number of cache lines (25), so that the rows spread over all sets.
+const ROW_STRIDE: usize = DEPTH + 16;
+
 /// Columns of the widest panel.
 const WIDEST: usize = 32;
 
@@ -60,10 +67,15 @@ impl<W: Simd> Op for Linear<'_, W> {
         debug_assert_eq!(S::ISA, W::ISA);
         let (wide, copied) = self.scratch.split_at_mut(WIDEST * DEPTH);
         for steps in even(inputs, DEPTH) {
-            for row in 0..rows {
-                let from = &self.x[row * self.x_stride..][steps.clone()];
-                copied[row * ROW_STRIDE..][..from.len()].copy_from_slice(from);
-            }
+            let (values, stride) = if self.x_stride.is_multiple_of(FLOATS_OF_ALL_SETS) {
+                for row in 0..rows {
+                    let from = &self.x[row * self.x_stride..][steps.clone()];
+                    copied[row * ROW_STRIDE..][..from.len()].copy_from_slice(from);
+                }
+                (&*copied, ROW_STRIDE)
+            } else {
+                (&self.x[steps.start..], self.x_stride)
+            };
             for (column, panel) in self.panels.clone().enumerate() {
                 let width = Packed::<W>::WIDTH;
                 let columns = column * width..((column + 1) * width).min(self.out.cols());
@@ -72,13 +84,13 @@ impl<W: Simd> Op for Linear<'_, W> {
                 // The tiles fetch the next panel together, each the same part of it: step k of one of T tiles the line of
                 // float k * width / T. Some lines are asked for twice, which costs nothing.
                 let tiles = rows.div_ceil(S::MR);
-                let stride = length.div_ceil(steps.len() * tiles);
+                let fetch = length.div_ceil(steps.len() * tiles);
                 for (index, tile) in even(rows, S::MR).enumerate() {
                     let start = next.wrapping_add(length * index / tiles);
-                    let b = Right { values: panel_steps, stride: width, ahead: Lines { start, stride } };
+                    let b =
+                        Right { values: panel_steps, stride: width, ahead: Lines { start, stride: fetch } };
                     let mut out = self.out.block(tile.clone(), columns.clone());
-                    let values = &copied[tile.start * ROW_STRIDE..tile.end * ROW_STRIDE];
-                    let a = Left { values, layout: Copied };
+                    let a = Left { values: &values[tile.start * stride..], layout: ByRows(stride) };
                     let c = out.block(0..tile.len(), 0..columns.len());
                     multiply(s, steps.len(), a, b, c, steps.start > 0, ());
                     if steps.end == inputs {

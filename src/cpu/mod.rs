@@ -42,6 +42,24 @@ const MOST_SHARES: usize = 16;
 /// Fewest rows of a norm that are worth a thread: 16 take about 2 microseconds, twice what handing them over does.
 const LEAST_ROWS: usize = 16;
 
+/// Fewest rows for each byte of a weight where threads share a product by rows, and each of them reads all weights: with fewer,
+/// weights do not come fast enough from the cache that cores share.
+const LEAST_ROWS_PER_BYTE: usize = 32;
+
+/// Parts into which rows and columns are cut; the columns consist of `pieces`, `width` columns wide.
+struct Grid {
+    rows: usize,
+    columns: usize,
+    pieces: usize,
+    width: usize,
+}
+
+/// One thread's part.
+struct Block {
+    rows: Range<usize>,
+    pieces: Range<usize>,
+}
+
 /// The CPU backend with one instruction set, and the work space of one run.
 pub struct Cpu<S> {
     simd: S,
@@ -112,34 +130,36 @@ impl<S: Simd> Cpu<S> {
         self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES)).min(pieces / least).max(1)
     }
 
-    /// Calls `work(pieces, part of out, scratch)` for all of `0..pieces`, on `shares` threads; `split` cuts off the part that
-    /// belongs to a number of pieces.
-    fn share<'a>(
-        &self,
-        pieces: usize,
-        shares: usize,
-        mut out: MatMut<'a>,
-        split: impl Fn(MatMut<'a>, usize) -> (MatMut<'a>, MatMut<'a>),
-        work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync,
-    ) {
-        let run = |share: usize, range: Range<usize>, out: MatMut<'a>| {
+    /// Calls `work(block, part of out, scratch)` for blocks of rows and of pieces, which are `width` columns each; one thread for
+    /// each block.
+    fn share<'a>(&self, grid: Grid, out: MatMut<'a>, work: impl Fn(Block, MatMut<'a>, &mut [f32]) + Sync) {
+        let run = |share: usize, block: Block, out: MatMut<'a>| {
             let mut scratch = self.scratch[share].lock().unwrap_or_else(|e| e.into_inner());
-            work(range, out, &mut scratch);
+            work(block, out, &mut scratch);
         };
+        let (rows, shares) = (out.rows(), grid.rows * grid.columns);
         let Some(pool) = self.team.as_ref().filter(|_| shares > 1) else {
-            return run(0, 0..pieces, out);
+            return run(0, Block { rows: 0..rows, pieces: 0..grid.pieces }, out);
         };
-        let cut = |share: usize| pieces * share / shares;
-        let mut parts: [Mutex<Option<MatMut<'a>>>; MOST_SHARES] = Default::default();
-        for (share, part) in parts.iter_mut().enumerate().take(shares) {
-            let (mine, rest) = split(out, cut(share + 1) - cut(share));
-            *part = Mutex::new(Some(mine));
-            out = rest;
+        let cut = |count: usize, part: usize, parts: usize| count * part / parts..count * (part + 1) / parts;
+        let mut blocks: [Mutex<Option<(Block, MatMut<'a>)>>; MOST_SHARES] = Default::default();
+        let mut below = out;
+        for (row, blocks) in blocks.chunks_mut(grid.columns).take(grid.rows).enumerate() {
+            let rows = cut(rows, row, grid.rows);
+            let (mut right, rest) = below.split_rows(rows.len());
+            below = rest;
+            for (column, block) in blocks.iter_mut().enumerate() {
+                let pieces = cut(grid.pieces, column, grid.columns);
+                let columns = (pieces.len() * grid.width).min(right.cols());
+                let (mine, rest) = right.split_columns(columns);
+                right = rest;
+                *block = Mutex::new(Some((Block { rows: rows.clone(), pieces }, mine)));
+            }
         }
         let task = |share: usize| {
-            let part = parts[share].lock().unwrap_or_else(|e| e.into_inner()).take();
-            if let Some(part) = part {
-                run(share, cut(share)..cut(share + 1), part);
+            let block = blocks[share].lock().unwrap_or_else(|e| e.into_inner()).take();
+            if let Some((block, out)) = block {
+                run(share, block, out);
             }
         };
         // A panic in a kernel goes on in the thread that asked for it, which is itself a task of the pool.
@@ -148,7 +168,7 @@ impl<S: Simd> Cpu<S> {
         }
     }
 
-    /// [`share`](Self::share) where a piece is `width` columns.
+    /// [`share`](Self::share) by columns alone.
     fn share_columns<'a>(
         &self,
         pieces: usize,
@@ -156,17 +176,28 @@ impl<S: Simd> Cpu<S> {
         out: MatMut<'a>,
         work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync,
     ) {
-        let split = |out: MatMut<'a>, pieces: usize| {
-            let columns = (pieces * width).min(out.cols());
-            out.split_columns(columns)
-        };
-        self.share(pieces, self.shares(pieces, 1), out, split, work);
+        let grid = Grid { rows: 1, columns: self.shares(pieces, 1), pieces, width };
+        self.share(grid, out, |block, out, scratch| work(block.pieces, out, scratch));
     }
 
-    /// [`share`](Self::share) where a piece is a row.
+    /// [`share`](Self::share) by rows alone.
     fn share_rows<'a>(&self, out: MatMut<'a>, work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync) {
-        let rows = out.rows();
-        self.share(rows, self.shares(rows, LEAST_ROWS), out, MatMut::split_rows, work);
+        let grid =
+            Grid { rows: self.shares(out.rows(), LEAST_ROWS), columns: 1, pieces: 1, width: out.cols() };
+        self.share(grid, out, |block, out, scratch| work(block.rows, out, scratch));
+    }
+
+    /// How the threads share a product: by rows as long as each weight that a thread reads serves enough of them, for then a
+    /// thread reads and rounds only its own rows, most of which it wrote itself; the rest by columns.
+    fn grid(&self, rows: usize, w: &Packed<S>) -> Grid {
+        let pieces = w.panels();
+        let by_rows = self.shares(rows, LEAST_ROWS_PER_BYTE * w.bytes_per_weight());
+        Grid {
+            rows: by_rows,
+            columns: self.shares(pieces * by_rows, by_rows) / by_rows,
+            pieces,
+            width: w.width(),
+        }
     }
 
     /// Attention of every sequence, its heads shared out.
@@ -296,16 +327,21 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn linear(&mut self, x: &Buf, w: &Packed<S>, then: Then<'_, Buf>, out: &mut Buf) {
-        let then = match then {
-            Then::Store => Epilogue::Bias,
-            Then::Activate(f) => Epilogue::Activate(f),
-            Then::Add(residual) => Epilogue::Add(residual.get()),
-        };
-        let (rows, stride) = (x.get(), x.cols);
-        self.share_columns(w.panels(), w.width(), out.mat(), |panels, out, scratch| match w.int8() {
-            None => self.simd.run(Linear { x: rows, x_stride: stride, w, then, panels, out, scratch }),
-            Some(int8) => {
-                self.simd.run(LinearInt8 { x: rows, w: int8, bias: w.bias(), then, panels, out, scratch });
+        let (x, inputs, outputs) = (x.get(), x.cols, out.cols);
+        self.share(self.grid(out.rows, w), out.mat(), |Block { rows, pieces: panels }, out, scratch| {
+            let x = &x[rows.start * inputs..rows.end * inputs];
+            let then = match &then {
+                Then::Store => Epilogue::Bias,
+                Then::Activate(f) => Epilogue::Activate(*f),
+                Then::Add(residual) => {
+                    Epilogue::Add(&residual.get()[rows.start * outputs..rows.end * outputs])
+                }
+            };
+            match w.int8() {
+                None => self.simd.run(Linear { x, x_stride: inputs, w, then, panels, out, scratch }),
+                Some(int8) => {
+                    self.simd.run(LinearInt8 { x, w: int8, bias: w.bias(), then, panels, out, scratch })
+                }
             }
         });
     }

@@ -137,6 +137,15 @@ impl<S: Simd> Packed<S> {
         }
     }
 
+    /// Bytes that a weight takes.
+    pub fn bytes_per_weight(&self) -> usize {
+        match self.panels {
+            Panels::Wide(_) => 4,
+            Panels::Half(..) => 2,
+            Panels::Int8(_) => 1,
+        }
+    }
+
     /// Panels.
     pub fn panels(&self) -> usize {
         self.outputs.div_ceil(self.width())

@@ -30,9 +30,7 @@ pub use float_mode::{in_default_float_mode, set_default_float_mode};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{
-    ByColumns, ByRows, Copied, DEPTH, Left, Lines, ROW_STRIDE, Right, SCORE_STRIDE, Times, multiply,
-};
+pub use tile::{ByColumns, ByRows, DEPTH, Left, Lines, Right, SCORE_STRIDE, Times, multiply};
 pub use view::{MatMut, as_bytes};
 
 use crate::options::Isa;

@@ -10,23 +10,19 @@ use super::{LANES, Simd};
 /// all rows of a group pass. Longer sums continue from the f32 partial sums in `c`, which changes no bit.
 pub const DEPTH: usize = 384;
 
-/// Floats from row to row of a copied left operand: a constant, so that the addresses of all rows of a tile are one
-/// register plus a displacement, and an odd number of cache lines (25), so that the rows spread over all L1 sets.
-pub const ROW_STRIDE: usize = DEPTH + 16;
-
 /// Floats from key to key in a block of attention scores: the widest block of queries.
 pub const SCORE_STRIDE: usize = 32;
 
 /// The left operand, where it lies.
 #[derive(Clone, Copy)]
 pub struct Left<'a, A> {
-    /// a[r, k] is at `r * layout.row() + k * layout.step()`.
+    /// The values.
     pub values: &'a [f32],
-    /// Constants where that can be: then all rows of a tile are one register plus a displacement.
+    /// How they lie.
     pub layout: A,
 }
 
-/// How a left operand lies.
+/// How a left operand lies: a[r, k] is at `r * row + k * step`.
 pub trait Layout: Copy {
     /// Floats from row to row.
     fn row(self) -> usize;
@@ -34,23 +30,7 @@ pub trait Layout: Copy {
     fn step(self) -> usize;
 }
 
-/// Rows of a copied matrix.
-#[derive(Clone, Copy)]
-pub struct Copied;
-
-impl Layout for Copied {
-    #[inline(always)]
-    fn row(self) -> usize {
-        ROW_STRIDE
-    }
-
-    #[inline(always)]
-    fn step(self) -> usize {
-        1
-    }
-}
-
-/// Rows of any matrix, so many floats from one to the next: for those that are read too seldom to be worth a copy.
+/// Rows, so many floats from one to the next.
 #[derive(Clone, Copy)]
 pub struct ByRows(pub usize);
 
