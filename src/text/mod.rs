@@ -2,6 +2,7 @@
 
 pub mod batch;
 mod definition;
+mod plain;
 mod prefix;
 pub mod tokenizer;
 pub mod truncation;

@@ -20,6 +20,7 @@ use tokenizers::{
 
 use super::batch::Pair;
 use super::definition::{self, Check, Definition, Model};
+use super::plain::{Part, Plain};
 use super::prefix::{self, Squeezed};
 use super::truncation;
 use super::windows::{self, Layout};
@@ -49,6 +50,8 @@ pub struct Tokenizer {
     ragged_margin: usize,
     /// Whether [`Squeezed`] keeps the tokens.
     squeezes: bool,
+    /// Words that need no more than a look into a WordPiece vocabulary.
+    plain: Option<Plain>,
 }
 
 /// The crate's tokenizer, with our own WordPiece in place of the crate's.
@@ -68,8 +71,9 @@ impl tokenizers::Model for WordModel {
     fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
         match self {
             Self::WordPiece(model) => {
-                let token = |(id, span)| Token::new(id, String::new(), span);
-                Ok(model.cut(word).into_iter().map(token).collect())
+                let mut pieces = Vec::new();
+                model.cut(word, &mut pieces);
+                Ok(pieces.into_iter().map(|(id, span)| Token::new(id, String::new(), span)).collect())
             }
             Self::Crate(model) => model.tokenize(word),
         }
@@ -161,6 +165,8 @@ impl Tokenizer {
         let added = &definition.added_tokens;
         let unbroken = |text: &str| text.starts_with(prefix::breaks_runs);
         let squeezes = bert && word_piece && added.iter().all(|t| unbroken(&t.content));
+        let lowercase = definition.normalizer.as_ref().is_some_and(|part| part["lowercase"] != false);
+        let plain = (bert && word_piece).then(|| Plain::new(lowercase, added)).flatten();
         let longest = added.iter().map(|t| t.content.len()).max().unwrap_or(0);
         // Added tokens with a space inside can be cut even there.
         let spaced = added.iter().map(|t| t.content.trim_start()).filter(|t| t.contains(char::is_whitespace));
@@ -187,6 +193,7 @@ impl Tokenizer {
             clean_margin,
             ragged_margin,
             squeezes,
+            plain,
         };
         // Every kind of component meets a text before the first caller's does.
         for text in ["", " ", "What is 1 + 1?", " e\u{301} \u{fb01}\u{3000}漢字 😀\u{200d}\u{1} "] {
@@ -266,6 +273,65 @@ impl Tokenizer {
     /// The tokens of the words of `text` up to the one that makes them `enough` and `margin` more, without the last
     /// `margin` tokens.
     fn read(&self, text: &str, enough: usize, margin: usize, spans: bool) -> Result<Words> {
+        let limit = enough.saturating_add(margin);
+        let mut words = match (&self.plain, self.inner.get_model()) {
+            (Some(plain), WordModel::WordPiece(model)) => {
+                self.read_plain(plain, model, text, limit, spans)?
+            }
+            _ => self.read_any(text, limit, spans)?,
+        };
+        let kept = words.ids.len().saturating_sub(margin);
+        words.ids.truncate(kept);
+        words.spans.truncate(kept);
+        Ok(words)
+    }
+
+    /// The tokens of the words of `text` up to the one that makes them `limit`; the crate sees only words that are not plain.
+    fn read_plain(
+        &self,
+        plain: &Plain,
+        model: &WordPiece,
+        text: &str,
+        limit: usize,
+        spans: bool,
+    ) -> Result<Words> {
+        let mut words = Words { ids: Vec::new(), spans: Vec::new(), ended: true };
+        let (mut lower, mut pieces) = (String::new(), Vec::new());
+        for part in plain.parts(text) {
+            let full = words.ids.len() >= limit;
+            match part {
+                Part::Word(_) if full => words.ended = false,
+                Part::Word(range) => {
+                    plain.normalize(&text[range.clone()], &mut lower);
+                    pieces.clear();
+                    model.cut(&lower, &mut pieces);
+                    words.ids.extend(pieces.iter().map(|(id, _)| id));
+                    if spans {
+                        let whole = |(start, end)| (range.start + start, range.start + end);
+                        words.spans.extend(pieces.iter().map(|(_, span)| whole(*span)));
+                    }
+                }
+                Part::Other(range) => {
+                    let other =
+                        self.read_any(&text[range.clone()], limit.saturating_sub(words.ids.len()), spans)?;
+                    // There may be no word in it.
+                    words.ended = other.ended && !(full && !other.ids.is_empty());
+                    if !full {
+                        words.ids.extend(other.ids);
+                        let whole = |(start, end)| (range.start + start, range.start + end);
+                        words.spans.extend(other.spans.into_iter().map(whole));
+                    }
+                }
+            }
+            if !words.ended {
+                break;
+            }
+        }
+        Ok(words)
+    }
+
+    /// [`read_plain`](Self::read_plain) of any text, all by the crate.
+    fn read_any(&self, text: &str, limit: usize, spans: bool) -> Result<Words> {
         let run = || -> tokenizers::Result<Words> {
             let tokenizer = &self.inner;
             let mut words =
@@ -277,17 +343,16 @@ impl Tokenizer {
             let model = tokenizer.get_model();
             words.tokenize_with_limit(
                 |word| model.tokenize(word.get()),
-                enough.saturating_add(margin),
+                limit,
                 TruncationDirection::Right,
             )?;
             let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
             let ended = splits.len() == count;
             let tokens = splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten());
-            let mut ids: Vec<u32> = tokens.map(|token| token.id).collect();
-            ids.truncate(ids.len().saturating_sub(margin));
+            let ids: Vec<u32> = tokens.map(|token| token.id).collect();
             let spans = if spans {
                 let encoding = words.into_encoding(None, 0, OffsetType::Byte)?;
-                encoding.get_offsets()[..ids.len()].iter().map(|span| whole_characters(text, *span)).collect()
+                encoding.get_offsets().iter().map(|span| whole_characters(text, *span)).collect()
             } else {
                 Vec::new()
             };
@@ -398,6 +463,7 @@ fn whole_characters(text: &str, span: (usize, usize)) -> (usize, usize) {
 }
 
 /// What one reading of a text gave.
+#[derive(Debug)]
 struct Words {
     ids: Vec<u32>,
     spans: Vec<(usize, usize)>,
@@ -552,6 +618,80 @@ mod tests {
             lengths.extend(words.iter().map(|(word, ..)| word.chars().count()));
         }
         lengths
+    }
+
+    /// Texts of plain words, of others, and of what an added token may be taken for.
+    fn text(state: &mut u64) -> String {
+        const PIECES: &[&str] = &[
+            " ",
+            " ",
+            " ",
+            "\t",
+            "\r\n",
+            "the",
+            "Berlin",
+            "unaffable",
+            "it's",
+            "3.14",
+            "-",
+            "#",
+            "[",
+            "[SEP]",
+            "[sep]",
+            "Q",
+            "qed",
+            "QED",
+            "é",
+            "e\u{301}",
+            "\u{301}",
+            "漢",
+            "\u{a0}",
+            "\0",
+            "\u{7f}",
+            "\u{1}",
+            "İ",
+            "xyzzyxyzzy",
+            "😀",
+            "\u{2028}",
+        ];
+        let mut below = |n: usize| {
+            // Knuth's MMIX generator.
+            *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (*state >> 33) as usize % n
+        };
+        (0..below(40)).map(|_| PIECES[below(PIECES.len())]).collect()
+    }
+
+    #[test]
+    fn plain_words_give_the_tokens_that_the_crate_gives() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/crossrank-mini");
+        let json = std::fs::read(folder.join("tokenizer.json")).unwrap();
+        let mut json: Value = serde_json::from_slice(&json).unwrap();
+        let mut state = 1;
+        for (lowercase, normalized, single_word) in
+            [(true, false, false), (true, true, false), (false, true, true)]
+        {
+            json["normalizer"]["lowercase"] = lowercase.into();
+            let added = serde_json::json!({"id": 30522, "content": "Qed", "single_word": single_word, "lstrip": false,
+                "rstrip": false, "normalized": normalized, "special": !normalized});
+            json["added_tokens"].as_array_mut().unwrap().push(added);
+            let tokenizer = Tokenizer::new("", json.to_string().as_bytes(), 30523, 2).unwrap();
+            json["added_tokens"].as_array_mut().unwrap().pop();
+            let (Some(plain), WordModel::WordPiece(model)) = (&tokenizer.plain, tokenizer.inner.get_model())
+            else {
+                panic!("BERT's tokenizer has plain words")
+            };
+            for case in 0..3000 {
+                let text = text(&mut state);
+                let limit = if case % 2 == 0 { usize::MAX } else { case % 23 + 1 };
+                let ours = tokenizer.read_plain(plain, model, &text, limit, true).unwrap();
+                let all = tokenizer.read_any(&text, usize::MAX, true).unwrap();
+                let count = ours.ids.len();
+                assert!(count >= limit.min(all.ids.len()), "{text:?}, {limit} tokens: {ours:?}");
+                assert_eq!(ours.ended, count == all.ids.len(), "{text:?}, {limit} tokens");
+                assert_eq!((&*ours.ids, &*ours.spans), (&all.ids[..count], &all.spans[..count]), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -41,13 +41,24 @@ impl WordPiece {
         self.vocabulary.len()
     }
 
-    /// The tokens of a word.
-    pub fn cut(&self, word: &str) -> Vec<Piece> {
-        let whole = vec![(self.unknown, (0, word.len()))];
-        if word.chars().count() > self.max_word {
-            return whole;
+    /// Appends the tokens of a word.
+    pub fn cut(&self, word: &str, pieces: &mut Vec<Piece>) {
+        let too_long = word.len() > self.max_word && word.chars().count() > self.max_word;
+        match self.id(word) {
+            // Most words are tokens themselves.
+            Some(id) if !too_long && !word.is_empty() => pieces.push((id, (0, word.len()))),
+            _ => {
+                let before = pieces.len();
+                if too_long || !self.cut_apart(word, pieces) {
+                    pieces.truncate(before);
+                    pieces.push((self.unknown, (0, word.len())));
+                }
+            }
         }
-        let mut pieces = Vec::new();
+    }
+
+    /// Appends the longest tokens one after another; whether they are the whole word.
+    fn cut_apart(&self, word: &str, pieces: &mut Vec<Piece>) -> bool {
         // The prefix and what is left of the word.
         let mut rest = word.to_owned();
         let (mut start, mut prefix) = (0, 0);
@@ -56,7 +67,7 @@ impl WordPiece {
             let found = ends
                 .filter(|end| *end <= self.longest)
                 .find_map(|end| Some((self.id(&rest[..end])?, end - prefix)));
-            let Some((id, length)) = found else { return whole };
+            let Some((id, length)) = found else { return false };
             pieces.push((id, (start, start + length)));
             start += length;
             rest.clear();
@@ -64,7 +75,7 @@ impl WordPiece {
             rest.push_str(&word[start..]);
             prefix = self.prefix.len();
         }
-        pieces
+        true
     }
 }
 
@@ -77,23 +88,32 @@ mod tests {
         WordPiece::new(entries, "?", "##", 5).unwrap()
     }
 
+    fn cut(words: &WordPiece, word: &str) -> Vec<Piece> {
+        let mut pieces = vec![(7, (7, 7))];
+        words.cut(word, &mut pieces);
+        assert_eq!(pieces.remove(0), (7, (7, 7)));
+        pieces
+    }
+
     #[test]
     fn a_word_becomes_the_longest_tokens_it_begins_with() {
         let words = word_piece(&["?", "a", "ab", "##b", "##é", "##éé", "abab"]);
-        assert_eq!(words.cut(""), []);
-        assert_eq!(words.cut("a"), [(1, (0, 1))]);
-        assert_eq!(words.cut("abb"), [(2, (0, 2)), (3, (2, 3))]);
-        assert_eq!(words.cut("aééé"), [(1, (0, 1)), (5, (1, 5)), (4, (5, 7))]);
+        assert_eq!(cut(&words, ""), []);
+        assert_eq!(cut(&words, "a"), [(1, (0, 1))]);
+        assert_eq!(cut(&words, "abb"), [(2, (0, 2)), (3, (2, 3))]);
+        assert_eq!(cut(&words, "aééé"), [(1, (0, 1)), (5, (1, 5)), (4, (5, 7))]);
         // The longest token may lead where nothing goes on: there is no way back.
-        assert_eq!(words.cut("ababa"), [(0, (0, 5))]);
+        assert_eq!(cut(&words, "ababa"), [(0, (0, 5))]);
     }
 
     #[test]
     fn what_is_unknown_or_too_long_is_one_unknown_token() {
         let words = word_piece(&["?", "a", "##a"]);
-        assert_eq!(words.cut("aaaaa").len(), 5);
-        assert_eq!(words.cut("aaaaaa"), [(0, (0, 6))]);
-        assert_eq!(words.cut("aéa"), [(0, (0, 4))]);
+        assert_eq!(cut(&words, "aaaaa").len(), 5);
+        assert_eq!(cut(&words, "aaaaaa"), [(0, (0, 6))]);
+        assert_eq!(cut(&words, "aéa"), [(0, (0, 4))]);
+        // A token that is longer than a word may be.
+        assert_eq!(cut(&word_piece(&["?", "aaaaaa"]), "aaaaaa"), [(0, (0, 6))]);
         assert!(WordPiece::new(vec![("a".into(), 0)], "?", "##", 5).is_none());
     }
 }
