@@ -315,7 +315,8 @@ impl Tokenizer {
                     let other =
                         self.read_any(&text[range.clone()], limit.saturating_sub(words.ids.len()), spans)?;
                     // There may be no word in it.
-                    words.ended = other.ended && !(full && !other.ids.is_empty());
+                    let unread = full && !other.ids.is_empty();
+                    words.ended = other.ended && !unread;
                     if !full {
                         words.ids.extend(other.ids);
                         let whole = |(start, end)| (range.start + start, range.start + end);
