@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::gemm::{Epilogue, Tile, even, finish, load};
-use super::pack::{filled, zeros};
+use super::pack::{filled, room, zeros};
 use super::simd::{BLOCK, Dot, Form, LANES, MOST_COLUMNS, MOST_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
 use crate::error::Result;
 use crate::kernels::Part;
@@ -36,23 +36,35 @@ impl Int8 {
         let (depth, padded) = (inputs.next_multiple_of(dot.group), outputs.next_multiple_of(dot.columns));
         let mut made = Self {
             dot,
-            panels: filled(padded * depth, 0)?,
+            panels: room(padded * depth)?,
             depth,
             outputs,
             scales: zeros(padded)?,
             totals: filled(padded, 0)?,
         };
-        let rows = parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row)));
-        for (output, (part, row)) in rows.enumerate() {
-            let bytes = part.weight.row(row);
-            made.scales[output] = (f64::from(part.weight.scales[row]) * part.scale) as f32;
-            made.totals[output] = bytes.iter().map(|b| i32::from(b.cast_signed())).sum();
-            let panel = &mut made.panels[output / dot.columns * dot.columns * depth..];
-            let column = output % dot.columns * dot.group;
-            for (group, bytes) in bytes.chunks(dot.group).enumerate() {
-                let to = &mut panel[group * dot.columns * dot.group + column..][..bytes.len()];
-                to.iter_mut().zip(bytes).for_each(|(to, b)| *to = b.cast_signed());
+        let rows: Vec<_> =
+            parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row))).collect();
+        for (output, (part, row)) in rows.iter().enumerate() {
+            made.scales[output] = (f64::from(part.weight.scales[*row]) * part.scale) as f32;
+            // Of unsigned bytes, for which there is an instruction everywhere.
+            let bytes = part.weight.row(*row);
+            let shifted: u32 = bytes.iter().map(|b| u32::from(b ^ 128)).sum();
+            made.totals[output] = shifted.cast_signed() - 128 * bytes.len() as i32;
+        }
+        // By way of one panel, so that fresh memory is written once.
+        let mut panel = filled(dot.columns * depth, 0)?;
+        for rows in rows.chunks(dot.columns) {
+            if rows.len() < dot.columns {
+                panel.fill(0);
             }
+            let rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
+            match dot.group {
+                2 => deal::<2>(&rows, dot.columns, &mut panel),
+                4 => deal::<4>(&rows, dot.columns, &mut panel),
+                8 => deal::<8>(&rows, dot.columns, &mut panel),
+                group => unreachable!("groups of {group}"),
+            }
+            made.panels.extend_from_slice(&panel);
         }
         Ok(made)
     }
@@ -60,6 +72,28 @@ impl Int8 {
     /// Output features per panel.
     pub fn width(&self) -> usize {
         self.dot.columns
+    }
+}
+
+/// Writes rows to the columns of a panel by groups, of a length known here, or each would be a loop; a cache line of each row
+/// at a time, for their groups lie far apart in the panel.
+fn deal<const GROUP: usize>(rows: &[&[u8]], columns: usize, panel: &mut [i8]) {
+    let panel = panel.as_chunks_mut::<GROUP>().0;
+    let whole = rows[0].len() / GROUP;
+    for start in (0..whole).step_by(LINE / GROUP) {
+        let end = whole.min(start + LINE / GROUP);
+        for (column, row) in rows.iter().enumerate() {
+            let to = panel[start * columns + column..].iter_mut().step_by(columns);
+            for (to, group) in to.zip(&row.as_chunks::<GROUP>().0[start..end]) {
+                *to = group.map(u8::cast_signed);
+            }
+        }
+    }
+    if let Some(last) = panel.get_mut(whole * columns..) {
+        for (to, row) in last.iter_mut().zip(rows) {
+            let rest = row.as_chunks::<GROUP>().1;
+            to.iter_mut().zip(rest).for_each(|(to, b)| *to = b.cast_signed());
+        }
     }
 }
 

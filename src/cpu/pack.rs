@@ -230,7 +230,7 @@ pub fn filled<T: Copy>(count: usize, value: T) -> Result<Vec<T>> {
 }
 
 /// An empty vector with room for `count` values, or an error where the system has no memory left.
-fn room<T>(count: usize) -> Result<Vec<T>> {
+pub fn room<T>(count: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(count)

@@ -74,8 +74,8 @@ pub struct AddedToken {
 
 /// The part that turns words into ids.
 pub enum Model<'a> {
-    WordPiece { vocab: Ids, unk: Cow<'a, str>, prefix: Cow<'a, str>, max_word: usize },
-    Bpe { vocab: Ids, merges: Vec<(String, String)>, options: BpeOptions<'a> },
+    WordPiece { vocab: Ids<'a>, unk: Cow<'a, str>, prefix: Cow<'a, str>, max_word: usize },
+    Bpe { vocab: Ids<'a>, merges: Vec<(String, String)>, options: BpeOptions<'a> },
     Unigram { vocab: Vec<(String, f64)>, unk: usize, byte_fallback: bool },
 }
 
@@ -222,23 +222,27 @@ impl<'a> ModelFile<'a> {
     }
 }
 
-/// The entries of a JSON object from token to id, without a table of their own.
-pub struct Ids(pub Vec<(String, u32)>);
+/// The entries of a JSON object from token to id, without a table of their own; tokens are slices of the file wherever it
+/// writes them as they are.
+pub struct Ids<'a>(pub Vec<(Cow<'a, str>, u32)>);
 
-impl<'de> Deserialize<'de> for Ids {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl<'a> Deserialize<'a> for Ids<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        /// serde borrows a `Cow` only where it is a field.
+        #[derive(serde::Deserialize)]
+        struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
         struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Ids;
+        impl<'a> Visitor<'a> for Entries {
+            type Value = Ids<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object from tokens to ids")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ids, A::Error> {
+            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Ids<'a>, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((Token(token), id)) = map.next_entry()? {
+                    entries.push((token, id));
                 }
                 Ok(Ids(entries))
             }
@@ -247,9 +251,9 @@ impl<'de> Deserialize<'de> for Ids {
     }
 }
 
-fn ids(json: &RawValue, vocabulary: usize) -> Check<Ids> {
-    let vocab: Ids = serde_json::from_str(json.get()).map_err(|e| format!("model.vocab: {e}"))?;
-    check_lengths(vocab.0.iter().map(|(token, _)| token.as_str()))?;
+fn ids(json: &RawValue, vocabulary: usize) -> Check<Ids<'_>> {
+    let vocab: Ids<'_> = serde_json::from_str(json.get()).map_err(|e| format!("model.vocab: {e}"))?;
+    check_lengths(vocab.0.iter().map(|(token, _)| &**token))?;
     for &(_, id) in &vocab.0 {
         check_id(id.into(), vocabulary)?;
     }
@@ -273,7 +277,7 @@ fn check_lengths<'a>(mut tokens: impl Iterator<Item = &'a str>) -> Check<()> {
     }
 }
 
-fn check_present(vocab: &Ids, unk: &str) -> Check<()> {
+fn check_present(vocab: &Ids<'_>, unk: &str) -> Check<()> {
     if vocab.0.iter().any(|(token, _)| token == unk) {
         return Ok(());
     }
@@ -293,7 +297,7 @@ fn merges(merges: Vec<Merge>) -> Check<Vec<(String, String)>> {
 }
 
 /// The crate glues the two tokens together, less the second one's prefix, in a buffer as long as the longest token.
-fn check_merges(vocab: &Ids, merges: &[(String, String)], prefix: &str) -> Check<()> {
+fn check_merges(vocab: &Ids<'_>, merges: &[(String, String)], prefix: &str) -> Check<()> {
     let longest = vocab.0.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
     for (i, (a, b)) in merges.iter().enumerate() {
         match b.strip_prefix(prefix) {

@@ -518,12 +518,13 @@ fn words(model: Model<'_>) -> Check<WordModel> {
     let message = |e: tokenizers::Error| format!("model: {e}");
     let made: tokenizers::Result<ModelWrapper> = match model {
         Model::WordPiece { vocab, unk, prefix, max_word } => {
-            let made = WordPiece::new(vocab.0, &unk, &prefix, max_word);
+            let made = WordPiece::new(&vocab.0, &unk, &prefix, max_word);
             return made.map(WordModel::WordPiece).ok_or("the vocabulary lacks its own unknown token".into());
         }
         Model::Bpe { vocab, merges, options } => {
+            let vocab = vocab.0.into_iter().map(|(token, id)| (token.into_owned(), id));
             let mut builder = BPE::builder()
-                .vocab_and_merges(Vocab::from_iter(vocab.0), merges)
+                .vocab_and_merges(Vocab::from_iter(vocab), merges)
                 .fuse_unk(options.fuse_unk)
                 .byte_fallback(options.byte_fallback)
                 .ignore_merges(options.ignore_merges)
