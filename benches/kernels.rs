@@ -238,10 +238,7 @@ fn with<S: Simd>(criterion: &mut Criterion, fractions: &mut Vec<String>, simd: S
         let mut bench = Bench { criterion: &mut *criterion, cpu, threads, fractions: &mut *fractions };
         bench.linear();
         bench.attention();
-        if threads == 1 {
-            // A norm is never shared out.
-            bench.norm();
-        }
+        bench.norm();
     }
 }
 

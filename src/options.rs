@@ -51,7 +51,7 @@ pub enum Precision {
     F32,
     /// float16, or bfloat16 where the files hold that, widened as they are read: 2 bytes per weight. The same bits as `F32`
     /// for files of 16 bits; float32 files are rounded, which moves logits by about 1e-3. Widening costs time, the more the
-    /// fewer tokens a call has: 4 % of a hundred passages, a fifth of one short pair.
+    /// fewer tokens a call has: 3 % of a hundred passages, a tenth of one short pair.
     F16Weights,
     /// Signed bytes with a float32 scale per output feature or row of a table: 1 byte per weight. Encoder layers round each
     /// token's inputs to 8 bits and multiply integers, two to three times as fast as floats; attention, norms and the head

@@ -54,8 +54,8 @@ struct Grid {
     width: usize,
 }
 
-/// One thread's part.
-struct Block {
+/// What one thread computes.
+struct Share {
     rows: Range<usize>,
     pieces: Range<usize>,
 }
@@ -113,9 +113,8 @@ impl<S: Simd> Cpu<S> {
 
     /// Shares each product out over the pool's threads, or stops doing so. No bit of a result depends on it.
     pub fn set_team(&mut self, team: Option<Arc<Pool>>) {
-        let shares = team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES));
-        self.scratch.resize_with(shares.max(self.scratch.len()), Mutex::default);
         self.team = team;
+        self.scratch.resize_with(self.threads().max(self.scratch.len()), Mutex::default);
     }
 
     /// Makes every thread's work space at least `floats` long.
@@ -125,41 +124,45 @@ impl<S: Simd> Cpu<S> {
             .try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats, 0.0))
     }
 
-    /// Threads that share `pieces` of work, of which fewer than `least` are not worth a thread.
-    fn shares(&self, pieces: usize, least: usize) -> usize {
-        self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES)).min(pieces / least).max(1)
+    /// Threads that can share a word.
+    fn threads(&self) -> usize {
+        self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES))
     }
 
-    /// Calls `work(block, part of out, scratch)` for blocks of rows and of pieces, which are `width` columns each; one thread for
-    /// each block.
-    fn share<'a>(&self, grid: Grid, out: MatMut<'a>, work: impl Fn(Block, MatMut<'a>, &mut [f32]) + Sync) {
-        let run = |share: usize, block: Block, out: MatMut<'a>| {
-            let mut scratch = self.scratch[share].lock().unwrap_or_else(|e| e.into_inner());
-            work(block, out, &mut scratch);
+    /// Threads that share `pieces` of work, of which fewer than `least` are not worth a thread.
+    fn shares(&self, pieces: usize, least: usize) -> usize {
+        self.threads().min(pieces / least).max(1)
+    }
+
+    /// Calls `work(share, part of out, scratch)` for the rows and pieces of each share, on as many threads.
+    fn share<'a>(&self, grid: Grid, out: MatMut<'a>, work: impl Fn(Share, MatMut<'a>, &mut [f32]) + Sync) {
+        let run = |index: usize, share: Share, out: MatMut<'a>| {
+            let mut scratch = self.scratch[index].lock().unwrap_or_else(|e| e.into_inner());
+            work(share, out, &mut scratch);
         };
         let (rows, shares) = (out.rows(), grid.rows * grid.columns);
         let Some(pool) = self.team.as_ref().filter(|_| shares > 1) else {
-            return run(0, Block { rows: 0..rows, pieces: 0..grid.pieces }, out);
+            return run(0, Share { rows: 0..rows, pieces: 0..grid.pieces }, out);
         };
         let cut = |count: usize, part: usize, parts: usize| count * part / parts..count * (part + 1) / parts;
-        let mut blocks: [Mutex<Option<(Block, MatMut<'a>)>>; MOST_SHARES] = Default::default();
+        let mut parts: [Mutex<Option<(Share, MatMut<'a>)>>; MOST_SHARES] = Default::default();
         let mut below = out;
-        for (row, blocks) in blocks.chunks_mut(grid.columns).take(grid.rows).enumerate() {
+        for (row, parts) in parts.chunks_mut(grid.columns).take(grid.rows).enumerate() {
             let rows = cut(rows, row, grid.rows);
             let (mut right, rest) = below.split_rows(rows.len());
             below = rest;
-            for (column, block) in blocks.iter_mut().enumerate() {
+            for (column, part) in parts.iter_mut().enumerate() {
                 let pieces = cut(grid.pieces, column, grid.columns);
                 let columns = (pieces.len() * grid.width).min(right.cols());
                 let (mine, rest) = right.split_columns(columns);
                 right = rest;
-                *block = Mutex::new(Some((Block { rows: rows.clone(), pieces }, mine)));
+                *part = Mutex::new(Some((Share { rows: rows.clone(), pieces }, mine)));
             }
         }
-        let task = |share: usize| {
-            let block = blocks[share].lock().unwrap_or_else(|e| e.into_inner()).take();
-            if let Some((block, out)) = block {
-                run(share, block, out);
+        let task = |index: usize| {
+            let part = parts[index].lock().unwrap_or_else(|e| e.into_inner()).take();
+            if let Some((share, out)) = part {
+                run(index, share, out);
             }
         };
         // A panic in a kernel goes on in the thread that asked for it, which is itself a task of the pool.
@@ -177,27 +180,22 @@ impl<S: Simd> Cpu<S> {
         work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync,
     ) {
         let grid = Grid { rows: 1, columns: self.shares(pieces, 1), pieces, width };
-        self.share(grid, out, |block, out, scratch| work(block.pieces, out, scratch));
+        self.share(grid, out, |share, out, scratch| work(share.pieces, out, scratch));
     }
 
     /// [`share`](Self::share) by rows alone.
     fn share_rows<'a>(&self, out: MatMut<'a>, work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync) {
         let grid =
             Grid { rows: self.shares(out.rows(), LEAST_ROWS), columns: 1, pieces: 1, width: out.cols() };
-        self.share(grid, out, |block, out, scratch| work(block.rows, out, scratch));
+        self.share(grid, out, |share, out, scratch| work(share.rows, out, scratch));
     }
 
     /// How the threads share a product: by rows as long as each weight that a thread reads serves enough of them, for then a
     /// thread reads and rounds only its own rows, most of which it wrote itself; the rest by columns.
     fn grid(&self, rows: usize, w: &Packed<S>) -> Grid {
-        let pieces = w.panels();
+        let (pieces, width) = (w.panels(), w.width());
         let by_rows = self.shares(rows, LEAST_ROWS_PER_BYTE * w.bytes_per_weight());
-        Grid {
-            rows: by_rows,
-            columns: self.shares(pieces * by_rows, by_rows) / by_rows,
-            pieces,
-            width: w.width(),
-        }
+        Grid { rows: by_rows, columns: (self.threads() / by_rows).min(pieces).max(1), pieces, width }
     }
 
     /// Attention of every sequence, its heads shared out.
@@ -328,7 +326,7 @@ impl<S: Simd> Kernels for Cpu<S> {
 
     fn linear(&mut self, x: &Buf, w: &Packed<S>, then: Then<'_, Buf>, out: &mut Buf) {
         let (x, inputs, outputs) = (x.get(), x.cols, out.cols);
-        self.share(self.grid(out.rows, w), out.mat(), |Block { rows, pieces: panels }, out, scratch| {
+        self.share(self.grid(out.rows, w), out.mat(), |Share { rows, pieces: panels }, out, scratch| {
             let x = &x[rows.start * inputs..rows.end * inputs];
             let then = match &then {
                 Then::Store => Epilogue::Bias,
