@@ -26,6 +26,7 @@ use words::{Output, Sizes, batch, disagreements};
 const SIZES: Sizes = Sizes {
     rows: &[1, 7, 31, 33, 64, 65, 129],
     shapes: &[(20, 33), (1, 1), (64, 130), (383, 17)],
+    long: &[],
     activated: 1,
     lengths: &[100, 1, 64, 2, 15, 16, 17, 31, 33],
     heads: &[(64, 2), (128, 2), (40, 2), (45, 3), (66, 33), (200, 2)],

@@ -21,12 +21,23 @@ use words::{Noise, Output, Sizes, disagreements};
 /// Around every edge: of the vectors (16), of the tiles (4, 6, 14 rows; 16, 32 columns), of the steps of k in one go
 /// (384), and of a block of queries or heads (16, 32).
 const SIZES: Sizes = Sizes {
-    // The last two are shared out by rows and columns, and by rows in every number format.
-    rows: &[1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29, 43, 70, 261],
+    rows: &[1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29, 43],
     shapes: &[(1, 1), (16, 15), (20, 16), (383, 17), (384, 31), (385, 32), (800, 33), (64, 100), (1024, 3)],
+    // Besides, those of a block of integers: 768 or 1536 inputs. Sums of integers are exact at any length.
+    long: &[(767, 17), (769, 3), (1536, 33), (1537, 5), (3100, 16)],
     activated: 8,
     lengths: &[1, 2, 13, 14, 15, 16, 17, 31, 32, 33, 64, 100],
     heads: &[(64, 4), (64, 2), (128, 2), (40, 2), (24, 3), (66, 33), (400, 4)],
+};
+
+/// Rows that two to five threads share by rows and columns, and by rows in every number format.
+const TALL: Sizes = Sizes {
+    rows: &[70, 261],
+    shapes: &[(20, 16), (40, 100), (385, 17)],
+    long: &[],
+    activated: 1,
+    lengths: &[],
+    heads: &[],
 };
 
 /// Runs every word.
@@ -34,6 +45,14 @@ fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
     let mut all = words::outputs(k, &SIZES);
     words::kept(k, &SIZES, &mut all);
     all.extend(families::outputs(k));
+    all
+}
+
+/// Runs linear layers on many rows.
+fn tall<K: Kernels>(k: &mut K) -> Vec<Output> {
+    let mut all = Vec::new();
+    words::linear(k, &TALL, &mut all);
+    words::kept(k, &TALL, &mut all);
     all
 }
 
@@ -67,11 +86,19 @@ fn cpu_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
 }
 
 fn outputs_with<S: Simd>(simd: S, threads: usize, dot: &'static Dot) -> Vec<Output> {
+    outputs(&mut team(simd, threads, dot))
+}
+
+fn tall_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
+    tall(&mut team(simd, threads, Dot::best(S::ISA)))
+}
+
+fn team<S: Simd>(simd: S, threads: usize, dot: &'static Dot) -> Cpu<S> {
     let mut cpu = Cpu::with_dot(simd, dot);
     if threads > 1 {
         cpu.set_team(Some(Arc::new(Pool::new(threads))));
     }
-    outputs(&mut cpu)
+    cpu
 }
 
 #[test]
@@ -85,11 +112,12 @@ fn every_word_matches_the_reference_on_every_instruction_set() {
 
 #[test]
 fn every_instruction_set_and_every_team_computes_the_same_bits() {
-    let scalar = cpu_outputs(Scalar, 1);
+    let (scalar, tall) = (cpu_outputs(Scalar, 1), tall_outputs(Scalar, 1));
     for isa in isa::available() {
         for threads in [1, 2, 5] {
-            let outputs = with_isa!(isa, cpu_outputs(threads));
-            same_bits(&format!("{} on {threads} threads", isa.name()), &outputs, &scalar);
+            let what = format!("{} on {threads} threads", isa.name());
+            same_bits(&what, &with_isa!(isa, cpu_outputs(threads)), &scalar);
+            same_bits(&what, &with_isa!(isa, tall_outputs(threads)), &tall);
         }
     }
 }
@@ -103,6 +131,7 @@ fn every_microkernel_of_integers_computes_the_same_bits() {
 }
 
 fn same_bits(what: &str, outputs: &[Output], scalar: &[Output]) {
+    assert_eq!(outputs.len(), scalar.len());
     for (a, b) in outputs.iter().zip(scalar) {
         let bits = |o: &Output| o.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(a), bits(b), "{what}: {}: {}", a.word, a.case);

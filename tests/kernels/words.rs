@@ -18,6 +18,8 @@ pub struct Sizes {
     pub rows: &'static [usize],
     /// Their inputs and outputs.
     pub shapes: &'static [(usize, usize)],
+    /// More inputs and outputs, of integers alone.
+    pub long: &'static [(usize, usize)],
     /// How many of these shapes meet every activation; the others are stored and added to.
     pub activated: usize,
     /// Lengths of sequences in one pack.
@@ -146,9 +148,7 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
 #[allow(dead_code, reason = "the GPU widens them")]
 pub fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
     let mut noise = Noise(3);
-    // Besides the usual edges, those of a block of integers: 768 or 1536 inputs. Sums of integers are exact at any length.
-    let long = [(767, 17), (769, 3), (1536, 33), (1537, 5), (3100, 16)];
-    for (index, &(inputs, outputs)) in sizes.shapes.iter().chain(&long).enumerate() {
+    for (index, &(inputs, outputs)) in sizes.shapes.iter().chain(sizes.long).enumerate() {
         let scale = (inputs as f32).powf(-0.5);
         let wide: Vec<f32> = noise.values(outputs * inputs).iter().map(|v| v * scale).collect();
         let bias = noise.bytes(outputs, 1.0);
