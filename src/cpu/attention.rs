@@ -60,14 +60,14 @@ pub trait Terms {
     #[inline(always)]
     fn begin<S: Simd>(&self, _s: S, _block: &Block<'_>, _extra: &mut [f32]) {}
 
-    /// Adds to the scores `[range.len(), SCORE_STRIDE]` of some keys.
+    /// Adds to the scores `[keys.len(), SCORE_STRIDE]` of some keys, whose rows are at hand as left operand.
     #[inline(always)]
     fn add<S: Simd>(
         &self,
         _s: S,
         _block: &Block<'_>,
-        _range: Range<usize>,
-        _keys: Left<'_, ByRows>,
+        _keys: Range<usize>,
+        _rows: Left<'_, ByRows>,
         _extra: &mut [f32],
         _scores: &mut [f32],
     ) {
