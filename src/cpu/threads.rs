@@ -27,6 +27,9 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     host: Option<Arc<dyn Executor>>,
+    /// How long a caller that is no worker spins for the end of its work: not at all where that would keep a worker off its
+    /// core.
+    patience: Duration,
 }
 
 /// What workers and callers share.
@@ -88,7 +91,9 @@ impl Pool {
                 Builder::new().name(name).stack_size(STACK).spawn(move || shared.work_until_closed()).ok()
             })
             .collect();
-        Self { shared, workers, host: None }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let patience = if threads < cores { SPIN } else { Duration::ZERO };
+        Self { shared, workers, host: None, patience }
     }
 
     /// Computes on a host's threads and starts none.
@@ -114,34 +119,38 @@ impl Pool {
         if let Some(host) = &self.host {
             return run_on(&**host, count, task, &mut watch);
         }
+        let helps = self.workers.is_empty() || WORKER_OF.get() == Arc::as_ptr(&self.shared);
+        // Who helps begins with the first index, which is nobody else's: a thread only waits once its own indices are out, so
+        // an index that hands out work of its own must not leave it with a smaller one.
+        let own = usize::from(helps).min(count);
         let job = Job {
             task,
             count,
-            next: Cell::new(0),
+            next: Cell::new(own),
             unfinished: AtomicUsize::new(count),
             caller: std::thread::current(),
             panic: Mutex::new(None),
         };
-        let helps = self.workers.is_empty() || WORKER_OF.get() == Arc::as_ptr(&self.shared);
+        let patience = if helps { SPIN } else { self.patience };
         let pointer = JobPtr((&raw const job).cast());
-        if count > 0 {
+        if count > own {
             let mut queue = self.shared.lock();
             queue.jobs.push_back(pointer);
             self.shared.open.fetch_add(1, Ordering::Release);
-            let wanted = count.min(queue.sleeping);
+            let wanted = (count - own).min(queue.sleeping);
             drop(queue);
             (0..wanted).for_each(|_| self.shared.work.notify_one());
         }
         // A panic in `watch` must not unwind past a job that workers still use.
         let watched = catch_unwind(AssertUnwindSafe(|| {
-            if helps {
-                while let Some(index) = self.shared.take(pointer) {
-                    job.call(index);
-                    job.unfinished.fetch_sub(1, Ordering::AcqRel);
-                    watch();
-                }
+            let mut next = (own > 0).then_some(0);
+            while let Some(index) = next {
+                job.call(index);
+                job.unfinished.fetch_sub(1, Ordering::AcqRel);
+                watch();
+                next = self.shared.take(pointer);
             }
-            job.wait(&mut watch);
+            job.wait(patience, &mut watch);
             watch();
         }));
         if watched.is_err() && helps {
@@ -150,7 +159,7 @@ impl Pool {
                 job.unfinished.fetch_sub(1, Ordering::AcqRel);
             }
         }
-        job.wait(&mut || ());
+        job.wait(patience, &mut || ());
         let panic = job.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (panic, watched) {
             (Some(message), _) => Err(Error::Internal { message }),
@@ -253,10 +262,10 @@ impl Job<'_> {
     }
 
     /// Spins, then sleeps until every index is finished.
-    fn wait(&self, watch: &mut dyn FnMut()) {
+    fn wait(&self, patience: Duration, watch: &mut dyn FnMut()) {
         let finished = || self.unfinished.load(Ordering::Acquire) == 0;
         let start = Instant::now();
-        while !finished() && start.elapsed() < SPIN {
+        while !finished() && start.elapsed() < patience {
             std::hint::spin_loop();
         }
         while !finished() {
@@ -353,6 +362,35 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn a_worker_that_calls_takes_the_first_index_itself_and_others_help_with_what_that_hands_out() {
+        let pool = Pool::new(2);
+        let me = || std::thread::current().id();
+        let mut helped = 0;
+        for _ in 0..500 {
+            let (first, inner) = (Mutex::new(None), Mutex::new(std::collections::HashSet::new()));
+            let caller = pool.call(|| {
+                let nested = |_: usize| {
+                    inner.lock().unwrap().insert(me());
+                    std::thread::sleep(Duration::from_micros(50));
+                };
+                let outer = |index: usize| {
+                    if index == 0 {
+                        *first.lock().unwrap() = Some(me());
+                        // Long enough for the other worker to have ended its own index.
+                        std::thread::sleep(Duration::from_micros(200));
+                        pool.run(20, &nested, || ()).unwrap();
+                    }
+                };
+                pool.run(2, &outer, || ()).unwrap();
+                me()
+            });
+            assert_eq!(first.into_inner().unwrap(), Some(caller.unwrap()));
+            helped += inner.into_inner().unwrap().len() - 1;
+        }
+        assert!(helped > 100, "the other worker helped {helped} times of 500");
     }
 
     #[test]
