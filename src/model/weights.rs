@@ -31,38 +31,43 @@ impl Checkpoint<'_> {
         let network = Network::locate(self, spec)?;
         let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
-        // Parts for whoever is free, the longest first: the word table, feed-forwards, attentions.
-        let count = network.layers.len();
-        let word = OnceLock::new();
-        let (rests, attentions, first) = (slots(count), slots(layers.len()), OnceLock::new());
-        let part = |index: usize| match index {
-            0 => put(&word, self.table(k, Some(network.word), spec)),
-            index if index <= count => {
-                put(&rests[index - 1], self.rest(k, spec, &network.layers[index - 1]));
-            }
-            index if index <= count + layers.len() => {
-                let index = index - count - 1;
-                put(&attentions[index], self.attention(k, spec, &shared, &layers[index], index));
-            }
-            _ => put(&first, self.last_attention(k, spec, &shared, last, layers.len())),
-        };
-        spread(1 + 2 * count, &part)?;
-        let mut rests = rests.into_iter().map(take);
-        let mut rest = || rests.next().expect("one for each layer");
-
         // The head stays in floats: it is small, and the last to round.
         let head = |affine: Affine<'_>| {
             let [affine] = self.read_affine([affine], Precision::F32)?;
             k.make_linear(&[affine.part(1.0)], Keep::Wide)
         };
+        let (count, before) = (network.layers.len(), layers.len());
+        let parts = std::iter::once(Piece::Word).chain((0..count).map(Piece::Rest));
+        let parts = parts.chain([Piece::LastAttention]).chain((0..before).map(Piece::Attention));
+        let parts: Vec<_> = parts.chain([Piece::Dense, Piece::Position, Piece::Kind]).collect();
+        let (word, position, kind) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (rests, attentions) = (slots(count), slots(before));
+        let (last_attention, dense) = (OnceLock::new(), OnceLock::new());
+        let make = |index: usize| match parts[index] {
+            Piece::Word => put(&word, self.table(k, Some(network.word), spec)),
+            Piece::Rest(index) => put(&rests[index], self.rest(k, spec, &network.layers[index])),
+            Piece::LastAttention => {
+                put(&last_attention, self.last_attention(k, spec, &shared, last, before));
+            }
+            Piece::Attention(index) => {
+                put(&attentions[index], self.attention(k, spec, &shared, &layers[index], index));
+            }
+            Piece::Dense => put(&dense, head(network.dense)),
+            Piece::Position => put(&position, self.table(k, network.position, spec)),
+            Piece::Kind => put(&kind, self.table(k, network.kind, spec)),
+        };
+        spread(parts.len(), &make)?;
+        let mut rests = rests.into_iter().map(take);
+        let mut rest = || rests.next().expect("one for each layer");
+
         let project = |affine: Affine<'_>| self.linear(k, spec, &[(affine, 1.0)]);
         let norm =
             |norm: Option<Affine<'_>>, epsilon| norm.map(|norm| self.norm(k, norm, epsilon)).transpose();
         let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
         Ok(Weights {
             word: take(word)?,
-            position: self.table(k, network.position, spec)?,
-            kind: self.table(k, network.kind, spec)?,
+            position: take(position)?,
+            kind: take(kind)?,
             embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
             project: network.project.map(project).transpose()?,
             layers: attentions
@@ -72,14 +77,14 @@ impl Checkpoint<'_> {
                     Ok(Layer { qkv, attend, rest: rest()? })
                 })
                 .collect::<Result<_>>()?,
-            last: match take(first)? {
+            last: match take(last_attention)? {
                 LastAttention::First { query, key_value } => {
                     Last::FirstToken(FirstToken { query, key_value, rest: rest()? })
                 }
                 LastAttention::Whole(qkv, attend) => Last::Whole(Layer { qkv, attend, rest: rest()? }),
             },
             final_norm: norm(network.final_norm, spec.epsilon)?,
-            dense: head(network.dense)?,
+            dense: take(dense)?,
             head_norm: norm(network.head_norm, head_epsilon)?,
             classifier: head(network.classifier)?,
         })
@@ -197,6 +202,18 @@ impl Checkpoint<'_> {
             output_norm: self.norm(k, layer.output_norm, spec.epsilon)?,
         })
     }
+}
+
+/// What is made by whoever is free, the longest first.
+#[derive(Clone, Copy)]
+enum Piece {
+    Word,
+    Rest(usize),
+    LastAttention,
+    Attention(usize),
+    Dense,
+    Position,
+    Kind,
 }
 
 /// A place for the result of each task.
