@@ -7,9 +7,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// The largest in use, XLM-RoBERTa's, has 17 MB.
 const MAX_BYTES: usize = 64 << 20;
@@ -105,7 +104,7 @@ struct ModelFile<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    vocab: &'a RawValue,
+    vocab: Vocab<'a>,
     merges: Option<Vec<Merge>>,
     #[serde(borrow)]
     unk_token: Option<Cow<'a, str>>,
@@ -137,9 +136,11 @@ impl<'a> Definition<'a> {
                 json.len()
             ));
         }
+        // All at once: the parser would look at every token on its own.
+        let text = std::str::from_utf8(json).map_err(|e| e.to_string())?;
         // Nesting beyond 128 levels is an error of the parser.
         let File { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
-            serde_json::from_slice(json).map_err(|e| e.to_string())?;
+            serde_json::from_str(text).map_err(|e| e.to_string())?;
         if let Some(part) = &normalizer {
             check_normalizer(part)?;
         }
@@ -167,7 +168,7 @@ impl<'a> ModelFile<'a> {
         };
         match kind {
             "WordPiece" => {
-                let vocab = ids(self.vocab, vocabulary)?;
+                let vocab = self.vocab.ids(vocabulary)?;
                 let unk = self.unk_token.unwrap_or("[UNK]".into());
                 check_present(&vocab, &unk)?;
                 let max_word = self.max_input_chars_per_word.unwrap_or(100);
@@ -184,7 +185,7 @@ impl<'a> ModelFile<'a> {
                 })
             }
             "BPE" => {
-                let vocab = ids(self.vocab, vocabulary)?;
+                let vocab = self.vocab.ids(vocabulary)?;
                 if let Some(unk) = &self.unk_token {
                     check_present(&vocab, unk)?;
                 }
@@ -207,8 +208,9 @@ impl<'a> ModelFile<'a> {
                 })
             }
             "Unigram" => {
-                let vocab: Vec<(String, f64)> =
-                    serde_json::from_str(self.vocab.get()).map_err(|e| format!("model.vocab: {e}"))?;
+                let Vocab::Scored(vocab) = self.vocab else {
+                    return Err("model.vocab of a Unigram model is no list of tokens and their scores".into());
+                };
                 check_lengths(vocab.iter().map(|(token, _)| token.as_str()))?;
                 if let Some(last) = vocab.len().checked_sub(1) {
                     check_id(last as u64, vocabulary)?;
@@ -222,42 +224,67 @@ impl<'a> ModelFile<'a> {
     }
 }
 
-/// The entries of a JSON object from token to id, without a table of their own; tokens are slices of the file wherever it
+/// A vocabulary's entries in the order of the file, without a table of their own; tokens are slices of the file wherever it
 /// writes them as they are.
 pub struct Ids<'a>(pub Vec<(Cow<'a, str>, u32)>);
 
-impl<'a> Deserialize<'a> for Ids<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+/// The vocabulary as the file has it: an object from tokens to ids, or a list of tokens with their scores.
+enum Vocab<'a> {
+    Ids(Ids<'a>),
+    Scored(Vec<(String, f64)>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Vocab<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         /// serde borrows a `Cow` only where it is a field.
         #[derive(serde::Deserialize)]
         struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
         struct Entries;
         impl<'a> Visitor<'a> for Entries {
-            type Value = Ids<'a>;
+            type Value = Vocab<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object from tokens to ids")
+                f.write_str(
+                    "an object from tokens to ids, or a list of tokens and their scores, as model.vocab",
+                )
             }
 
-            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Ids<'a>, A::Error> {
+            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Vocab<'a>, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((Token(token), id)) = map.next_entry()? {
+                while let Some((Token(token), id)) = map.next_entry().map_err(in_vocab)? {
                     entries.push((token, id));
                 }
-                Ok(Ids(entries))
+                Ok(Vocab::Ids(Ids(entries)))
+            }
+
+            fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Vocab<'a>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element().map_err(in_vocab)? {
+                    entries.push(entry);
+                }
+                Ok(Vocab::Scored(entries))
             }
         }
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_any(Entries)
     }
 }
 
-fn ids(json: &RawValue, vocabulary: usize) -> Check<Ids<'_>> {
-    let vocab: Ids<'_> = serde_json::from_str(json.get()).map_err(|e| format!("model.vocab: {e}"))?;
-    check_lengths(vocab.0.iter().map(|(token, _)| &**token))?;
-    for &(_, id) in &vocab.0 {
-        check_id(id.into(), vocabulary)?;
+fn in_vocab<E: serde::de::Error>(error: E) -> E {
+    E::custom(format_args!("model.vocab: {error}"))
+}
+
+impl<'a> Vocab<'a> {
+    /// The ids, each of which has a row in a word table of `vocabulary` rows.
+    fn ids(self, vocabulary: usize) -> Check<Ids<'a>> {
+        let Self::Ids(ids) = self else {
+            return Err("model.vocab is a list, and no object from tokens to ids".into());
+        };
+        check_lengths(ids.0.iter().map(|(token, _)| &**token))?;
+        for &(_, id) in &ids.0 {
+            check_id(id.into(), vocabulary)?;
+        }
+        Ok(ids)
     }
-    Ok(vocab)
 }
 
 /// An id must have a row in a word table of `vocabulary` rows.
