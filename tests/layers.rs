@@ -48,7 +48,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     ("hashbrown::", &["text/wordpiece.rs"]),
     ("wgpu::", &["gpu/"]),
-    ("bytemuck::", &["gpu/"]),
+    ("bytemuck::", &["cpu/pack.rs", "gpu/"]),
     ("half::", &["gpu/"]),
     ("pollster::", &["gpu/"]),
     ("core::arch", &["cpu/simd/"]),

@@ -27,7 +27,7 @@ pub struct KeyValue<S> {
 
 impl<S: Simd> KeyValue<S> {
     /// Cuts `[H,H]` projections into heads. The key's bias is not needed.
-    pub fn new(key: Part<'_>, value: Part<'_>, heads: usize, dot: &'static Dot) -> Result<Self> {
+    pub fn new(s: S, key: Part<'_>, value: Part<'_>, heads: usize, dot: &'static Dot) -> Result<Self> {
         let width = key.weight.rows / heads;
         let mut made = Self { keys: Vec::new(), values: Vec::new() };
         for head in 0..heads {
@@ -35,7 +35,7 @@ impl<S: Simd> KeyValue<S> {
             made.keys.push(Packed::transposed(key.weight, rows.clone(), key.scale, dot)?);
             let part =
                 Part { weight: value.weight.rows(rows.clone()), bias: value.bias.slice(rows), ..value };
-            made.values.push(Packed::new(&[part], Keep::Wide, dot)?);
+            made.values.push(Packed::new(s, &[part], Keep::Wide, dot)?);
         }
         Ok(made)
     }

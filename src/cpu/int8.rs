@@ -10,6 +10,7 @@ use super::pack::{filled, room, zeros};
 use super::simd::{BLOCK, Dot, Form, LANES, MOST_COLUMNS, MOST_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
 use crate::error::Result;
 use crate::kernels::Part;
+use crate::options::Isa;
 use crate::tensor::{ROUND, Rounding};
 
 /// Most inputs whose sums cannot leave an i32: 65 536 * 255 * 127 < 2^31.
@@ -30,7 +31,7 @@ pub struct Int8 {
 
 impl Int8 {
     /// Stacks `parts`, which are of [`Dtype::I8`](crate::kernels::Dtype::I8), along their output features.
-    pub fn new(parts: &[Part<'_>], dot: &'static Dot) -> Result<Self> {
+    pub fn new<S: Simd>(s: S, parts: &[Part<'_>], dot: &'static Dot) -> Result<Self> {
         let inputs = parts[0].weight.cols;
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
         let (depth, padded) = (inputs.next_multiple_of(dot.group), outputs.next_multiple_of(dot.columns));
@@ -57,11 +58,19 @@ impl Int8 {
             if rows.len() < dot.columns {
                 panel.fill(0);
             }
-            let rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
+            let mut rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
+            let columns = dot.columns;
+            // Not where floats may be moved through registers that change the bits of a NaN.
+            let done = match dot.group {
+                4 if S::ISA != Isa::Scalar => s.run(DealLines { rows: &rows, columns, panel: &mut panel }),
+                _ => 0,
+            };
+            rows.iter_mut().for_each(|row| *row = &row[done..]);
+            let rest = &mut panel[done * columns..];
             match dot.group {
-                2 => deal::<2>(&rows, dot.columns, &mut panel),
-                4 => deal::<4>(&rows, dot.columns, &mut panel),
-                8 => deal::<8>(&rows, dot.columns, &mut panel),
+                2 => deal::<2>(&rows, columns, rest),
+                4 => deal::<4>(&rows, columns, rest),
+                8 => deal::<8>(&rows, columns, rest),
                 group => unreachable!("groups of {group}"),
             }
             made.panels.extend_from_slice(&panel);
@@ -94,6 +103,42 @@ fn deal<const GROUP: usize>(rows: &[&[u8]], columns: usize, panel: &mut [i8]) {
             let rest = row.as_chunks::<GROUP>().1;
             to.iter_mut().zip(rest).for_each(|(to, b)| *to = b.cast_signed());
         }
+    }
+}
+
+/// Deals groups of four bytes, as many whole cache lines as the rows have: those of [`LANES`] rows at a time, transposed as if
+/// they were floats. Gives the bytes of each row that it has dealt.
+struct DealLines<'a> {
+    rows: &'a [&'a [u8]],
+    columns: usize,
+    panel: &'a mut [i8],
+}
+
+impl Op for DealLines<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        let Self { rows, columns, panel } = self;
+        let (blocks, rest) = rows.as_chunks::<LANES>();
+        let lines = if rest.is_empty() { rows[0].len() / LINE } else { 0 };
+        for (block, rows) in blocks.iter().enumerate() {
+            for line in 0..lines {
+                let mut tile = [s.splat(0.0); LANES];
+                for (lanes, row) in tile.iter_mut().zip(rows) {
+                    let groups = row[line * LINE..][..LINE].as_chunks().0;
+                    *lanes = s.load(&std::array::from_fn(|i| f32::from_le_bytes(groups[i])));
+                }
+                for (step, lanes) in s.transpose(tile).into_iter().enumerate() {
+                    let start = ((line * LANES + step) * columns + block * LANES) * size_of::<f32>();
+                    let to = panel[start..start + LINE].as_chunks_mut().0;
+                    for (to, group) in to.iter_mut().zip(s.lanes(lanes)) {
+                        *to = group.to_le_bytes().map(u8::cast_signed);
+                    }
+                }
+            }
+        }
+        lines * LINE
     }
 }
 

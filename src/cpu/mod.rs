@@ -94,7 +94,7 @@ impl Buf {
     }
 
     fn shape(&mut self, rows: usize, cols: usize) -> Result<()> {
-        grow(&mut self.values, rows * cols, 0.0)?;
+        grow(&mut self.values, rows * cols)?;
         (self.rows, self.cols) = (rows, cols);
         Ok(())
     }
@@ -119,9 +119,7 @@ impl<S: Simd> Cpu<S> {
 
     /// Makes every thread's work space at least `floats` long.
     fn reserve(&mut self, floats: usize) -> Result<()> {
-        self.scratch
-            .iter_mut()
-            .try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats, 0.0))
+        self.scratch.iter_mut().try_for_each(|s| grow(s.get_mut().unwrap_or_else(|e| e.into_inner()), floats))
     }
 
     /// Threads that can share a word.
@@ -231,7 +229,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     type Relative = Relative;
 
     fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Packed<S>> {
-        Packed::new(parts, keep, self.dot)
+        Packed::new(self.simd, parts, keep, self.dot)
     }
 
     fn make_table(&self, table: Rows) -> Result<Rows> {
@@ -243,7 +241,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue<S>> {
-        KeyValue::new(key, value, heads, self.dot)
+        KeyValue::new(self.simd, key, value, heads, self.dot)
     }
 
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Bias> {

@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use bytemuck::allocation::try_zeroed_vec;
+
 use super::int8::{self, Int8};
 use super::simd::{Dot, LANES, Simd};
 use crate::error::{Error, Result};
@@ -32,7 +34,7 @@ impl<S: Simd> Packed<S> {
     pub const WIDTH: usize = S::NV * LANES;
 
     /// Stacks `parts` along their output features.
-    pub fn new(parts: &[Part<'_>], keep: Keep, dot: &'static Dot) -> Result<Self> {
+    pub fn new(s: S, parts: &[Part<'_>], keep: Keep, dot: &'static Dot) -> Result<Self> {
         let (inputs, dtype) = (parts[0].weight.cols, parts[0].weight.dtype);
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
         let alike = parts.iter().all(|part| part.weight.dtype == dtype);
@@ -46,7 +48,7 @@ impl<S: Simd> Packed<S> {
             bias.extend(values);
         }
         let panels = match kept {
-            Dtype::I8 if inputs <= int8::MOST_INPUTS => Panels::Int8(Int8::new(parts, dot)?),
+            Dtype::I8 if inputs <= int8::MOST_INPUTS => Panels::Int8(Int8::new(s, parts, dot)?),
             Dtype::F16 | Dtype::Bf16 => {
                 let panels = Self::pack(inputs, outputs, [0; 2], |output, out| {
                     let (part, row) = rows[output];
@@ -217,9 +219,10 @@ fn multiply(values: &mut [f32], scale: f64) {
     }
 }
 
-/// `count` zeros, or an error where the system has no memory left.
+/// `count` zeros, or an error where the system has no memory left. Fresh pages are zeros already: each is touched first by
+/// the thread that writes to it.
 pub fn zeros(count: usize) -> Result<Vec<f32>> {
-    filled(count, 0.0)
+    try_zeroed_vec(count).map_err(|()| Error::OutOfMemory { bytes: (count * size_of::<f32>()) as u64 })
 }
 
 /// `count` times the same, or an error where the system has no memory left.
@@ -238,13 +241,11 @@ pub fn room<T>(count: usize) -> Result<Vec<T>> {
     Ok(values)
 }
 
-/// Makes `values` at least `count` long. Allocates only when it never was that long.
-pub fn grow<T: Copy>(values: &mut Vec<T>, count: usize, value: T) -> Result<()> {
+/// Makes `values` at least `count` long; what they were is lost. Allocates only when they never were that long.
+pub fn grow(values: &mut Vec<f32>, count: usize) -> Result<()> {
     if values.len() < count {
-        values
-            .try_reserve_exact(count - values.len())
-            .map_err(|_| Error::OutOfMemory { bytes: (count * size_of::<T>()) as u64 })?;
-        values.resize(count, value);
+        *values = Vec::new();
+        *values = zeros(count)?;
     }
     Ok(())
 }
@@ -281,7 +282,7 @@ mod tests {
                 };
                 let mut parts = vec![part(first, &a, &a_bias, 0.5)];
                 parts.extend((second > 0).then(|| part(second, &b, &b_bias, 1.0)));
-                let packed = Packed::<Scalar>::new(&parts, Keep::Wide, Dot::best(Isa::Scalar)).unwrap();
+                let packed = Packed::new(Scalar, &parts, Keep::Wide, Dot::best(Isa::Scalar)).unwrap();
 
                 let whole = rows(0..outputs, inputs);
                 let transposed = Packed::<Scalar>::transposed(
