@@ -291,15 +291,8 @@ impl Builder {
 
     fn build(&self, pool: &Arc<Pool>, files: &ModelFiles) -> Result<Reranker> {
         let start = Instant::now();
-        let mut spec = config::read(files)?;
-        let checkpoint = Checkpoint::open(files)?;
-        spec.precision = self.resolve_precision(&spec, &checkpoint)?;
-        let max_tokens = self.window(&spec);
-        let plan = self.planned(&spec, &checkpoint)?;
-        let needed = plan.weight_bytes.saturating_add(plan.work_bytes);
-        if let Some(limit) = self.options.memory_limit.filter(|limit| needed > *limit) {
-            return Err(Error::MemoryLimit { needed, limit });
-        }
+        let spec = config::read(files)?;
+        let (vocabulary, segments) = (spec.vocabulary, spec.segments);
         let counters = self.options.profile.then(Arc::<Counters>::default);
         // A host's threads are there for calls alone.
         let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.nests() {
@@ -307,17 +300,14 @@ impl Builder {
             false => alone(count, task),
         };
         // Side by side; the tasks of the first are taken by whoever is free.
-        let (engine, tokenizer) = (Mutex::new(None), Mutex::new(None));
+        let (weights, tokenizer) = (Mutex::new(None), Mutex::new(None));
         let part = |index: usize| match index {
-            0 => put(&engine, self.engine(&spec, &checkpoint, &spread, counters.as_ref())),
-            _ => put(
-                &tokenizer,
-                Tokenizer::new("tokenizer.json", &files.tokenizer, spec.vocabulary, spec.segments),
-            ),
+            0 => put(&weights, self.weights(spec.clone(), files, &spread, counters.as_ref())),
+            _ => put(&tokenizer, Tokenizer::new("tokenizer.json", &files.tokenizer, vocabulary, segments)),
         };
         spread(2, &part)?;
-        let (mut engine, tokenizer, hash) = (take(engine)?, take(tokenizer)?, files.hash_with(&checkpoint)?);
-        engine.loaded_from(files, hash);
+        let Loaded { spec, engine, weight_bytes, hash, warnings } = take(weights)?;
+        let (tokenizer, max_tokens) = (take(tokenizer)?, self.window(&spec));
         if max_tokens < tokenizer.special_tokens() {
             let least = tokenizer.special_tokens();
             let message = format!("{max_tokens} leaves no room for the {least} special tokens of every pair");
@@ -334,10 +324,10 @@ impl Builder {
             labels: spec.labels.clone(),
             activation: spec.score.name(),
             max_tokens,
-            weight_bytes: weight_bytes(&spec, &checkpoint, engine.runs().backend)?,
+            weight_bytes,
             precision: spec.precision,
             hash,
-            warnings: [checkpoint.warnings(&spec)?, engine.warnings()].concat(),
+            warnings: [warnings, engine.warnings()].concat(),
             backend: engine.runs().backend,
             isa: engine.runs().isa,
             adapter: engine.adapter(),
@@ -346,6 +336,29 @@ impl Builder {
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
         Ok(Reranker { info, spec, tokenizer, engine, pool: Arc::clone(pool), counters })
+    }
+
+    /// Everything that the weight files are asked for.
+    fn weights(
+        &self,
+        mut spec: Spec,
+        files: &ModelFiles,
+        spread: &Spread<'_>,
+        counters: Option<&Arc<Counters>>,
+    ) -> Result<Loaded> {
+        let checkpoint = Checkpoint::open(files)?;
+        spec.precision = self.resolve_precision(&spec, &checkpoint)?;
+        let plan = self.planned(&spec, &checkpoint)?;
+        let needed = plan.weight_bytes.saturating_add(plan.work_bytes);
+        if let Some(limit) = self.options.memory_limit.filter(|limit| needed > *limit) {
+            return Err(Error::MemoryLimit { needed, limit });
+        }
+        let mut engine = self.engine(&spec, &checkpoint, spread, counters)?;
+        let hash = files.hash_with(&checkpoint)?;
+        engine.loaded_from(files, hash);
+        let weight_bytes = weight_bytes(&spec, &checkpoint, engine.runs().backend)?;
+        let warnings = checkpoint.warnings(&spec)?;
+        Ok(Loaded { spec, engine, weight_bytes, hash, warnings })
     }
 
     fn engine(
@@ -398,6 +411,16 @@ impl Builder {
     pub fn bundled(self) -> Result<Reranker> {
         self.load_files(ModelFiles::bundled())
     }
+}
+
+/// What the weight files gave.
+struct Loaded {
+    /// With the precision that the weights are kept in.
+    spec: Spec,
+    engine: Box<dyn Engine>,
+    weight_bytes: u64,
+    hash: u64,
+    warnings: Vec<String>,
 }
 
 impl Reranker {

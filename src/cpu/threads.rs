@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,8 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     host: Option<Arc<dyn Executor>>,
-    /// How long a caller that is no worker spins for the end of its work: not at all where that would keep a worker off its
-    /// core.
-    patience: Duration,
+    /// How long a caller that is no worker spins for the end of its work, once it has asked.
+    patience: OnceLock<Duration>,
 }
 
 /// What workers and callers share.
@@ -91,9 +90,7 @@ impl Pool {
                 Builder::new().name(name).stack_size(STACK).spawn(move || shared.work_until_closed()).ok()
             })
             .collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let patience = if threads < cores { SPIN } else { Duration::ZERO };
-        Self { shared, workers, host: None, patience }
+        Self { shared, workers, host: None, patience: OnceLock::new() }
     }
 
     /// Computes on a host's threads and starts none.
@@ -131,7 +128,6 @@ impl Pool {
             caller: std::thread::current(),
             panic: Mutex::new(None),
         };
-        let patience = if helps { SPIN } else { self.patience };
         let pointer = JobPtr((&raw const job).cast());
         if count > own {
             let mut queue = self.shared.lock();
@@ -150,7 +146,7 @@ impl Pool {
                 watch();
                 next = self.shared.take(pointer);
             }
-            job.wait(patience, &mut watch);
+            job.wait(if helps { SPIN } else { self.patience() }, &mut watch);
             watch();
         }));
         if watched.is_err() && helps {
@@ -159,7 +155,7 @@ impl Pool {
                 job.unfinished.fetch_sub(1, Ordering::AcqRel);
             }
         }
-        job.wait(patience, &mut || ());
+        job.wait(Duration::ZERO, &mut || ());
         let panic = job.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (panic, watched) {
             (Some(message), _) => Err(Error::Internal { message }),
@@ -170,6 +166,13 @@ impl Pool {
 }
 
 impl Pool {
+    /// None where spinning would keep a worker off its core. The system reads several files to tell its cores: that is not
+    /// asked before there is work to wait for.
+    fn patience(&self) -> Duration {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        *self.patience.get_or_init(|| if self.workers.len() < cores() { SPIN } else { Duration::ZERO })
+    }
+
     /// Calls `f` once, on a worker, and gives what it returns.
     pub fn call<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
         let (f, value) = (Mutex::new(Some(f)), Mutex::new(None));
