@@ -94,6 +94,8 @@ impl Buf {
     }
 
     fn shape(&mut self, rows: usize, cols: usize) -> Result<()> {
+        // Where there is no memory, it is left empty.
+        (self.rows, self.cols) = (0, 0);
         grow(&mut self.values, rows * cols)?;
         (self.rows, self.cols) = (rows, cols);
         Ok(())

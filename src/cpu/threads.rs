@@ -166,8 +166,8 @@ impl Pool {
 }
 
 impl Pool {
-    /// None where spinning would keep a worker off its core. The system reads several files to tell its cores: that is not
-    /// asked before there is work to wait for.
+    /// How long a caller that is no worker spins: not at all where that would keep a worker off its core. Counting the cores
+    /// reads several files on Linux, so that is done while the first work is under way.
     fn patience(&self) -> Duration {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         *self.patience.get_or_init(|| if self.workers.len() < cores() { SPIN } else { Duration::ZERO })
