@@ -306,7 +306,7 @@ impl Builder {
             _ => put(&tokenizer, Tokenizer::new("tokenizer.json", &files.tokenizer, vocabulary, segments)),
         };
         spread(2, &part)?;
-        let Loaded { spec, engine, weight_bytes, hash, warnings } = take(weights)?;
+        let LoadedWeights { spec, engine, weight_bytes, hash, warnings } = take(weights)?;
         let (tokenizer, max_tokens) = (take(tokenizer)?, self.window(&spec));
         if max_tokens < tokenizer.special_tokens() {
             let least = tokenizer.special_tokens();
@@ -345,7 +345,7 @@ impl Builder {
         files: &ModelFiles,
         spread: &Spread<'_>,
         counters: Option<&Arc<Counters>>,
-    ) -> Result<Loaded> {
+    ) -> Result<LoadedWeights> {
         let checkpoint = Checkpoint::open(files)?;
         spec.precision = self.resolve_precision(&spec, &checkpoint)?;
         let plan = self.planned(&spec, &checkpoint)?;
@@ -358,7 +358,7 @@ impl Builder {
         engine.loaded_from(files, hash);
         let weight_bytes = weight_bytes(&spec, &checkpoint, engine.runs().backend)?;
         let warnings = checkpoint.warnings(&spec)?;
-        Ok(Loaded { spec, engine, weight_bytes, hash, warnings })
+        Ok(LoadedWeights { spec, engine, weight_bytes, hash, warnings })
     }
 
     fn engine(
@@ -414,7 +414,7 @@ impl Builder {
 }
 
 /// What the weight files gave.
-struct Loaded {
+struct LoadedWeights {
     /// With the precision that the weights are kept in.
     spec: Spec,
     engine: Box<dyn Engine>,

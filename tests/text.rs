@@ -561,6 +561,7 @@ fn files_that_cannot_serve_the_model_are_format_errors_that_say_why() {
         message(text.as_bytes());
     }
     assert!(message(&vec![b' '; (64 << 20) + 1]).contains("bytes are more than"));
+    assert!(message(b"{\"version\": \"\xff\"}").contains("utf-8"));
 }
 
 #[test]

@@ -405,3 +405,20 @@ impl<S: Simd> Kernels for Cpu<S> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_cannot_grow_is_an_error_and_empty_until_it_gets_a_shape_that_fits() {
+        let mut buf = Buf::default();
+        buf.shape(2, 3).unwrap();
+        buf.get_mut().fill(7.0);
+        // Half of the address space.
+        assert!(matches!(buf.shape(usize::MAX / 8, 1), Err(crate::error::Error::OutOfMemory { .. })));
+        assert!(buf.get().is_empty());
+        buf.shape(3, 2).unwrap();
+        assert_eq!(buf.get().len(), 6);
+    }
+}

@@ -110,8 +110,8 @@ impl Pool {
         self.host.is_none()
     }
 
-    /// Calls `task(0)` to `task(count - 1)`, each once, in any order and on any worker. `watch` is called on the calling
-    /// thread, now and then while it waits and once at the end. A panic in a task becomes an error; the others still run.
+    /// Calls `task(0)` to `task(count - 1)`, each once, in any order and on any worker; a worker that calls this begins with
+    /// `task(0)`. `watch` is called on the calling thread, now and then while it waits and once at the end. A panic in a task becomes an error; the others still run.
     pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync), mut watch: impl FnMut()) -> Result<()> {
         if let Some(host) = &self.host {
             return run_on(&**host, count, task, &mut watch);
