@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use crossrank::gpu::device::{AdapterKind, DeviceOptions};
 use crossrank::gpu::{Gpu, GpuOptions};
-use crossrank::kernels::{Dtype, Keep, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::reference::Reference;
 
 /// Outputs and inputs: query-key-value, attention's output, and both halves of the feed-forward.
@@ -36,7 +36,7 @@ fn product<K: Kernels>(
     row: &mut [f32],
 ) {
     for _ in 0..repeats {
-        k.linear(x, w, Then::Store, out);
+        k.linear(x, w, Epilogue::Store, out);
     }
     k.read(out, row).unwrap();
 }
@@ -46,8 +46,9 @@ fn weight<K: Kernels>(k: &K, outputs: usize, inputs: usize) -> K::Linear {
     let (weight, bias) =
         (bytes(noise(outputs * inputs, (inputs as f32).powf(-0.5))), bytes(noise(outputs, 1.0)));
     let tensor = |rows, cols, bytes| Tensor::new(rows, cols, Dtype::F32, bytes);
-    let part = Part { weight: tensor(outputs, inputs, &weight), bias: tensor(1, outputs, &bias), scale: 1.0 };
-    k.make_linear(&[part], Keep::Wide).unwrap()
+    let part =
+        LinearPart { weight: tensor(outputs, inputs, &weight), bias: tensor(1, outputs, &bias), scale: 1.0 };
+    k.make_linear(&[part], WeightStorage::F32).unwrap()
 }
 
 fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {
@@ -80,7 +81,7 @@ fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {
         group.bench_function(BenchmarkId::from_parameter(format!("{rows} x {inputs} -> {outputs}")), |b| {
             b.iter(|| {
                 for _ in 0..REPEATS {
-                    gpu.linear(&x, &w, Then::Store, &mut out);
+                    gpu.linear(&x, &w, Epilogue::Store, &mut out);
                 }
                 product(gpu, &first, &w, &mut one, 1, &mut expected);
             });

@@ -12,7 +12,7 @@ use crossrank::Isa;
 use crossrank::cpu::simd::{self, Simd};
 use crossrank::cpu::threads::Pool;
 use crossrank::cpu::{Cpu, isa};
-use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::reference::Reference;
 use crossrank::text::batch::{PackedBatch, Pair};
 
@@ -53,7 +53,7 @@ fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
 }
 
 fn one_sequence(tokens: usize) -> PackedBatch {
-    let pair = Pair { ids: vec![0; tokens], types: vec![0; tokens], ..Pair::default() };
+    let pair = Pair { ids: vec![0; tokens], token_types: vec![0; tokens], ..Pair::default() };
     PackedBatch::new([&pair], 0)
 }
 
@@ -129,7 +129,7 @@ impl<S: Simd> Bench<'_, S> {
             // Outputs around 1, whatever the width.
             let weight = bytes(&noise(outputs * inputs), (inputs as f32).powf(-0.5));
             let bias = bytes(&noise(outputs), 1.0);
-            let part = Part {
+            let part = LinearPart {
                 weight: tensor(outputs, inputs, &weight),
                 bias: tensor(1, outputs, &bias),
                 scale: 1.0,
@@ -137,10 +137,10 @@ impl<S: Simd> Bench<'_, S> {
             let cpu = &mut self.cpu;
             cpu.begin(&one_sequence(ROWS), HIDDEN, HEADS).expect("memory");
             let x = cpu.write(ROWS, inputs, &values).expect("memory");
-            let w = cpu.make_linear(&[part], Keep::Wide).expect("memory");
+            let w = cpu.make_linear(&[part], WeightStorage::F32).expect("memory");
             let mut out = cpu.make_buf();
             cpu.shape(&mut out, ROWS, outputs).expect("memory");
-            cpu.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
+            cpu.linear(&x, &w, activation.map_or(Epilogue::Store, Epilogue::Activate), &mut out);
 
             // A row's values do not depend on the other rows: the first and the last stand for all.
             let (first, last) = (&values[..inputs], &values[(ROWS - 1) * inputs..]);
@@ -150,7 +150,7 @@ impl<S: Simd> Bench<'_, S> {
 
             let flop = 2 * ROWS * outputs * inputs;
             self.time_product("linear", &shape, flop, |cpu| {
-                cpu.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
+                cpu.linear(&x, &w, activation.map_or(Epilogue::Store, Epilogue::Activate), &mut out);
             });
         }
     }
@@ -198,15 +198,15 @@ impl<S: Simd> Bench<'_, S> {
     }
 }
 
-fn reference_linear(x: &[f32], part: Part<'_>, activation: Option<Activation>) -> Vec<f32> {
+fn reference_linear(x: &[f32], part: LinearPart<'_>, activation: Option<Activation>) -> Vec<f32> {
     let k = &mut Reference;
     let (inputs, outputs) = (part.weight.cols, part.weight.rows);
     let rows = x.len() / inputs;
-    let w = k.make_linear(&[part], Keep::Wide).expect("memory");
+    let w = k.make_linear(&[part], WeightStorage::F32).expect("memory");
     let x = k.write(rows, inputs, x).expect("memory");
     let mut out = k.make_buf();
     k.shape(&mut out, rows, outputs).expect("memory");
-    k.linear(&x, &w, activation.map_or(Then::Store, Then::Activate), &mut out);
+    k.linear(&x, &w, activation.map_or(Epilogue::Store, Epilogue::Activate), &mut out);
     read(k, &out, rows * outputs)
 }
 

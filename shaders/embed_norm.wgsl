@@ -1,4 +1,4 @@
-// out [T,H] = norm(word + position + kind), where each token names one row of `rows` for each of the three.
+// out [T,H] = norm(word + position + token_type), where each token names one row of `rows` for each of the three.
 //
 // A workgroup owns a token, an invocation every 64th vec4 of its row. The tables stay on the CPU: `rows` holds those of
 // their rows that this batch needs, each once. Rows are padded with zeros to a multiple of 16 columns; gain and bias are
@@ -14,7 +14,7 @@ override EPSILON: f32;
 struct TokenRows {
     word: u32,
     position: u32,
-    kind: u32,
+    token_type: u32,
 }
 
 @group(0) @binding(0) var<storage, read> rows: array<vec4<f32>>;
@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
     let start = token.x * ROW4;
     var sum = vec4(0.0);
     for (var c = thread; c < ROW4; c += 64u) {
-        let v = (rows[named.word * ROW4 + c] + rows[named.position * ROW4 + c]) + rows[named.kind * ROW4 + c];
+        let v = (rows[named.word * ROW4 + c] + rows[named.position * ROW4 + c]) + rows[named.token_type * ROW4 + c];
         // Kept in out: the passes below read what this invocation wrote itself.
         out[start + c] = v;
         sum += v;

@@ -11,17 +11,17 @@
 use crate::error::Result;
 use crate::text::batch::PackedBatch;
 
-pub use crate::tensor::{Dtype, Rows, Tensor};
+pub use crate::tensor::{Dtype, OwnedTensor, Tensor};
 
 /// How a linear layer keeps its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Keep {
+pub enum WeightStorage {
     /// Widened to the numbers that the backend computes with.
-    Wide,
+    F32,
     /// As they are stored. f16 and bf16 take half the memory and change no bit of a result. [`Dtype::I8`] takes a quarter,
     /// and is multiplied in integers: each row of x is rounded to 8 bits as [`Rounding`](crate::tensor::Rounding) says,
     /// sums are exact, and one multiplication by both scales ends them. A backend may widen instead.
-    Stored,
+    AsStored,
 }
 
 /// The activation functions of the supported checkpoints.
@@ -41,7 +41,7 @@ pub enum Activation {
 
 /// What [`Kernels::linear`] does with `x w^T + bias` before it is stored.
 #[derive(Debug)]
-pub enum Then<'a, Buf> {
+pub enum Epilogue<'a, Buf> {
     /// Nothing.
     Store,
     /// An activation.
@@ -52,7 +52,7 @@ pub enum Then<'a, Buf> {
 
 /// One linear layer, or one of several that are stacked into a single matrix along their output features.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct LinearPart<'a> {
     /// `[out, in]`.
     pub weight: Tensor<'a>,
     /// `[1, out]`.
@@ -63,15 +63,15 @@ pub struct Part<'a> {
 
 /// Embeddings of distances and the projections that make queries and keys of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Distances<'a, Norm> {
+pub struct RelativePositions<'a, Norm> {
     /// `[R,H]`.
     pub rows: Tensor<'a>,
     /// Norm of the rows before they are projected.
     pub norm: Option<&'a Norm>,
     /// Makes the queries, scaled like those of tokens.
-    pub query: Option<Part<'a>>,
+    pub query: Option<LinearPart<'a>>,
     /// Makes the keys.
-    pub key: Option<Part<'a>>,
+    pub key: Option<LinearPart<'a>>,
     /// `2L-1` row numbers, which never fall and rise by at most 1: the row for a query and a key is number
     /// `query - key + L - 1`.
     pub row_of: &'a [u32],
@@ -97,21 +97,30 @@ pub trait Kernels {
     type Relative: Send + Sync;
 
     /// Stacks `parts` along their output features into one linear layer. Parts that are not stored alike are widened.
-    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Self::Linear>;
+    fn make_linear(&self, parts: &[LinearPart<'_>], storage: WeightStorage) -> Result<Self::Linear>;
     /// Keeps a table of which rows are gathered by id.
-    fn make_table(&self, table: Rows) -> Result<Self::Table>;
+    fn make_table(&self, table: OwnedTensor) -> Result<Self::Table>;
     /// Keeps a layer norm: gain `[1,H]`, bias `[1,H]`.
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm>;
     /// Prepares key and value projections for [`attention_first`](Self::attention_first).
-    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self::KeyValue>;
+    fn make_key_value(
+        &self,
+        key: LinearPart<'_>,
+        value: LinearPart<'_>,
+        heads: usize,
+    ) -> Result<Self::KeyValue>;
 
     /// Keeps a bias of attention scores `[N, 2L-1]` for sequences of at most L tokens: what is added for a query and a key
     /// is in column `query - key + L - 1`.
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Self::Bias>;
     /// Keeps the rotations of L positions `[L,D]`: in each row D/2 cosines and then D/2 sines.
-    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Self::Rotary>;
+    fn make_rotary(&self, cos_sin: Tensor<'_>) -> Result<Self::Rotary>;
     /// Projects embeddings of distances: see [`Distances`].
-    fn make_relative(&self, distances: Distances<'_, Self::Norm>, heads: usize) -> Result<Self::Relative>;
+    fn make_relative(
+        &self,
+        distances: RelativePositions<'_, Self::Norm>,
+        heads: usize,
+    ) -> Result<Self::Relative>;
 
     /// A buffer of `[0,0]`; it grows in [`shape`](Self::shape).
     fn make_buf(&self) -> Self::Buf;
@@ -132,13 +141,19 @@ pub trait Kernels {
         batch: &PackedBatch,
         word: &Self::Table,
         position: &Self::Table,
-        kind: &Self::Table,
+        token_type: &Self::Table,
         norm: &Self::Norm,
         out: &mut Self::Buf,
     );
 
     /// out `[rows, out]` = then(x `[rows, in]` w^T + bias).
-    fn linear(&mut self, x: &Self::Buf, w: &Self::Linear, then: Then<'_, Self::Buf>, out: &mut Self::Buf);
+    fn linear(
+        &mut self,
+        x: &Self::Buf,
+        w: &Self::Linear,
+        epilogue: Epilogue<'_, Self::Buf>,
+        out: &mut Self::Buf,
+    );
 
     /// out `[rows, H]` = (x - mean) / sqrt(variance + epsilon) * gain + bias, row by row.
     fn norm(&mut self, x: &Self::Buf, norm: &Self::Norm, out: &mut Self::Buf);
@@ -163,7 +178,7 @@ pub trait Kernels {
         &mut self,
         batch: &PackedBatch,
         qkv: &Self::Buf,
-        reach: usize,
+        radius: usize,
         heads: usize,
         out: &mut Self::Buf,
     );

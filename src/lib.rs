@@ -39,8 +39,8 @@ pub use options::{
     Backend, Executor, GpuPrecision, Isa, Label, Precision, Progress, ProgressFn, RerankOptions, Truncation,
     Windows,
 };
-pub use ranking::{Cut, Ranked, Ranking, Scored, Scores, Status, Usage};
+pub use ranking::{Cut, PairStatus, Ranked, Ranking, Scored, Scores, Usage};
 pub use reranker::cached::CachedReranker;
 pub use reranker::model::RerankerModel;
 pub use reranker::profile::{Stage, StageTime};
-pub use reranker::{Builder, Document, Item, ModelInfo, Plan, Reranker};
+pub use reranker::{Document, Item, MemoryPlan, ModelInfo, Reranker, RerankerBuilder};

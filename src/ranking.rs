@@ -8,7 +8,7 @@ use crate::options::{Backend, Isa, RerankOptions};
 /// What became of one pair.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Status {
+pub enum PairStatus {
     /// `logit` and `score` are valid.
     Scored,
     /// The deadline passed first; `logit` and `score` are NaN.
@@ -54,7 +54,7 @@ pub struct Ranked {
     /// [`RerankOptions::windows`] is set and the document was scored.
     pub window: Option<Range<usize>>,
     /// Whether the pair was scored.
-    pub status: Status,
+    pub status: PairStatus,
 }
 
 impl Ranked {
@@ -68,7 +68,7 @@ impl Ranked {
             tokens: 0,
             cut: Cut::default(),
             window: None,
-            status: Status::Scored,
+            status: PairStatus::Scored,
         }
     }
 }
@@ -101,7 +101,7 @@ pub struct Scored {
     /// [`RerankOptions::windows`] is set and the pair was scored.
     pub window: Option<Range<usize>>,
     /// Whether the pair was scored.
-    pub status: Status,
+    pub status: PairStatus,
 }
 
 /// What `score_with` returns.
@@ -144,8 +144,9 @@ impl Ranking {
     /// lost without a trace.
     pub fn select(mut results: Vec<Ranked>, usage: Usage, options: &RerankOptions) -> Self {
         order(&mut results);
-        results
-            .retain(|r| r.status != Status::Scored || options.threshold.is_none_or(|least| r.score >= least));
+        results.retain(|r| {
+            r.status != PairStatus::Scored || options.threshold.is_none_or(|least| r.score >= least)
+        });
         results.truncate(options.top_k.unwrap_or(usize::MAX));
         Self { results, usage }
     }
@@ -154,7 +155,7 @@ impl Ranking {
 /// Best first by logit, ties by index; what has no logit (NaN) comes last, in input order.
 fn order(results: &mut [Ranked]) {
     results.sort_by(|a, b| {
-        let scored = |r: &Ranked| r.status == Status::Scored;
+        let scored = |r: &Ranked| r.status == PairStatus::Scored;
         scored(b).cmp(&scored(a)).then_with(|| b.logit.total_cmp(&a.logit)).then(a.index.cmp(&b.index))
     });
 }
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     fn ranked(index: usize, logit: f32) -> Ranked {
-        let status = if logit.is_nan() { Status::NotScored } else { Status::Scored };
+        let status = if logit.is_nan() { PairStatus::NotScored } else { PairStatus::Scored };
         Ranked {
             index,
             id: None,

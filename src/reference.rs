@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Rows, Tensor, Then};
-use crate::tensor::Rounding;
+use crate::kernels::{
+    Activation, Dtype, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+};
+use crate::tensor::QuantParams;
 use crate::text::batch::PackedBatch;
 
 /// The reference backend.
@@ -130,9 +132,10 @@ impl Linear {
         let mut x = x.to_vec();
         if self.rounds {
             let row: Vec<f32> = x.iter().map(|x| *x as f32).collect();
-            let rounding = Rounding::of(&row);
+            let rounding = QuantParams::of_row(&row);
             for (x, value) in x.iter_mut().zip(row) {
-                *x = (f64::from(rounding.byte(value)) - f64::from(rounding.zero)) * f64::from(rounding.scale);
+                *x = (f64::from(rounding.quantize(value)) - f64::from(rounding.zero_point))
+                    * f64::from(rounding.scale);
             }
         }
         (0..self.weight.rows).map(move |n| dot(&x, self.weight.row(n)) + self.bias[n])
@@ -189,9 +192,10 @@ impl Kernels for Reference {
     type Rotary = Matrix;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Linear> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Linear> {
         let weight = Matrix { rows: 0, cols: parts[0].weight.cols, values: vec![] };
-        let rounds = keep == Keep::Stored && parts.iter().all(|part| part.weight.dtype == Dtype::I8);
+        let rounds =
+            keep == WeightStorage::AsStored && parts.iter().all(|part| part.weight.dtype == Dtype::I8);
         let mut linear = Linear { weight, bias: vec![], rounds };
         for part in parts {
             let scaled = |t: Tensor<'_>| t.values().into_iter().map(|v| f64::from(v) * part.scale);
@@ -202,7 +206,7 @@ impl Kernels for Reference {
         Ok(linear)
     }
 
-    fn make_table(&self, table: Rows) -> Result<Matrix> {
+    fn make_table(&self, table: OwnedTensor) -> Result<Matrix> {
         Ok(matrix(table.tensor()))
     }
 
@@ -210,10 +214,10 @@ impl Kernels for Reference {
         Ok(Norm { gain: matrix(gain).values, bias: matrix(bias).values, epsilon: epsilon.into() })
     }
 
-    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
+    fn make_key_value(&self, key: LinearPart<'_>, value: LinearPart<'_>, heads: usize) -> Result<KeyValue> {
         Ok(KeyValue {
-            key: self.make_linear(&[key], Keep::Wide)?,
-            value: self.make_linear(&[value], Keep::Wide)?,
+            key: self.make_linear(&[key], WeightStorage::F32)?,
+            value: self.make_linear(&[value], WeightStorage::F32)?,
             heads,
         })
     }
@@ -226,13 +230,13 @@ impl Kernels for Reference {
         Ok(matrix(turns))
     }
 
-    fn make_relative(&self, distances: Distances<'_, Norm>, _heads: usize) -> Result<Relative> {
+    fn make_relative(&self, distances: RelativePositions<'_, Norm>, _heads: usize) -> Result<Relative> {
         let mut rows = matrix(distances.rows);
         if let Some(norm) = distances.norm {
             (0..rows.rows).for_each(|row| norm.apply(rows.row_mut(row)));
         }
-        let project = |part: Part<'_>| {
-            let linear = self.make_linear(&[part], Keep::Wide)?;
+        let project = |part: LinearPart<'_>| {
+            let linear = self.make_linear(&[part], WeightStorage::F32)?;
             let values =
                 (0..rows.rows).flat_map(|row| linear.apply(rows.row(row)).collect::<Vec<_>>()).collect();
             Ok(Matrix { rows: rows.rows, cols: linear.weight.rows, values })
@@ -291,13 +295,13 @@ impl Kernels for Reference {
         }
     }
 
-    fn linear(&mut self, x: &Matrix, w: &Linear, then: Then<'_, Matrix>, out: &mut Matrix) {
+    fn linear(&mut self, x: &Matrix, w: &Linear, then: Epilogue<'_, Matrix>, out: &mut Matrix) {
         for row in 0..x.rows {
             for (n, (o, y)) in out.row_mut(row).iter_mut().zip(w.apply(x.row(row))).enumerate() {
                 *o = match then {
-                    Then::Store => y,
-                    Then::Activate(f) => activate(f, y),
-                    Then::Add(residual) => y + residual.row(row)[n],
+                    Epilogue::Store => y,
+                    Epilogue::Activate(f) => activate(f, y),
+                    Epilogue::Add(residual) => y + residual.row(row)[n],
                 };
             }
         }

@@ -8,7 +8,7 @@ mod gpu;
 pub mod model;
 pub mod profile;
 #[cfg(feature = "gpu")]
-mod remake;
+mod recovery;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +24,11 @@ use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::score::Choice;
 use crate::model::spec::{ScoreActivation, Spec};
-use crate::model::weights::{Spread, alone};
+use crate::model::weights::{ParallelFor, serial};
 use crate::options::{
     Backend, Executor, GpuPrecision, Isa, Label, LoadOptions, Precision, RerankOptions, Truncation,
 };
-use crate::ranking::{Ranked, Ranking, Scored, Scores, Status, Usage};
+use crate::ranking::{PairStatus, Ranked, Ranking, Scored, Scores, Usage};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
 use profile::{Counters, StageTime};
@@ -131,7 +131,7 @@ pub struct ModelInfo {
 /// The memory that a model would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct MemoryPlan {
     /// Bytes of the weights in memory.
     pub weight_bytes: u64,
     /// Bytes of work space when every thread has met the longest input.
@@ -140,11 +140,11 @@ pub struct Plan {
 
 /// Loads a [`Reranker`] with options other than the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Builder {
+pub struct RerankerBuilder {
     options: LoadOptions,
 }
 
-impl Builder {
+impl RerankerBuilder {
     /// Which implementation computes. Default: [`Backend::Auto`].
     pub fn backend(mut self, backend: Backend) -> Self {
         self.options.backend = backend;
@@ -219,12 +219,12 @@ impl Builder {
     }
 
     /// The memory that a model would take with these options, from its headers alone. Takes what [`load`](Self::load) takes.
-    pub fn plan(&self, path_or_name: impl AsRef<Path>) -> Result<Plan> {
+    pub fn plan(&self, path_or_name: impl AsRef<Path>) -> Result<MemoryPlan> {
         self.plan_files(&ModelFiles::find(path_or_name.as_ref())?)
     }
 
     /// [`plan`](Self::plan) for files in memory.
-    pub fn plan_files(&self, files: &ModelFiles) -> Result<Plan> {
+    pub fn plan_files(&self, files: &ModelFiles) -> Result<MemoryPlan> {
         let plan = || {
             let (mut spec, checkpoint) = (config::read(files)?, Checkpoint::open(files)?);
             spec.precision = self.resolve_precision(&spec, &checkpoint)?;
@@ -233,7 +233,7 @@ impl Builder {
         plan().map_err(|error| files.locate(error))
     }
 
-    fn planned(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Plan> {
+    fn planned(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<MemoryPlan> {
         let weight_bytes = weight_bytes(spec, checkpoint, self.ran_by().0)?;
         // One run per thread, on the largest group that can come.
         let floats = engine::work_floats(spec, self.window(spec).max(GROUP_TOKENS));
@@ -241,7 +241,7 @@ impl Builder {
         if self.options.backend == Backend::Gpu {
             work_bytes = work_bytes.saturating_add(4 * engine::work_floats(spec, GPU_GROUP_TOKENS));
         }
-        Ok(Plan { weight_bytes, work_bytes })
+        Ok(MemoryPlan { weight_bytes, work_bytes })
     }
 
     /// The backend that runs, and its instruction set.
@@ -292,12 +292,12 @@ impl Builder {
     fn build(&self, pool: &Arc<Pool>, files: &ModelFiles) -> Result<Reranker> {
         let start = Instant::now();
         let spec = config::read(files)?;
-        let (vocabulary, segments) = (spec.vocabulary, spec.segments);
+        let (vocabulary, segments) = (spec.vocabulary, spec.token_types);
         let counters = self.options.profile.then(Arc::<Counters>::default);
         // A host's threads are there for calls alone.
         let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.nests() {
             true => pool.run(count, task, || ()),
-            false => alone(count, task),
+            false => serial(count, task),
         };
         // Side by side; the tasks of the first are taken by whoever is free.
         let (weights, tokenizer) = (Mutex::new(None), Mutex::new(None));
@@ -343,7 +343,7 @@ impl Builder {
         &self,
         mut spec: Spec,
         files: &ModelFiles,
-        spread: &Spread<'_>,
+        spread: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<LoadedWeights> {
         let checkpoint = Checkpoint::open(files)?;
@@ -365,7 +365,7 @@ impl Builder {
         &self,
         spec: &Spec,
         checkpoint: &Checkpoint<'_>,
-        spread: &Spread<'_>,
+        spread: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
         let (backend, isa) = self.ran_by();
@@ -425,8 +425,8 @@ struct LoadedWeights {
 
 impl Reranker {
     /// Loads with other options than the defaults.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> RerankerBuilder {
+        RerankerBuilder::default()
     }
 
     /// Loads from a directory or by name, with default options. See [`Builder::load`].
@@ -607,7 +607,7 @@ fn rank<D: Document>(
             cut: scored.cut,
             window: scored.window,
             status: match scored.status {
-                Status::Failed(Error::NonFinite { .. }) => Status::Failed(Error::NonFinite { index }),
+                PairStatus::Failed(Error::NonFinite { .. }) => PairStatus::Failed(Error::NonFinite { index }),
                 status => status,
             },
         })

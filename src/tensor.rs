@@ -18,7 +18,7 @@ pub enum Dtype {
 
 impl Dtype {
     /// Bytes per number.
-    pub fn bytes(self) -> usize {
+    pub fn elem_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
@@ -50,7 +50,7 @@ impl<'a> Tensor<'a> {
 
     /// Some of the rows.
     pub fn rows(&self, rows: Range<usize>) -> Tensor<'a> {
-        let stride = self.cols * self.dtype.bytes();
+        let stride = self.cols * self.dtype.elem_bytes();
         let scales = if self.scales.is_empty() { self.scales } else { &self.scales[rows.clone()] };
         let bytes = &self.bytes[rows.start * stride..rows.end * stride];
         Tensor { rows: rows.len(), bytes, scales, ..*self }
@@ -59,13 +59,13 @@ impl<'a> Tensor<'a> {
     /// Some of the values of a vector.
     pub fn slice(&self, cols: Range<usize>) -> Tensor<'a> {
         assert_eq!(self.rows, 1, "only a vector can be sliced");
-        let width = self.dtype.bytes();
+        let width = self.dtype.elem_bytes();
         Tensor { cols: cols.len(), bytes: &self.bytes[cols.start * width..cols.end * width], ..*self }
     }
 
     /// One row as it is stored.
     pub fn row(&self, row: usize) -> &'a [u8] {
-        let stride = self.cols * self.dtype.bytes();
+        let stride = self.cols * self.dtype.elem_bytes();
         &self.bytes[row * stride..(row + 1) * stride]
     }
 
@@ -90,7 +90,7 @@ impl<'a> Tensor<'a> {
 /// The rows of a table as they are stored, for whoever gathers them: bytes that were read for it, or that live as long as
 /// the program.
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub struct OwnedTensor {
     /// Rows.
     pub rows: usize,
     /// Numbers in a row.
@@ -103,7 +103,7 @@ pub struct Rows {
     pub scales: Vec<f32>,
 }
 
-impl Rows {
+impl OwnedTensor {
     /// The same without owning the bytes.
     pub fn tensor(&self) -> Tensor<'_> {
         let Self { rows, cols, dtype, .. } = *self;
@@ -111,7 +111,7 @@ impl Rows {
     }
 }
 
-impl From<Tensor<'_>> for Rows {
+impl From<Tensor<'_>> for OwnedTensor {
     fn from(Tensor { rows, cols, dtype, bytes, scales }: Tensor<'_>) -> Self {
         Self { rows, cols, dtype, bytes: Cow::Owned(bytes.to_vec()), scales: scales.to_vec() }
     }
@@ -163,16 +163,16 @@ pub fn narrow_f16(x: f32) -> u16 {
 
 /// Adding it rounds a number between -2^22 and 2^22 to the nearest integer, of two the even one, and leaves that integer in
 /// the lowest bits of the fraction.
-pub const ROUND: f32 = 12_582_912.0;
+pub const ROUND_TO_INT: f32 = 12_582_912.0;
 
 /// Rounds one row of weights to signed bytes and gives their scale: the byte 127 stands for the greatest magnitude.
-pub fn round_row(row: &[f32], out: &mut [u8]) -> f32 {
+pub fn quantize_weights(row: &[f32], out: &mut [u8]) -> f32 {
     let top = row.iter().fold(0.0, |top: f32, x| top.max(x.abs()));
     // Smaller rows than that are zeros: the inverse would overflow.
     let inverse = if top > SMALLEST_RANGE { 127.0 / top } else { 0.0 };
     // Not fused: this runs where the compiler may not use the instruction.
     for (o, x) in out.iter_mut().zip(row) {
-        *o = (x * inverse + ROUND).to_bits() as u8;
+        *o = (x * inverse + ROUND_TO_INT).to_bits() as u8;
     }
     if inverse > 0.0 { top / 127.0 } else { 0.0 }
 }
@@ -183,30 +183,34 @@ const SMALLEST_RANGE: f32 = 1e-35;
 /// How a row of activations is rounded to 8 bits: x is about `(byte - zero) * scale`. The range includes 0, which is exact;
 /// it need not be symmetric, for what GELU leaves is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rounding {
+pub struct QuantParams {
     /// Step between neighbouring numbers; 0 for a row of zeros, NaN where the row holds NaN or infinity.
     pub scale: f32,
     /// The byte that stands for 0, an integer from 0 to 255.
-    pub zero: f32,
+    pub zero_point: f32,
     /// One over `scale`.
     pub inverse: f32,
 }
 
-impl Rounding {
+impl QuantParams {
     /// For values between `low` and `high`; `spoiled` is 0, or NaN where the row is not finite.
     #[inline(always)]
     pub fn new(low: f32, high: f32, spoiled: f32) -> Self {
         let (low, high) = (low.min(0.0), high.max(0.0));
         let range = high - low;
         if range < SMALLEST_RANGE {
-            return Self { scale: spoiled, zero: 0.0, inverse: 0.0 };
+            return Self { scale: spoiled, zero_point: 0.0, inverse: 0.0 };
         }
         let inverse = 255.0 / range;
-        Self { scale: range / 255.0 + spoiled, zero: (-low).mul_add(inverse, ROUND) - ROUND, inverse }
+        Self {
+            scale: range / 255.0 + spoiled,
+            zero_point: (-low).mul_add(inverse, ROUND_TO_INT) - ROUND_TO_INT,
+            inverse,
+        }
     }
 
     /// For one row.
-    pub fn of(row: &[f32]) -> Self {
+    pub fn of_row(row: &[f32]) -> Self {
         let (mut low, mut high, mut spoiled) = (0.0, 0.0, 0.0);
         for x in row {
             low = x.min(low);
@@ -217,9 +221,9 @@ impl Rounding {
     }
 
     /// The byte of a value.
-    pub fn byte(&self, x: f32) -> u8 {
-        let base = ROUND + self.zero;
-        x.mul_add(self.inverse, base).clamp(ROUND, ROUND + 255.0).to_bits() as u8
+    pub fn quantize(&self, x: f32) -> u8 {
+        let base = ROUND_TO_INT + self.zero_point;
+        x.mul_add(self.inverse, base).clamp(ROUND_TO_INT, ROUND_TO_INT + 255.0).to_bits() as u8
     }
 }
 
@@ -259,10 +263,10 @@ mod tests {
     #[test]
     fn a_row_of_weights_is_rounded_to_its_greatest_magnitude() {
         let mut bytes = [0; 5];
-        let scale = round_row(&[-2.54, 1.28, 0.021, 0.0, 0.031], &mut bytes);
+        let scale = quantize_weights(&[-2.54, 1.28, 0.021, 0.0, 0.031], &mut bytes);
         assert_eq!(bytes.map(|b| b.cast_signed()), [-127, 64, 1, 0, 2]);
         assert!((scale - 0.02).abs() < 1e-8);
-        assert_eq!(round_row(&[0.0, -1e-38], &mut bytes[..2]), 0.0);
+        assert_eq!(quantize_weights(&[0.0, -1e-38], &mut bytes[..2]), 0.0);
         assert_eq!(bytes[..2], [0, 0]);
     }
 
@@ -271,15 +275,15 @@ mod tests {
         for row in
             [&[0.3, -0.17, 2.5, 0.0, 1.0][..], &[5.0, 4.0], &[-1.0, -1e-20], &[3e-39], &[0.0], &[1e20, -7.0]]
         {
-            let rounding = Rounding::of(row);
-            assert_eq!(rounding.byte(0.0), rounding.zero as u8);
+            let rounding = QuantParams::of_row(row);
+            assert_eq!(rounding.quantize(0.0), rounding.zero_point as u8);
             for x in row {
-                let back = (f32::from(rounding.byte(*x)) - rounding.zero) * rounding.scale;
+                let back = (f32::from(rounding.quantize(*x)) - rounding.zero_point) * rounding.scale;
                 assert!((back - x).abs() <= rounding.scale * 0.50001 + 1e-30, "{x} of {row:?} became {back}");
             }
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(Rounding::of(&[1.0, bad, 2.0]).scale.is_nan());
+            assert!(QuantParams::of_row(&[1.0, bad, 2.0]).scale.is_nan());
         }
     }
 

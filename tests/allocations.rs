@@ -53,7 +53,11 @@ fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usiz
     let cases = golden(&files.name).cases;
     let pairs: Vec<Pair> = cases
         .into_iter()
-        .map(|case| Pair { types: vec![0; case.input_ids.len()], ids: case.input_ids, ..Pair::default() })
+        .map(|case| Pair {
+            token_types: vec![0; case.input_ids.len()],
+            ids: case.input_ids,
+            ..Pair::default()
+        })
         .collect();
     // Long and short ones mixed, one alone, and two: shorter layouts must reuse what longer ones have left.
     let batches: Vec<PackedBatch> =

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::{bits, files, golden, load, with_nan, with_sigmoid};
 use crossrank::{
-    Backend, Builder, CancelToken, Document, Error, Isa, Item, ModelFiles, RerankOptions, Reranker, Scored,
-    Status, Truncation,
+    Backend, CancelToken, Document, Error, Isa, Item, ModelFiles, PairStatus, RerankOptions, Reranker,
+    RerankerBuilder, Scored, Truncation,
 };
 
 const BERT: &str = "tests/fixtures/bert";
@@ -61,7 +61,7 @@ fn a_ranking_is_ordered_by_logit_and_names_every_document_once() {
         assert_eq!(alone.logits[0].to_bits(), r.logit.to_bits(), "document {}", r.index);
         assert_eq!(alone.scores[0].to_bits(), r.score.to_bits(), "document {}", r.index);
         assert!((r.score - 1.0 / (1.0 + (-f64::from(r.logit)).exp())).abs() < 1e-15);
-        assert_eq!((r.status.clone(), r.id.clone()), (Status::Scored, None));
+        assert_eq!((r.status.clone(), r.id.clone()), (PairStatus::Scored, None));
     }
 }
 
@@ -335,7 +335,7 @@ fn cancelling_from_on_progress_ends_the_call_early() {
 }
 
 /// Plain Rust: slow enough for things to happen in the middle of a call.
-fn slow() -> Builder {
+fn slow() -> RerankerBuilder {
     Reranker::builder().backend(Backend::Cpu).isa(Isa::Scalar)
 }
 
@@ -391,7 +391,7 @@ fn a_single_pair_ends_between_two_layers() {
 
     let start = Instant::now();
     let late = model.score_with(&pair, &options().time_limit(whole / 10)).unwrap().results.remove(0);
-    assert_eq!(late.status, Status::NotScored);
+    assert_eq!(late.status, PairStatus::NotScored);
     assert!(late.tokens == 128 && late.logits[0].is_nan());
     assert!(start.elapsed() < whole * 2 / 3, "{:?} of {whole:?}", start.elapsed());
 }
@@ -403,16 +403,16 @@ fn after_the_deadline_nothing_is_scored_and_nothing_is_lost() {
     let ranking = model.rerank("query", &["a", "b", "c"], &past).unwrap();
     assert_eq!(ranking.results.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 1, 2]);
     for r in &ranking.results {
-        assert_eq!(r.status, Status::NotScored);
+        assert_eq!(r.status, PairStatus::NotScored);
         assert!(r.logit.is_nan() && r.score.is_nan());
     }
     assert_eq!(ranking.usage.tokens, 0);
     let scored = model.score_with(&[("q", "d")], &options().time_limit(Duration::ZERO)).unwrap().results;
-    assert_eq!(scored[0].status, Status::NotScored);
+    assert_eq!(scored[0].status, PairStatus::NotScored);
     assert!(scored[0].logits[0].is_nan() && scored[0].scores[0].is_nan());
     // A limit beyond the end of the clock is none.
     let scored = model.score_with(&[("q", "d")], &options().time_limit(Duration::MAX)).unwrap().results;
-    assert_eq!(scored[0].status, Status::Scored);
+    assert_eq!(scored[0].status, PairStatus::Scored);
 }
 
 #[test]
@@ -430,15 +430,15 @@ fn a_deadline_in_the_middle_gives_what_is_scored_by_then() {
         let mut counts = [0, 0];
         for (scored, expected) in scores.results.iter().zip(&expected) {
             match scored.status {
-                Status::Scored => {
+                PairStatus::Scored => {
                     assert_eq!(bits(&scored.logits), *expected);
                     counts[0] += 1;
                 }
-                Status::NotScored => {
+                PairStatus::NotScored => {
                     assert!(scored.logits[0].is_nan() && scored.scores[0].is_nan());
                     counts[1] += 1;
                 }
-                Status::Failed(ref error) => panic!("{error}"),
+                PairStatus::Failed(ref error) => panic!("{error}"),
                 _ => panic!("{scored:?}"),
             }
         }
@@ -534,7 +534,7 @@ fn nan_in_the_weights_fails_the_pairs_that_meet_it_and_no_other() {
         for ((scored, clean), fails) in scored.iter().zip(&clean).zip(&fails) {
             if *fails {
                 let index = scored.index;
-                assert_eq!(scored.status, Status::Failed(Error::NonFinite { index }), "{name}");
+                assert_eq!(scored.status, PairStatus::Failed(Error::NonFinite { index }), "{name}");
                 assert!(scored.logits[0].is_nan() && scored.scores[0].is_nan(), "{name} {index}");
                 assert_eq!(scored.tokens, clean.tokens);
             } else {
@@ -546,9 +546,9 @@ fn nan_in_the_weights_fails_the_pairs_that_meet_it_and_no_other() {
         let rankings = model.rerank_many(&sets, &options()).unwrap();
         let order = |i: usize| rankings[i].results.iter().map(|r| r.index).collect::<Vec<_>>();
         assert_eq!((order(0), order(1)), (vec![1, 0], vec![0, 1]), "{name}: failures last");
-        assert_eq!(rankings[0].results[0].status, Status::Scored);
-        assert_eq!(rankings[0].results[1].status, Status::Failed(Error::NonFinite { index: 0 }));
-        assert_eq!(rankings[1].results[1].status, Status::Failed(Error::NonFinite { index: 1 }));
+        assert_eq!(rankings[0].results[0].status, PairStatus::Scored);
+        assert_eq!(rankings[0].results[1].status, PairStatus::Failed(Error::NonFinite { index: 0 }));
+        assert_eq!(rankings[1].results[1].status, PairStatus::Failed(Error::NonFinite { index: 1 }));
         let error = Error::NonFinite { index: 1 }.to_string();
         assert!(error.contains("pair 1") && error.contains("NaN"), "{error}");
     }

@@ -14,8 +14,10 @@ use crossrank::gpu::pipelines::Tile;
 use crossrank::gpu::{Gpu, GpuOptions};
 
 use common::{distance_from_golden, gpu_adapter};
-use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
-use crossrank::model::forward::{Activations, Attend, FirstToken, Last, Layer, Rest, Weights, forward};
+use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
+use crossrank::model::forward::{
+    Activations, FirstToken, Last, Layer, PositionMode, PostAttention, Weights, forward,
+};
 use crossrank::model::names::BERT;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
 use crossrank::reference::Reference;
@@ -141,7 +143,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         embedding: 45,
         positions: 40,
         first_position: 0,
-        segments: 2,
+        token_types: 2,
         epsilon: 1e-12,
         attention: Attention::Content,
         order: NormOrder::After,
@@ -164,13 +166,13 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
     let linear = |k: &K, outputs, inputs: usize, noise: &mut words::Noise| {
         let (weight, bias) = (noise.bytes(outputs * inputs, 0.3), noise.bytes(outputs, 0.5));
         let (weight, bias) = (words::tensor(outputs, inputs, &weight), words::tensor(1, outputs, &bias));
-        k.make_linear(&[Part { weight, bias, scale: 1.0 }], Keep::Wide).unwrap()
+        k.make_linear(&[LinearPart { weight, bias, scale: 1.0 }], WeightStorage::F32).unwrap()
     };
     let norm = |k: &K, noise: &mut words::Noise| {
         let (gain, bias) = (noise.bytes(h, 1.0), noise.bytes(h, 1.0));
         k.make_norm(words::tensor(1, h, &gain), words::tensor(1, h, &bias), spec.epsilon).unwrap()
     };
-    let rest = |k: &K, noise: &mut words::Noise| Rest {
+    let rest = |k: &K, noise: &mut words::Noise| PostAttention {
         out: linear(k, h, h, noise),
         attention_norm: Some(norm(k, noise)),
         up: linear(k, spec.intermediate, h, noise),
@@ -178,17 +180,18 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         output_norm: norm(k, noise),
     };
     let (square, bias) = (noise.bytes(h * h, 0.3), noise.bytes(h, 0.5));
-    let part = Part { weight: words::tensor(h, h, &square), bias: words::tensor(1, h, &bias), scale: 1.0 };
+    let part =
+        LinearPart { weight: words::tensor(h, h, &square), bias: words::tensor(1, h, &bias), scale: 1.0 };
     let weights = Weights {
         word: table(k, spec.vocabulary, &mut noise),
         position: table(k, spec.positions, &mut noise),
-        kind: table(k, spec.segments, &mut noise),
+        token_type: table(k, spec.token_types, &mut noise),
         embed_norm: norm(k, &mut noise),
         project: None,
         layers: vec![Layer {
             qkv: linear(k, 3 * h, h, &mut noise),
-            attend: Attend::Content,
-            rest: rest(k, &mut noise),
+            position_mode: PositionMode::Content,
+            post_attention: rest(k, &mut noise),
         }],
         last: Last::FirstToken(FirstToken {
             query: linear(k, h, h, &mut noise),
@@ -290,14 +293,14 @@ fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
         let x = [1e6, -1e6, f32::MAX, f32::NAN, 40_000.0];
         let x = gpu.write(x.len(), 1, &x).unwrap();
         let (weight, bias) = (1e9_f32.to_le_bytes(), 0_f32.to_le_bytes());
-        let part = |weight, scale| Part {
+        let part = |weight, scale| LinearPart {
             weight: words::tensor(1, 1, weight),
             bias: words::tensor(1, 1, &bias),
             scale,
         };
         let mut out = gpu.make_buf();
-        let mut layer = |part: Part<'_>, then: Then<'_, _>| {
-            let w = gpu.make_linear(&[part], Keep::Wide).unwrap();
+        let mut layer = |part: LinearPart<'_>, then: Epilogue<'_, _>| {
+            let w = gpu.make_linear(&[part], WeightStorage::F32).unwrap();
             gpu.shape(&mut out, 5, 1).unwrap();
             gpu.linear(&x, &w, then, &mut out);
             let mut values = [0.0; 5];
@@ -305,10 +308,10 @@ fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
             values
         };
         let tiny = 1.0_f32.to_le_bytes();
-        let [a, b, c, d, e] = layer(part(&tiny, 1.0), Then::Store);
+        let [a, b, c, d, e] = layer(part(&tiny, 1.0), Epilogue::Store);
         assert_eq!([a, b, c, e], [65504.0, -65504.0, 65504.0, 40_000.0], "{tier:?}");
         assert!(d.is_nan(), "{tier:?}: {d}");
-        let [a, b, c, d, e] = layer(part(&weight, 1.0), Then::Activate(Activation::Relu));
+        let [a, b, c, d, e] = layer(part(&weight, 1.0), Epilogue::Activate(Activation::Relu));
         assert_eq!([a, b, c, e], [65504.0, 0.0, 65504.0, 65504.0], "{tier:?}");
         assert!(d.is_nan(), "{tier:?}: {d}");
     }
@@ -336,7 +339,7 @@ fn a_software_adapter_is_used_only_where_it_is_allowed() {
         println!("SKIP: {} is no software adapter", adapters[0].name);
         return;
     }
-    let load = |builder: crossrank::Builder| builder.load("tests/fixtures/bert");
+    let load = |builder: crossrank::RerankerBuilder| builder.load("tests/fixtures/bert");
     let error = load(Reranker::builder().backend(Backend::Gpu)).err().unwrap();
     let Error::InvalidOption { option: "backend", message } = error else { panic!("{error}") };
     assert!(message.contains("allow_software_gpu"), "{message}");
@@ -382,14 +385,15 @@ fn does_not_depend_on_the_tile(tier: Tier) {
             |salt: u32, count: u32| (0..count).map(move |i| ((i * 37 + salt) % 101) as f32 * 0.02 - 1.0);
         let bytes: Vec<u8> = values(3, 50 * 70).flat_map(f32::to_le_bytes).collect();
         let tensor = |rows, cols, bytes| Tensor::new(rows, cols, Dtype::F32, bytes);
-        let part = Part { weight: tensor(50, 70, &bytes), bias: tensor(1, 50, &bytes[..200]), scale: 1.0 };
-        let w = gpu.make_linear(&[part], Keep::Wide).unwrap();
+        let part =
+            LinearPart { weight: tensor(50, 70, &bytes), bias: tensor(1, 50, &bytes[..200]), scale: 1.0 };
+        let w = gpu.make_linear(&[part], WeightStorage::F32).unwrap();
         for rows in [1, 40] {
             let x: Vec<f32> = values(1, 70 * rows).collect();
             let x = gpu.write(rows as usize, 70, &x).unwrap();
             let mut out = gpu.make_buf();
             gpu.shape(&mut out, rows as usize, 50).unwrap();
-            gpu.linear(&x, &w, Then::Activate(Activation::Gelu), &mut out);
+            gpu.linear(&x, &w, Epilogue::Activate(Activation::Gelu), &mut out);
             let mut all = vec![0.0; 50 * rows as usize];
             gpu.read(&out, &mut all).unwrap();
             bits.push(all[..50].iter().map(|v| v.to_bits()).collect());

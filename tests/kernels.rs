@@ -14,7 +14,7 @@ mod families;
 #[path = "kernels/words.rs"]
 mod words;
 
-use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::tensor::widen;
 use words::{Noise, Output, Sizes, disagreements};
 
@@ -172,9 +172,9 @@ fn spoiled_rows<S: Simd>(simd: S, dot: &'static Dot) {
     let (scales, bias) = (vec![0.01; OUTPUTS], noise.bytes(OUTPUTS, 1.0));
     let weight = Tensor { scales: &scales, ..Tensor::new(OUTPUTS, INPUTS, Dtype::I8, &bytes) };
     let k = &mut Cpu::with_dot(simd, dot);
-    let part = Part { weight, bias: words::tensor(1, OUTPUTS, &bias), scale: 1.0 };
-    let w = k.make_linear(&[part], Keep::Stored).unwrap();
-    let mut run = |x: &[f32], then: Then<'_, _>| {
+    let part = LinearPart { weight, bias: words::tensor(1, OUTPUTS, &bias), scale: 1.0 };
+    let w = k.make_linear(&[part], WeightStorage::AsStored).unwrap();
+    let mut run = |x: &[f32], then: Epilogue<'_, _>| {
         let rows = x.len() / INPUTS;
         k.begin(&words::batch(&[rows], 8), 16, 1).unwrap();
         let x = k.write(rows, INPUTS, x).unwrap();
@@ -184,14 +184,14 @@ fn spoiled_rows<S: Simd>(simd: S, dot: &'static Dot) {
         words::read(k, &out, rows * OUTPUTS)
     };
     let whole = noise.values(3 * INPUTS);
-    let expected = run(&whole, Then::Store);
+    let expected = run(&whole, Epilogue::Store);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         // In a vector, and in what is left of one.
         for at in [3, INPUTS - 1] {
             let mut x = whole.clone();
             x[INPUTS + at] = bad;
-            for then in [Then::Store, Then::Activate(Activation::Relu)] {
-                let stored = matches!(then, Then::Store);
+            for then in [Epilogue::Store, Epilogue::Activate(Activation::Relu)] {
+                let stored = matches!(then, Epilogue::Store);
                 let found = run(&x, then);
                 let spoiled = &found[OUTPUTS..2 * OUTPUTS];
                 assert!(spoiled.iter().all(|y| y.is_nan()), "{}: {bad} at {at}: {spoiled:?}", dot.name);

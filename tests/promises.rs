@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use common::{Random, assert_runs, backends, bits, files, golden, in_child, load, with_nan, with_sigmoid};
 use crossrank::cpu::isa;
-use crossrank::{Backend, CancelToken, Error, Executor, Isa, RerankOptions, Reranker, Status, Truncation};
+use crossrank::{
+    Backend, CancelToken, Error, Executor, Isa, PairStatus, RerankOptions, Reranker, Truncation,
+};
 use texts::Texts;
 
 const BERT: &str = "tests/fixtures/bert";
@@ -37,7 +39,7 @@ fn a_long_window_has_the_same_bits_on_any_team_and_instruction_set() {
             for threads in [1, 3] {
                 let model = Reranker::builder().isa(isa).threads(threads).load_files(files.clone()).unwrap();
                 let scored = model.score(&[("planet", &document)]).unwrap().remove(0);
-                assert_eq!((scored.status, scored.tokens), (Status::Scored, LONG), "{family}");
+                assert_eq!((scored.status, scored.tokens), (PairStatus::Scored, LONG), "{family}");
                 let bits = bits(&scored.logits);
                 assert_eq!(*seen.get_or_insert(bits.clone()), bits, "{family} on {isa:?}, {threads} threads");
             }
@@ -70,7 +72,7 @@ fn sixteen_host_threads_on_one_model_get_the_same_bits() {
                             let options = RerankOptions::new().time_limit(Duration::from_micros(300));
                             for scored in model.score_with(&pairs, &options).unwrap().results {
                                 assert!(
-                                    scored.status == Status::NotScored
+                                    scored.status == PairStatus::NotScored
                                         || bits(&scored.logits) == truth[&(0, 0)]
                                 );
                             }
@@ -143,7 +145,7 @@ fn provoke() {
     model.rerank("query", &["one"], &panics).unwrap_err();
 
     let nan = Reranker::builder().load_files(with_nan(66)).unwrap();
-    assert!(matches!(nan.score(&[("x", "y")]).unwrap()[0].status, Status::Failed(_)));
+    assert!(matches!(nan.score(&[("x", "y")]).unwrap()[0].status, PairStatus::Failed(_)));
     let three = load("tests/fixtures/bert-3-labels", Reranker::builder());
     three.rerank("query", &["one"], &RerankOptions::new()).unwrap_err();
     Reranker::load("no/such-model").err().unwrap();
@@ -319,7 +321,7 @@ mod float_mode {
     use super::*;
     use std::arch::asm;
 
-    use crossrank::{Builder, ModelFiles};
+    use crossrank::{ModelFiles, RerankerBuilder};
 
     fn get() -> u32 {
         let mut mode = 0_u32;
@@ -340,7 +342,7 @@ mod float_mode {
     const ROUND_UP: u32 = 1 << 14;
 
     /// Logits and scores of freshly loaded models.
-    fn outputs(builder: &Builder, models: &[ModelFiles], pairs: &[(String, String)]) -> Vec<u64> {
+    fn outputs(builder: &RerankerBuilder, models: &[ModelFiles], pairs: &[(String, String)]) -> Vec<u64> {
         let mut outputs = Vec::new();
         for files in models {
             let model = builder.clone().threads(2).load_files(files.clone()).unwrap();

@@ -150,7 +150,7 @@ fn every_struct_lies_in_memory_as_the_host_writes_it() {
             &[
                 ("word", offset_of!(TokenRows, word)),
                 ("position", offset_of!(TokenRows, position)),
-                ("kind", offset_of!(TokenRows, kind)),
+                ("token_type", offset_of!(TokenRows, token_type)),
             ],
             size_of::<TokenRows>(),
         ),

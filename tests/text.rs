@@ -48,9 +48,9 @@ fn check_golden(folder: &str) {
         assert_eq!(json!(pair.ids), case["input_ids"], "case {i}");
         // transformers gives no segment ids, or some that nothing reads, to families without segments.
         if segments > 1 {
-            assert_eq!(json!(pair.types), case["token_type_ids"], "case {i}");
+            assert_eq!(json!(pair.token_types), case["token_type_ids"], "case {i}");
         } else {
-            assert!(pair.types.iter().all(|kind| *kind == 0), "case {i}");
+            assert!(pair.token_types.iter().all(|kind| *kind == 0), "case {i}");
         }
     }
 }
@@ -202,7 +202,7 @@ fn any_text_gives_the_ids_of_whole_tokenization_in_any_window() {
             let window = 3 + texts.below(120);
             let pair = pair(&tokenizer, &query, &document, window, Truncation::LongestFirst);
             let expected = whole.pair(&query, &document, window);
-            assert_eq!((pair.ids, pair.types), expected, "case {case}, window {window}");
+            assert_eq!((pair.ids, pair.token_types), expected, "case {case}, window {window}");
         }
     }
 }
@@ -236,7 +236,11 @@ fn monotonous_texts_give_the_ids_of_whole_tokenization() {
         for unit in UNITS {
             let text = format!("{} and the end.", unit.repeat(times));
             let pair = pair(&tokenizer, "query", &text, 24, Truncation::LongestFirst);
-            assert_eq!((pair.ids, pair.types), whole.pair("query", &text, 24), "{times} times {unit:?}");
+            assert_eq!(
+                (pair.ids, pair.token_types),
+                whole.pair("query", &text, 24),
+                "{times} times {unit:?}"
+            );
         }
     }
 }
@@ -284,7 +288,7 @@ fn every_policy_keeps_the_final_separator_and_reports_the_cut() {
 
     let cut = pair(9, Truncation::LongestFirst).unwrap();
     assert_eq!(cut.ids, [101, 1000, 1001, 1002, 102, 2000, 2001, 2002, 102]);
-    assert_eq!(cut.types, [0, 0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!(cut.token_types, [0, 0, 0, 0, 0, 1, 1, 1, 1]);
     assert_eq!((cut.cut.query, cut.cut.document), (1, 7));
     let cut = pair(8, Truncation::DocumentOnly).unwrap();
     assert_eq!(cut.ids, [101, 1000, 1001, 1002, 1003, 102, 2000, 102]);
@@ -349,10 +353,10 @@ fn the_template_comes_from_any_kind_of_post_processor() {
         let json = file(&[("/post_processor", post_processor.clone())]);
         let tokenizer = Tokenizer::new("tokenizer.json", &json, 6, 2).unwrap();
         let found = pair(&tokenizer, "a", "b", 10, Truncation::LongestFirst);
-        assert_eq!((&found.ids, &found.types), (&ids, &types), "{post_processor}");
+        assert_eq!((&found.ids, &found.token_types), (&ids, &types), "{post_processor}");
         assert_eq!(Whole::new(&json).pair("a", "b", 10), (ids, types), "{post_processor}");
         let single = Tokenizer::new("tokenizer.json", &json, 6, 1).unwrap();
-        assert!(pair(&single, "a", "b", 10, Truncation::LongestFirst).types.iter().all(|&t| t == 0));
+        assert!(pair(&single, "a", "b", 10, Truncation::LongestFirst).token_types.iter().all(|&t| t == 0));
     }
 }
 
@@ -456,7 +460,11 @@ fn every_kind_of_model_gives_the_ids_of_whole_tokenization() {
         for case in 0..20 {
             let document = format!("漢 nxn {}", texts.text(case * 20));
             let pair = pair(&tokenizer, "the an", &document, 16, Truncation::LongestFirst);
-            assert_eq!((pair.ids, pair.types), whole.pair("the an", &document, 16), "case {case}: {model}");
+            assert_eq!(
+                (pair.ids, pair.token_types),
+                whole.pair("the an", &document, 16),
+                "case {case}: {model}"
+            );
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Random, golden, load, with_nan};
-use crossrank::{CachedReranker, Error, RerankOptions, Reranker, RerankerModel, Status, Truncation, Windows};
+use crossrank::{
+    CachedReranker, Error, PairStatus, RerankOptions, Reranker, RerankerModel, Truncation, Windows,
+};
 
 const BERT: &str = "tests/fixtures/bert";
 /// Words of one token each, so that a window's text by itself has the window's tokens.
@@ -143,13 +145,13 @@ fn a_document_with_a_failed_or_late_window_has_no_score() {
     let model = Reranker::builder().threads(1).load_files(with_nan(1141)).unwrap();
     let text = format!("{} kernel {}", words(40), words(40));
     let results = model.rerank("x", &[&text, &words(40)], &options(20, 4, 99)).unwrap().results;
-    assert_eq!((results[0].index, &results[0].status), (1, &Status::Scored));
-    assert_eq!(results[1].status, Status::Failed(Error::NonFinite { index: 0 }));
+    assert_eq!((results[0].index, &results[0].status), (1, &PairStatus::Scored));
+    assert_eq!(results[1].status, PairStatus::Failed(Error::NonFinite { index: 0 }));
     assert!(results[1].logit.is_nan() && results[1].window.is_none());
 
     let late = options(20, 4, 99).time_limit(Duration::ZERO);
     let late = model.rerank("x", &[&cases[0].document], &late).unwrap();
-    assert_eq!((&late.results[0].status, &late.results[0].window), (&Status::NotScored, &None));
+    assert_eq!((&late.results[0].status, &late.results[0].window), (&PairStatus::NotScored, &None));
 }
 
 #[test]

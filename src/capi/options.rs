@@ -12,7 +12,7 @@ use super::rank::crossrank_ranked;
 use super::status::crossrank_status;
 use super::text::{c_string, out};
 use crate::options::{Backend, Executor, GpuPrecision, Isa, Label, Precision, RerankOptions, Truncation};
-use crate::reranker::Builder;
+use crate::reranker::RerankerBuilder;
 
 /// Options of a load or of a call. {0}, CROSSRANK_DEFAULTS, stands for all defaults.
 #[repr(C)]
@@ -104,7 +104,7 @@ unsafe impl Sync for User {}
 /// What the setters have set.
 #[derive(Clone, Default)]
 pub struct Options {
-    pub load: Builder,
+    pub load: RerankerBuilder,
     pub gpu_cache: Option<PathBuf>,
     pub run: RerankOptions,
     pub time_limit: Option<Duration>,

@@ -11,7 +11,7 @@ use super::status::crossrank_status::{self, CROSSRANK_ERR_BUFFER, CROSSRANK_ERR_
 use super::text::{crossrank_str, out, slice, slice_mut, utf8};
 use super::usage;
 use crate::options::{Progress, RerankOptions, Windows};
-use crate::ranking::{Cut, Ranked, Scored, Status};
+use crate::ranking::{Cut, PairStatus, Ranked, Scored};
 
 /// One document or pair with its score. Its size never changes: 64 bytes where pointers take 8.
 #[repr(C)]
@@ -61,14 +61,14 @@ impl crossrank_ranked {
         tokens: usize,
         cut: Cut,
         window: Option<Range<usize>>,
-        status: &Status,
+        status: &PairStatus,
     ) -> Self {
         let window = window.unwrap_or(0..0);
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let status = match status {
-            Status::Scored => CROSSRANK_OK,
-            Status::NotScored => CROSSRANK_ERR_NOT_SCORED,
-            Status::Failed(error) => error.into(),
+            PairStatus::Scored => CROSSRANK_OK,
+            PairStatus::NotScored => CROSSRANK_ERR_NOT_SCORED,
+            PairStatus::Failed(error) => error.into(),
         };
         Self {
             size: size_of::<Self>() as u32,

@@ -2,7 +2,7 @@
 
 use super::norm::{Norm, norm_row};
 use super::simd::{MatMut, Op, Simd};
-use crate::kernels::Rows;
+use crate::kernels::OwnedTensor;
 use crate::text::batch::PackedBatch;
 
 /// out = norm(word + position + kind), summed in that order, for some of the tokens.
@@ -10,11 +10,11 @@ pub struct Embed<'a> {
     /// The ids.
     pub batch: &'a PackedBatch,
     /// `[V,H]`, gathered by token id.
-    pub word: &'a Rows,
+    pub word: &'a OwnedTensor,
     /// Gathered by position id.
-    pub position: &'a Rows,
+    pub position: &'a OwnedTensor,
     /// Gathered by segment id.
-    pub kind: &'a Rows,
+    pub token_type: &'a OwnedTensor,
     /// The norm.
     pub norm: &'a Norm,
     /// The first of the tokens.
@@ -35,7 +35,7 @@ impl Op for Embed<'_> {
         for row in 0..self.out.rows() {
             let t = self.start + row;
             self.word.tensor().widen_row(batch.ids[t] as usize, sum);
-            for (table, id) in [(self.position, batch.positions[t]), (self.kind, batch.types[t])] {
+            for (table, id) in [(self.position, batch.positions[t]), (self.token_type, batch.types[t])] {
                 table.tensor().widen_row(id as usize, other);
                 sum.iter_mut().zip(&*other).for_each(|(sum, x)| *sum += x);
             }

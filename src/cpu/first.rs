@@ -8,13 +8,13 @@
 use std::ops::Range;
 
 use super::attention::{LOWEST, raise, softmax};
-use super::gemm::{self, Epilogue, Linear, even};
+use super::gemm::{self, Linear, TileEpilogue, even};
 use super::pack::Packed;
 use super::simd::{
     ByColumns, ByRows, DEPTH, Dot, LANES, Left, MatMut, Op, Right, SCORE_STRIDE, Simd, Times, multiply,
 };
 use crate::error::Result;
-use crate::kernels::{Keep, Part};
+use crate::kernels::{LinearPart, WeightStorage};
 use crate::text::batch::PackedBatch;
 
 /// Key and value projections, head by head.
@@ -27,15 +27,21 @@ pub struct KeyValue<S> {
 
 impl<S: Simd> KeyValue<S> {
     /// Cuts `[H,H]` projections into heads. The key's bias is not needed.
-    pub fn new(s: S, key: Part<'_>, value: Part<'_>, heads: usize, dot: &'static Dot) -> Result<Self> {
+    pub fn new(
+        s: S,
+        key: LinearPart<'_>,
+        value: LinearPart<'_>,
+        heads: usize,
+        dot: &'static Dot,
+    ) -> Result<Self> {
         let width = key.weight.rows / heads;
         let mut made = Self { keys: Vec::new(), values: Vec::new() };
         for head in 0..heads {
             let rows = head * width..(head + 1) * width;
             made.keys.push(Packed::transposed(key.weight, rows.clone(), key.scale, dot)?);
             let part =
-                Part { weight: value.weight.rows(rows.clone()), bias: value.bias.slice(rows), ..value };
-            made.values.push(Packed::new(s, &[part], Keep::Wide, dot)?);
+                LinearPart { weight: value.weight.rows(rows.clone()), bias: value.bias.slice(rows), ..value };
+            made.values.push(Packed::new(s, &[part], WeightStorage::F32, dot)?);
         }
         Ok(made)
     }
@@ -82,7 +88,7 @@ impl<W: Simd> Op for First<'_, W> {
         let mut columns = MatMut::new(back, sequences, stride);
         for (slot, head) in self.heads.clone().enumerate() {
             let w = &self.kv.keys[head];
-            let (x, panels, then) = (&self.q[head * width..], 0..w.panels(), Epilogue::Bias);
+            let (x, panels, then) = (&self.q[head * width..], 0..w.panels(), TileEpilogue::Bias);
             let out = columns.block(rows.clone(), slot * hidden..(slot + 1) * hidden);
             s.run(Linear { x, x_stride: hidden, w, then, panels, out, scratch: &mut *scratch });
         }
@@ -93,7 +99,7 @@ impl<W: Simd> Op for First<'_, W> {
         }
         for (slot, head) in self.heads.clone().enumerate() {
             let w = &self.kv.values[head];
-            let (x, panels, then) = (&mixed[slot * hidden..], 0..w.panels(), Epilogue::Bias);
+            let (x, panels, then) = (&mixed[slot * hidden..], 0..w.panels(), TileEpilogue::Bias);
             let out = self.out.block(rows.clone(), slot * width..(slot + 1) * width);
             s.run(Linear { x, x_stride: stride, w, then, panels, out, scratch: &mut *scratch });
         }

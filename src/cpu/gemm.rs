@@ -9,7 +9,7 @@ use crate::kernels::Activation;
 
 /// What happens to a tile while it is still in L1.
 #[derive(Clone, Copy)]
-pub enum Epilogue<'a> {
+pub enum TileEpilogue<'a> {
     /// Adds the bias.
     Bias,
     /// Adds the bias, then an activation.
@@ -27,7 +27,7 @@ pub struct Linear<'a, S> {
     /// The weights.
     pub w: &'a Packed<S>,
     /// What follows the sum.
-    pub then: Epilogue<'a>,
+    pub then: TileEpilogue<'a>,
     /// The panels to compute.
     pub panels: Range<usize>,
     /// The output columns of those panels.
@@ -152,7 +152,7 @@ impl<S: Simd> Tile<S> for Biased<'_> {
 pub fn finish<S: Simd>(
     s: S,
     tile: &impl Tile<S>,
-    then: Epilogue<'_>,
+    then: TileEpilogue<'_>,
     at: usize,
     stride: usize,
     mut out: MatMut<'_>,
@@ -174,11 +174,11 @@ pub fn finish<S: Simd>(
     macro_rules! arms {
         ($($f:ident)+) => {
             match then {
-                Epilogue::Bias => each!(|y, r, columns| y),
-                Epilogue::Add(residual) => each!(|y, r, columns| {
+                TileEpilogue::Bias => each!(|y, r, columns| y),
+                TileEpilogue::Add(residual) => each!(|y, r, columns| {
                     s.add(y, load(s, &residual[at + r * stride..][columns.clone()]))
                 }),
-                $(Epilogue::Activate(Activation::$f) => {
+                $(TileEpilogue::Activate(Activation::$f) => {
                     each!(|y, r, columns| activate(s, Activation::$f, y));
                 })+
             }

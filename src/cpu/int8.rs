@@ -5,16 +5,16 @@
 
 use std::ops::Range;
 
-use super::gemm::{Epilogue, Tile, even, finish, load};
+use super::gemm::{Tile, TileEpilogue, even, finish, load};
 use super::pack::{filled, room, zeros};
-use super::simd::{BLOCK, Dot, Form, LANES, MOST_COLUMNS, MOST_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
+use super::simd::{BLOCK, Dot, Form, LANES, MAX_COLUMNS, MAX_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
 use crate::error::Result;
-use crate::kernels::Part;
+use crate::kernels::LinearPart;
 use crate::options::Isa;
-use crate::tensor::{ROUND, Rounding};
+use crate::tensor::{QuantParams, ROUND_TO_INT};
 
 /// Most inputs whose sums cannot leave an i32: 65 536 * 255 * 127 < 2^31.
-pub const MOST_INPUTS: usize = 65_536;
+pub const MAX_INPUTS: usize = 65_536;
 
 /// Weights `[out, in]` as [`Dot`] reads them: panels of its columns, the last filled up with zeros.
 pub struct Int8 {
@@ -31,7 +31,7 @@ pub struct Int8 {
 
 impl Int8 {
     /// Stacks `parts`, which are of [`Dtype::I8`](crate::kernels::Dtype::I8), along their output features.
-    pub fn new<S: Simd>(s: S, parts: &[Part<'_>], dot: &'static Dot) -> Result<Self> {
+    pub fn new<S: Simd>(s: S, parts: &[LinearPart<'_>], dot: &'static Dot) -> Result<Self> {
         let inputs = parts[0].weight.cols;
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
         let (depth, padded) = (inputs.next_multiple_of(dot.group), outputs.next_multiple_of(dot.columns));
@@ -151,7 +151,7 @@ pub struct LinearInt8<'a> {
     /// The bias, as long as the panels.
     pub bias: &'a [f32],
     /// What follows the sum.
-    pub then: Epilogue<'a>,
+    pub then: TileEpilogue<'a>,
     /// The panels to compute.
     pub panels: Range<usize>,
     /// The output columns of those panels.
@@ -191,17 +191,18 @@ impl Op for LinearInt8<'_> {
         let (roundings, bytes) = self.scratch.split_at_mut(KEPT * rows);
         let (roundings, bytes) = (roundings.as_chunks_mut::<KEPT>().0, as_bytes(bytes));
         for (row, kept) in roundings.iter_mut().enumerate() {
-            let Rounding { scale, zero, inverse } = rounding(s, &self.x[row * inputs..][..inputs]);
+            let QuantParams { scale, zero_point: zero, inverse } =
+                rounding(s, &self.x[row * inputs..][..inputs]);
             *kept = [scale, zero, inverse, f32::from_bits(missing(dot.form, zero).cast_unsigned())];
         }
-        let mut sums = [0; MOST_ROWS * MOST_COLUMNS];
+        let mut sums = [0; MAX_ROWS * MAX_COLUMNS];
         for start in (0..w.depth).step_by(block) {
             let last = start + block >= w.depth;
             let (end, steps) = ((start + block).min(inputs), (w.depth - start).min(block) / dot.group);
             for (row, [scale, zero, inverse, _]) in roundings.iter().copied().enumerate() {
                 let x = &self.x[row * inputs..][start..end];
                 let to = &mut bytes[row * ROW_BYTES..][..BLOCK];
-                round(s, Rounding { scale, zero, inverse }, dot.form, x, to);
+                round(s, QuantParams { scale, zero_point: zero, inverse }, dot.form, x, to);
             }
             for (column, panel) in self.panels.clone().enumerate() {
                 let columns = column * width..((column + 1) * width).min(self.out.cols());
@@ -287,7 +288,7 @@ impl<'a, S: Simd> Tile<S> for Sums<'a> {
 
 /// [`Rounding::of`] a row, sixteen lanes at a time.
 #[inline(always)]
-fn rounding<S: Simd>(s: S, x: &[f32]) -> Rounding {
+fn rounding<S: Simd>(s: S, x: &[f32]) -> QuantParams {
     let zero = s.splat(0.0);
     let (mut low, mut high, mut spoiled) = (zero, zero, zero);
     let (whole, rest) = x.as_chunks::<LANES>();
@@ -301,7 +302,7 @@ fn rounding<S: Simd>(s: S, x: &[f32]) -> Rounding {
     }
     let [low, high] = [s.lanes(low), s.lanes(high)];
     let low = low.into_iter().fold(0.0, f32::min);
-    Rounding::new(low, high.into_iter().fold(0.0, f32::max), s.sum(spoiled))
+    QuantParams::new(low, high.into_iter().fold(0.0, f32::max), s.sum(spoiled))
 }
 
 /// Less than a vector, and zeros.
@@ -314,9 +315,9 @@ fn filled_up(rest: &[f32]) -> [[f32; LANES]; 1] {
 
 /// Rounds a row as `form` says into `to`, and fills it up with zeros to a whole group.
 #[inline(always)]
-fn round<S: Simd>(s: S, rounding: Rounding, form: Form, x: &[f32], to: &mut [u8]) {
-    let (base, inverse) = (s.splat(ROUND + rounding.zero), s.splat(rounding.inverse));
-    let (least, most) = (s.splat(ROUND), s.splat(ROUND + 255.0));
+fn round<S: Simd>(s: S, rounding: QuantParams, form: Form, x: &[f32], to: &mut [u8]) {
+    let (base, inverse) = (s.splat(ROUND_TO_INT + rounding.zero_point), s.splat(rounding.inverse));
+    let (least, most) = (s.splat(ROUND_TO_INT), s.splat(ROUND_TO_INT + 255.0));
     // The weights beyond the inputs are zero: what x is there does not matter.
     let (whole, rest) = x.as_chunks::<LANES>();
     let rest = &filled_up(rest)[..usize::from(!rest.is_empty())];
@@ -330,7 +331,7 @@ fn round<S: Simd>(s: S, rounding: Rounding, form: Form, x: &[f32], to: &mut [u8]
             }
         };
     }
-    let zero = rounding.zero as i16;
+    let zero = rounding.zero_point as i16;
     match form {
         Form::Unsigned => each!(1, |byte| [byte]),
         Form::Signed => each!(1, |byte| [byte ^ 128]),

@@ -20,14 +20,16 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Rows, Tensor, Then};
+use crate::kernels::{
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+};
 use crate::text::batch::PackedBatch;
 use attention::{Attention, Content, Terms};
 use distance::{Bias, Local, Relative};
 use embed::Embed;
 use first::{First, KeyValue};
 use gate::Gate;
-use gemm::{Epilogue, Linear};
+use gemm::{Linear, TileEpilogue};
 use int8::LinearInt8;
 use mean::Mean;
 use norm::{Norm, NormRows};
@@ -37,14 +39,14 @@ use simd::{Dot, LANES, MatMut, Simd};
 use threads::Pool;
 
 /// Most threads that share one product. More would wait for each other longer than they compute.
-const MOST_SHARES: usize = 16;
+const MAX_SHARES: usize = 16;
 
 /// Fewest rows of a norm that are worth a thread: 16 take about 2 microseconds, twice what handing them over does.
-const LEAST_ROWS: usize = 16;
+const MIN_ROWS: usize = 16;
 
 /// Fewest rows for each byte of a weight where threads share a product by rows, and each of them reads all weights: with fewer,
 /// weights do not come fast enough from the cache that cores share.
-const LEAST_ROWS_PER_BYTE: usize = 32;
+const MIN_ROWS_PER_BYTE: usize = 32;
 
 /// Parts into which rows and columns are cut; the columns consist of `pieces`, `width` columns wide.
 struct Grid {
@@ -126,7 +128,7 @@ impl<S: Simd> Cpu<S> {
 
     /// Threads that can share a word.
     fn threads(&self) -> usize {
-        self.team.as_ref().map_or(1, |pool| pool.threads().min(MOST_SHARES))
+        self.team.as_ref().map_or(1, |pool| pool.threads().min(MAX_SHARES))
     }
 
     /// Threads that share `pieces` of work, of which fewer than `least` are not worth a thread.
@@ -145,7 +147,7 @@ impl<S: Simd> Cpu<S> {
             return run(0, Share { rows: 0..rows, pieces: 0..grid.pieces }, out);
         };
         let cut = |count: usize, part: usize, parts: usize| count * part / parts..count * (part + 1) / parts;
-        let mut parts: [Mutex<Option<(Share, MatMut<'a>)>>; MOST_SHARES] = Default::default();
+        let mut parts: [Mutex<Option<(Share, MatMut<'a>)>>; MAX_SHARES] = Default::default();
         let mut below = out;
         for (row, parts) in parts.chunks_mut(grid.columns).take(grid.rows).enumerate() {
             let rows = cut(rows, row, grid.rows);
@@ -185,8 +187,7 @@ impl<S: Simd> Cpu<S> {
 
     /// [`share`](Self::share) by rows alone.
     fn share_rows<'a>(&self, out: MatMut<'a>, work: impl Fn(Range<usize>, MatMut<'a>, &mut [f32]) + Sync) {
-        let grid =
-            Grid { rows: self.shares(out.rows(), LEAST_ROWS), columns: 1, pieces: 1, width: out.cols() };
+        let grid = Grid { rows: self.shares(out.rows(), MIN_ROWS), columns: 1, pieces: 1, width: out.cols() };
         self.share(grid, out, |share, out, scratch| work(share.rows, out, scratch));
     }
 
@@ -194,7 +195,7 @@ impl<S: Simd> Cpu<S> {
     /// thread reads and rounds only its own rows, most of which it wrote itself; the rest by columns.
     fn grid(&self, rows: usize, w: &Packed<S>) -> Grid {
         let (pieces, width) = (w.panels(), w.width());
-        let by_rows = self.shares(rows, LEAST_ROWS_PER_BYTE * w.bytes_per_weight());
+        let by_rows = self.shares(rows, MIN_ROWS_PER_BYTE * w.bytes_per_weight());
         Grid { rows: by_rows, columns: (self.threads() / by_rows).min(pieces).max(1), pieces, width }
     }
 
@@ -223,18 +224,18 @@ impl<S: Simd> Cpu<S> {
 impl<S: Simd> Kernels for Cpu<S> {
     type Buf = Buf;
     type Linear = Packed<S>;
-    type Table = Rows;
+    type Table = OwnedTensor;
     type Norm = Norm;
     type KeyValue = KeyValue<S>;
     type Bias = Bias;
     type Rotary = Rotary;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Packed<S>> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Packed<S>> {
         Packed::new(self.simd, parts, keep, self.dot)
     }
 
-    fn make_table(&self, table: Rows) -> Result<Rows> {
+    fn make_table(&self, table: OwnedTensor) -> Result<OwnedTensor> {
         Ok(table)
     }
 
@@ -242,7 +243,12 @@ impl<S: Simd> Kernels for Cpu<S> {
         Ok(Norm { gain: gain.values(), bias: bias.values(), epsilon })
     }
 
-    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue<S>> {
+    fn make_key_value(
+        &self,
+        key: LinearPart<'_>,
+        value: LinearPart<'_>,
+        heads: usize,
+    ) -> Result<KeyValue<S>> {
         KeyValue::new(self.simd, key, value, heads, self.dot)
     }
 
@@ -254,7 +260,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         Rotary::new(turns)
     }
 
-    fn make_relative(&self, distances: Distances<'_, Norm>, heads: usize) -> Result<Relative> {
+    fn make_relative(&self, distances: RelativePositions<'_, Norm>, heads: usize) -> Result<Relative> {
         // A run of its own: the words of this one may be in use.
         let mut cpu = Cpu::new(self.simd);
         let (rows, hidden) = (distances.rows.rows, distances.rows.cols);
@@ -266,10 +272,10 @@ impl<S: Simd> Kernels for Cpu<S> {
             cpu.norm(&x, norm, &mut normed);
             x = normed;
         }
-        let mut project = |part: Part<'_>| {
+        let mut project = |part: LinearPart<'_>| {
             let mut out = Buf::default();
             out.shape(rows, part.weight.rows)?;
-            cpu.linear(&x, &cpu.make_linear(&[part], Keep::Wide)?, Then::Store, &mut out);
+            cpu.linear(&x, &cpu.make_linear(&[part], WeightStorage::F32)?, Epilogue::Store, &mut out);
             Ok(out)
         };
         let queries = distances.query.map(&mut project).transpose()?;
@@ -312,27 +318,36 @@ impl<S: Simd> Kernels for Cpu<S> {
     fn embed(
         &mut self,
         batch: &PackedBatch,
-        word: &Rows,
-        position: &Rows,
-        kind: &Rows,
+        word: &OwnedTensor,
+        position: &OwnedTensor,
+        kind: &OwnedTensor,
         norm: &Norm,
         out: &mut Buf,
     ) {
         self.share_rows(out.mat(), |rows, out, scratch| {
             let scratch = &mut scratch[..2 * out.cols()];
-            self.simd.run(Embed { batch, word, position, kind, norm, start: rows.start, out, scratch });
+            self.simd.run(Embed {
+                batch,
+                word,
+                position,
+                token_type: kind,
+                norm,
+                start: rows.start,
+                out,
+                scratch,
+            });
         });
     }
 
-    fn linear(&mut self, x: &Buf, w: &Packed<S>, then: Then<'_, Buf>, out: &mut Buf) {
+    fn linear(&mut self, x: &Buf, w: &Packed<S>, then: Epilogue<'_, Buf>, out: &mut Buf) {
         let (x, inputs, outputs) = (x.get(), x.cols, out.cols);
         self.share(self.grid(out.rows, w), out.mat(), |Share { rows, pieces: panels }, out, scratch| {
             let x = &x[rows.start * inputs..rows.end * inputs];
             let then = match &then {
-                Then::Store => Epilogue::Bias,
-                Then::Activate(f) => Epilogue::Activate(*f),
-                Then::Add(residual) => {
-                    Epilogue::Add(&residual.get()[rows.start * outputs..rows.end * outputs])
+                Epilogue::Store => TileEpilogue::Bias,
+                Epilogue::Activate(f) => TileEpilogue::Activate(*f),
+                Epilogue::Add(residual) => {
+                    TileEpilogue::Add(&residual.get()[rows.start * outputs..rows.end * outputs])
                 }
             };
             match w.int8() {

@@ -8,7 +8,7 @@ use bytemuck::allocation::try_zeroed_vec;
 use super::int8::{self, Int8};
 use super::simd::{Dot, LANES, Simd};
 use crate::error::{Error, Result};
-use crate::kernels::{Dtype, Keep, Part, Tensor};
+use crate::kernels::{Dtype, LinearPart, Tensor, WeightStorage};
 use crate::tensor::widen;
 
 /// A linear layer: its weight `[out, in]` cut into panels of `NV * LANES` output features, each panel stored step by step
@@ -34,11 +34,11 @@ impl<S: Simd> Packed<S> {
     pub const WIDTH: usize = S::NV * LANES;
 
     /// Stacks `parts` along their output features.
-    pub fn new(s: S, parts: &[Part<'_>], keep: Keep, dot: &'static Dot) -> Result<Self> {
+    pub fn new(s: S, parts: &[LinearPart<'_>], keep: WeightStorage, dot: &'static Dot) -> Result<Self> {
         let (inputs, dtype) = (parts[0].weight.cols, parts[0].weight.dtype);
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
         let alike = parts.iter().all(|part| part.weight.dtype == dtype);
-        let kept = if keep == Keep::Stored && alike { dtype } else { Dtype::F32 };
+        let kept = if keep == WeightStorage::AsStored && alike { dtype } else { Dtype::F32 };
         let rows = parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row)));
         let rows: Vec<_> = rows.collect();
         let mut bias = Vec::new();
@@ -48,7 +48,7 @@ impl<S: Simd> Packed<S> {
             bias.extend(values);
         }
         let panels = match kept {
-            Dtype::I8 if inputs <= int8::MOST_INPUTS => Panels::Int8(Int8::new(s, parts, dot)?),
+            Dtype::I8 if inputs <= int8::MAX_INPUTS => Panels::Int8(Int8::new(s, parts, dot)?),
             Dtype::F16 | Dtype::Bf16 => {
                 let panels = Self::pack(inputs, outputs, [0; 2], |output, out| {
                     let (part, row) = rows[output];
@@ -275,14 +275,14 @@ mod tests {
                 let outputs = first + second;
                 let (a, b) = (rows(0..first, inputs), rows(first..outputs, inputs));
                 let (a_bias, b_bias) = (rows(7..8, first), rows(8..9, second));
-                let part = |rows, weight, bias, scale| Part {
+                let part = |rows, weight, bias, scale| LinearPart {
                     weight: tensor(rows, inputs, weight),
                     bias: tensor(1, rows, bias),
                     scale,
                 };
                 let mut parts = vec![part(first, &a, &a_bias, 0.5)];
                 parts.extend((second > 0).then(|| part(second, &b, &b_bias, 1.0)));
-                let packed = Packed::new(Scalar, &parts, Keep::Wide, Dot::best(Isa::Scalar)).unwrap();
+                let packed = Packed::new(Scalar, &parts, WeightStorage::F32, Dot::best(Isa::Scalar)).unwrap();
 
                 let whole = rows(0..outputs, inputs);
                 let transposed = Packed::<Scalar>::transposed(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::pack::{padded_cols, padded_rows};
 use super::thread::Slot;
-use crate::kernels::Rows;
+use crate::kernels::OwnedTensor;
 
 /// An activation `[rows, cols]`, row-major, f32 or f16, padded to [`padded_rows`] x [`padded_cols`]. Padding columns hold zeros
 /// wherever a word has written a row; padding rows hold anything.
@@ -113,7 +113,7 @@ pub(super) struct Gather {
 
 impl Gather {
     /// Where row `id` of `table` lies in `rows`; it is widened and appended the first time.
-    pub(super) fn place(&mut self, table: &Rows, id: u32, rows: &mut Vec<f32>) -> u32 {
+    pub(super) fn place(&mut self, table: &OwnedTensor, id: u32, rows: &mut Vec<f32>) -> u32 {
         let stride = padded_cols(table.cols);
         *self.at.entry(id).or_insert_with(|| {
             let start = rows.len();

@@ -113,7 +113,7 @@ const STORAGE_BUFFERS: u32 = 6;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const WORKGROUP_INVOCATIONS: u32 = 256;
 /// Workgroups along each dimension of a dispatch, on every adapter.
-pub const MOST_WORKGROUPS: usize = 65_535;
+pub const MAX_WORKGROUPS: usize = 65_535;
 
 /// All adapters, the most capable kind first.
 pub fn adapters() -> Result<Vec<Adapter>> {
@@ -153,7 +153,7 @@ fn describe(adapter: &wgpu::Adapter) -> Adapter {
     let enough = limits.max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
         && limits.max_compute_workgroup_storage_size >= WORKGROUP_BYTES
         && limits.max_compute_invocations_per_workgroup >= WORKGROUP_INVOCATIONS
-        && limits.max_compute_workgroups_per_dimension as usize >= MOST_WORKGROUPS;
+        && limits.max_compute_workgroups_per_dimension as usize >= MAX_WORKGROUPS;
     let halves = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32);
     let cooperative = cooperative(adapter);
     Adapter {
@@ -504,7 +504,7 @@ impl Device {
     fn prepare(&mut self, dispatch: &Dispatch) -> Result<Ready> {
         let Dispatch { kernel, values, arena, weights, grid } = dispatch;
         let grid = grid.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        if grid.iter().any(|n| *n as usize > MOST_WORKGROUPS) {
+        if grid.iter().any(|n| *n as usize > MAX_WORKGROUPS) {
             return Err(failed(format!("{}: a grid of {grid:?} workgroups", kernel.shader().name)));
         }
         let pipeline = self.pipelines.get(&self.device, *kernel, values);

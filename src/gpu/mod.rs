@@ -18,12 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Distances, Dtype, Keep, Kernels, Part, Rows, Tensor, Then};
+use crate::kernels::{
+    Activation, Dtype, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+};
 use crate::tensor::widen;
 use crate::text::batch::PackedBatch;
 use buffers::Gather;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary};
-use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MOST_WORKGROUPS, Tier, failed};
+use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MAX_WORKGROUPS, Tier, failed};
 use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
 use pipelines::{Kernel, Tile};
@@ -31,7 +33,7 @@ use thread::{Slot, Thread};
 use tune::{Shape, Tiles};
 
 /// The widest head that attention has a shader for.
-pub const MOST_HEAD_WIDTH: usize = 128;
+pub const MAX_HEAD_WIDTH: usize = 128;
 
 /// A submission is cut, between layers, so that it takes about this long: no watchdog fires, and a cancelled call ends
 /// soon.
@@ -43,7 +45,7 @@ const FIRST_GUESS: f64 = 20e9;
 const FIRST_GUESS_SOFTWARE: f64 = 0.5e9;
 
 /// Operations of a submission that says something about the speed; what is shorter is mostly fixed costs.
-const LEAST_MEASURED: f64 = 0.5e9;
+const MIN_MEASURED: f64 = 0.5e9;
 
 /// NaN as one f32 and as two f16.
 const NAN_IN_BOTH: u32 = 0x7fc0_7fc0;
@@ -177,7 +179,7 @@ impl Gpu {
     pub fn most_rows(&self, cols: usize) -> usize {
         let bytes = 4 * padded_cols(cols) as u64;
         let rows = usize::try_from(self.adapter().max_buffer_bytes / bytes).unwrap_or(usize::MAX);
-        (rows / pack::ROW_TILE * pack::ROW_TILE).min(MOST_WORKGROUPS)
+        (rows / pack::ROW_TILE * pack::ROW_TILE).min(MAX_WORKGROUPS)
     }
 
     /// Multiplications and additions that one submission should have, at the speed that was measured.
@@ -267,7 +269,7 @@ impl Gpu {
             device.run(&commands, read.as_ref().map(|(slot, bytes)| (slot.id(), *bytes)))
         };
         let (bytes, time) = self.thread.call(job)?;
-        if operations >= LEAST_MEASURED || time * 10 >= SUBMISSION {
+        if operations >= MIN_MEASURED || time * 10 >= SUBMISSION {
             self.speed = 0.5 * self.speed + 0.5 * operations / time.as_secs_f64().max(1e-6);
         }
         Ok(bytes)
@@ -387,7 +389,7 @@ impl Gpu {
         out: &mut Buf,
     ) {
         let (hidden, width, longest) = (out.cols, out.cols / heads, batch.longest());
-        if width > MOST_HEAD_WIDTH {
+        if width > MAX_HEAD_WIDTH {
             return self.commands.push(Command::Fail(too_wide(width)));
         }
         if terms.number > 0.0 && longest > terms.middle + 1 {
@@ -395,7 +397,7 @@ impl Gpu {
             return self.commands.push(Command::Fail(Error::Internal { message }));
         }
         // Beyond every sequence of a batch, and far from overflow.
-        let reach = terms.reach.unwrap_or(MOST_WORKGROUPS).min(MOST_WORKGROUPS);
+        let reach = terms.reach.unwrap_or(MAX_WORKGROUPS).min(MAX_WORKGROUPS);
         let sizes = [width, hidden, qkv.stride(), out.stride(), terms.middle, reach].map(|v| v as f64);
         let values = [sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], terms.number];
         // What is not read must be bound all the same.
@@ -446,31 +448,31 @@ enum Lists {
 }
 
 fn too_wide(width: usize) -> Error {
-    failed(format!("attention heads of width {width}: the most is {MOST_HEAD_WIDTH}"))
+    failed(format!("attention heads of width {width}: the most is {MAX_HEAD_WIDTH}"))
 }
 
-fn activation_number(then: &Then<'_, Buf>) -> f64 {
+fn activation_number(then: &Epilogue<'_, Buf>) -> f64 {
     match then {
-        Then::Store | Then::Add(_) => 0.0,
-        Then::Activate(Activation::Gelu) => 1.0,
-        Then::Activate(Activation::GeluTanh) => 2.0,
-        Then::Activate(Activation::Relu) => 3.0,
-        Then::Activate(Activation::Silu) => 4.0,
-        Then::Activate(Activation::Tanh) => 5.0,
+        Epilogue::Store | Epilogue::Add(_) => 0.0,
+        Epilogue::Activate(Activation::Gelu) => 1.0,
+        Epilogue::Activate(Activation::GeluTanh) => 2.0,
+        Epilogue::Activate(Activation::Relu) => 3.0,
+        Epilogue::Activate(Activation::Silu) => 4.0,
+        Epilogue::Activate(Activation::Tanh) => 5.0,
     }
 }
 
 impl Kernels for Gpu {
     type Buf = Buf;
     type Linear = Linear;
-    type Table = Rows;
+    type Table = OwnedTensor;
     type Norm = Norm;
     type KeyValue = KeyValue;
     type Bias = Bias;
     type Rotary = Rotary;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>], _keep: Keep) -> Result<Linear> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], _keep: WeightStorage) -> Result<Linear> {
         let (weight, bias) = pack::linear(parts)?;
         let weight = match self.halves() {
             true => self.upload("linear weight", pack::halves(&weight)?)?,
@@ -482,7 +484,7 @@ impl Kernels for Gpu {
     }
 
     /// It stays in the host's memory.
-    fn make_table(&self, table: Rows) -> Result<Rows> {
+    fn make_table(&self, table: OwnedTensor) -> Result<OwnedTensor> {
         Ok(table)
     }
 
@@ -491,7 +493,7 @@ impl Kernels for Gpu {
         Ok(Norm { gain, bias: self.upload("norm bias", pack::vector(bias))?, epsilon })
     }
 
-    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
+    fn make_key_value(&self, key: LinearPart<'_>, value: LinearPart<'_>, heads: usize) -> Result<KeyValue> {
         let key = self.upload("key by rows", pack::by_rows(&key)?)?;
         let (value, bias) = pack::by_inputs(&value)?;
         let (value, bias) = (self.upload("value by inputs", value)?, self.upload("value bias", bias)?);
@@ -507,7 +509,7 @@ impl Kernels for Gpu {
         Ok(Rotary { turns: self.upload("rotations", turns.values())?, positions, width })
     }
 
-    fn make_relative(&self, distances: Distances<'_, Norm>, _heads: usize) -> Result<Relative> {
+    fn make_relative(&self, distances: RelativePositions<'_, Norm>, _heads: usize) -> Result<Relative> {
         let Tensor { rows, cols, .. } = distances.rows;
         if distances.row_of.iter().any(|row| *row as usize >= rows) {
             return Err(Error::Internal { message: "a distance has no row".into() });
@@ -521,11 +523,11 @@ impl Kernels for Gpu {
             gpu.norm(&embeddings, norm, &mut normed);
             embeddings = normed;
         }
-        let mut project = |part: Part<'_>| {
+        let mut project = |part: LinearPart<'_>| {
             let mut out = gpu.make_buf();
             gpu.shape(&mut out, rows, part.weight.rows)?;
-            let linear = gpu.make_linear(&[part], Keep::Wide)?;
-            gpu.linear(&embeddings, &linear, Then::Store, &mut out);
+            let linear = gpu.make_linear(&[part], WeightStorage::F32)?;
+            gpu.linear(&embeddings, &linear, Epilogue::Store, &mut out);
             Ok::<_, Error>(out)
         };
         let queries = distances.query.map(&mut project).transpose()?;
@@ -569,8 +571,8 @@ impl Kernels for Gpu {
 
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
         let tokens = batch.tokens();
-        if tokens > MOST_WORKGROUPS {
-            return Err(failed(format!("{tokens} tokens at once: the most is {MOST_WORKGROUPS}")));
+        if tokens > MAX_WORKGROUPS {
+            return Err(failed(format!("{tokens} tokens at once: the most is {MAX_WORKGROUPS}")));
         }
         // Below 2^16, as every row number is.
         let sequence =
@@ -595,9 +597,9 @@ impl Kernels for Gpu {
     fn embed(
         &mut self,
         batch: &PackedBatch,
-        word: &Rows,
-        position: &Rows,
-        kind: &Rows,
+        word: &OwnedTensor,
+        position: &OwnedTensor,
+        kind: &OwnedTensor,
         norm: &Norm,
         out: &mut Buf,
     ) {
@@ -607,7 +609,7 @@ impl Kernels for Gpu {
             .map(|t| TokenRows {
                 word: words.place(word, batch.ids[t], &mut rows),
                 position: positions.place(position, batch.positions[t], &mut rows),
-                kind: kinds.place(kind, batch.types[t], &mut rows),
+                token_type: kinds.place(kind, batch.types[t], &mut rows),
             })
             .collect();
         let uploaded = self
@@ -623,7 +625,7 @@ impl Kernels for Gpu {
         self.dispatch(Kernel::EmbedNorm, &values, &arena, &weights, [batch.tokens(), 1, 1]);
     }
 
-    fn linear(&mut self, x: &Buf, w: &Linear, then: Then<'_, Buf>, out: &mut Buf) {
+    fn linear(&mut self, x: &Buf, w: &Linear, then: Epilogue<'_, Buf>, out: &mut Buf) {
         // The shader checks no index, so these must hold whatever the forward pass asks for.
         if w.inputs != x.cols || w.outputs != out.cols || x.rows > out.rows {
             let (found, made) = ([x.cols, out.cols], [w.inputs, w.outputs]);
@@ -633,12 +635,12 @@ impl Kernels for Gpu {
         let shape = (w.inputs, w.outputs);
         self.shapes.insert(shape);
         let (kernel, side, lanes) = self.linear_shader(shape, x.rows);
-        let add = matches!(then, Then::Add(_));
+        let add = matches!(then, Epilogue::Add(_));
         let mut values =
             vec![x.stride() as f64, out.stride() as f64, activation_number(&then), f64::from(u8::from(add))];
         let input = if self.halves() {
             // What is activated is read by the next linear layer alone, or is small.
-            out.half = matches!(then, Then::Activate(_));
+            out.half = matches!(then, Epilogue::Activate(_));
             values.push(f64::from(u8::from(out.half)));
             self.half(x)
         } else {
@@ -646,7 +648,7 @@ impl Kernels for Gpu {
         };
         values.extend(lanes.map(f64::from));
         // Where nothing is added nothing is read, but something must be bound.
-        let residual = if let Then::Add(residual) = then { self.full(residual) } else { x.slot() };
+        let residual = if let Epilogue::Add(residual) = then { self.full(residual) } else { x.slot() };
         let weights = [Arc::clone(&w.weight), Arc::clone(&w.bias)];
         let grid = [out.cols.div_ceil(side), x.rows.div_ceil(side), 1];
         self.dispatch(kernel, &values, &[input, residual, out.slot()], &weights, grid);
@@ -723,7 +725,7 @@ impl Kernels for Gpu {
             return self.commands.push(Command::Fail(Error::Internal { message }));
         }
         let sizes = [out.cols, x.stride(), out.stride()].map(|v| v as f64);
-        let values = [sizes[0], sizes[1], sizes[2], activation_number(&Then::Activate(f))];
+        let values = [sizes[0], sizes[1], sizes[2], activation_number(&Epilogue::Activate(f))];
         let grid = [x.rows, out.row4().div_ceil(64), 1];
         let arena = [self.full(x), out.written()];
         self.dispatch(Kernel::Gate, &values, &arena, &[], grid);

@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::error::{Error, Result};
-use crate::kernels::{Part, Tensor};
+use crate::kernels::{LinearPart, Tensor};
 
 /// Rows of an activation are padded to whole tiles of the largest linear shader, so that no shader checks a row.
 pub const ROW_TILE: usize = 128;
@@ -32,7 +32,7 @@ fn zeros(count: usize) -> Result<Vec<f32>> {
 }
 
 /// Parts stacked along their outputs as `[N/32][K][32]`, and their biases.
-pub fn linear(parts: &[Part<'_>]) -> Result<(Vec<f32>, Vec<f32>)> {
+pub fn linear(parts: &[LinearPart<'_>]) -> Result<(Vec<f32>, Vec<f32>)> {
     let outputs: usize = parts.iter().map(|p| p.weight.rows).sum();
     let inputs = parts[0].weight.cols;
     let (n, k) = (outputs.next_multiple_of(OUTPUT_TILE), padded_cols(inputs));
@@ -65,7 +65,7 @@ pub fn halves(values: &[f32]) -> Result<Vec<u16>> {
 }
 
 /// A key projection by rows `[H][H]`, columns padded.
-pub fn by_rows(part: &Part<'_>) -> Result<Vec<f32>> {
+pub fn by_rows(part: &LinearPart<'_>) -> Result<Vec<f32>> {
     let (rows, cols) = (part.weight.rows, part.weight.cols);
     let stride = padded_cols(cols);
     let mut packed = zeros(rows * stride)?;
@@ -76,7 +76,7 @@ pub fn by_rows(part: &Part<'_>) -> Result<Vec<f32>> {
 }
 
 /// A value projection as `[H/4][outputs]` vec4s of inputs, and its bias.
-pub fn by_inputs(part: &Part<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
+pub fn by_inputs(part: &LinearPart<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
     let (outputs, inputs) = (part.weight.rows, part.weight.cols);
     let (n, k) = (padded_cols(outputs), padded_cols(inputs));
     let (mut weight, mut bias) = (zeros(n * k)?, zeros(n)?);
@@ -98,12 +98,12 @@ pub fn vector(tensor: Tensor<'_>) -> Vec<f32> {
     values
 }
 
-fn scaled_row(part: &Part<'_>, row: usize, out: &mut [f32]) {
+fn scaled_row(part: &LinearPart<'_>, row: usize, out: &mut [f32]) {
     part.weight.widen_row(row, out);
     scale(part.scale, out);
 }
 
-fn scaled_bias(part: &Part<'_>, out: &mut [f32]) {
+fn scaled_bias(part: &LinearPart<'_>, out: &mut [f32]) {
     part.bias.widen_row(0, out);
     scale(part.scale, out);
 }

@@ -34,7 +34,7 @@ pub struct TokenRows {
     /// Of the position table.
     pub position: u32,
     /// Of the segment table.
-    pub kind: u32,
+    pub token_type: u32,
 }
 
 /// Queries of a [`Work`] item: one per invocation of an attention workgroup.

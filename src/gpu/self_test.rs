@@ -6,7 +6,7 @@ use super::Gpu;
 use super::device::{Tier, failed};
 use super::pipelines::Tile;
 use crate::error::Result;
-use crate::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
+use crate::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 
 /// Rows, inputs and outputs that fill no tile, no matrix and no vec4; the rows reach into a second tile of every shader
 /// but the largest.
@@ -15,7 +15,7 @@ const INPUTS: usize = 45;
 const OUTPUTS: usize = 70;
 
 /// Greatest difference per unit beyond 1: four times the rounding of what is stored as f16.
-const MOST_DIFFERENCE: f64 = 2e-3;
+const MAX_DIFFERENCE: f64 = 2e-3;
 
 impl Gpu {
     /// Runs every linear shader of the tier.
@@ -47,19 +47,19 @@ impl Gpu {
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
         let (weight_bytes, bias_bytes) = (bytes(&weight), bytes(&bias));
         let tensor = |rows, cols, bytes| Tensor::new(rows, cols, Dtype::F32, bytes);
-        let part = Part {
+        let part = LinearPart {
             weight: tensor(OUTPUTS, INPUTS, &weight_bytes[..]),
             bias: tensor(1, OUTPUTS, &bias_bytes[..]),
             scale: 1.0,
         };
-        let linear = self.make_linear(&[part], Keep::Wide)?;
+        let linear = self.make_linear(&[part], WeightStorage::F32)?;
         let input = self.write(ROWS, INPUTS, &x)?;
         let added = self.write(ROWS, OUTPUTS, &residual)?;
         let mut out = self.make_buf();
         let mut found = vec![f32::NAN; ROWS * OUTPUTS];
         for add in [false, true] {
             self.shape(&mut out, ROWS, OUTPUTS)?;
-            let then = if add { Then::Add(&added) } else { Then::Activate(Activation::Relu) };
+            let then = if add { Epilogue::Add(&added) } else { Epilogue::Activate(Activation::Relu) };
             self.linear(&input, &linear, then, &mut out);
             self.read(&out, &mut found)?;
             for (i, found) in found.iter().enumerate() {
@@ -73,7 +73,7 @@ impl Gpu {
                 }
                 let difference = (f64::from(*found) - expected).abs();
                 // Not greater than, which NaN never is.
-                let near = difference <= MOST_DIFFERENCE * expected.abs().max(1.0);
+                let near = difference <= MAX_DIFFERENCE * expected.abs().max(1.0);
                 if !near {
                     let message = format!("its self-test computed {found} where {expected} is right");
                     return Err(failed(message));

@@ -13,7 +13,7 @@ use super::pack::{OUTPUT_TILE, padded_cols};
 use super::pipelines::{Tile, write_anew};
 use super::{Buf, Gpu, Linear};
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, Then};
+use crate::kernels::{Epilogue, Kernels};
 
 /// Inputs and outputs of a linear layer.
 pub type Shape = (usize, usize);
@@ -26,7 +26,7 @@ const BUDGET: Duration = Duration::from_secs(2);
 
 /// A submission is filled up to about this long, against the fixed costs of one, which are up to 0.1 ms.
 const TIMED: Duration = Duration::from_millis(4);
-const MOST_REPEATS: usize = 64;
+const MAX_REPEATS: usize = 64;
 
 /// The fastest tile by shape and bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Gpu {
         self.options.tile = Some(tile);
         let mut run = |repeats: usize| {
             for _ in 0..repeats {
-                self.linear(&x, &linear, Then::Store, &mut out);
+                self.linear(&x, &linear, Epilogue::Store, &mut out);
             }
             let commands = std::mem::take(&mut self.commands);
             self.thread.call(move |device| device.run(&commands, None)).map(|(_, time)| time)
@@ -199,7 +199,7 @@ impl Gpu {
         // The first time buffers are filled with zeros.
         run(1)?;
         let once = run(1)?.max(Duration::from_nanos(1));
-        let repeats = (TIMED.as_nanos() / once.as_nanos()).clamp(1, MOST_REPEATS as u128) as usize;
+        let repeats = (TIMED.as_nanos() / once.as_nanos()).clamp(1, MAX_REPEATS as u128) as usize;
         Ok(run(repeats)?.min(run(repeats)?) / repeats as u32)
     }
 }

@@ -8,8 +8,7 @@ use safetensors::tensor::Dtype as StoredType;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{Error, Result};
-use crate::kernels::{Dtype, Kernels, Rows, Tensor};
-use crate::model::desk::{Desk, Lent};
+use crate::kernels::{Dtype, Kernels, OwnedTensor, Tensor};
 use crate::model::files::ModelFiles;
 use crate::model::forward::Weights;
 use crate::model::header::{Stored, read_header};
@@ -17,6 +16,7 @@ use crate::model::network::Network;
 use crate::model::rounded::Rounded;
 use crate::model::source::Source;
 use crate::model::spec::Spec;
+use crate::model::staging::{StagingBuf, StagingPool};
 use crate::model::weights;
 use crate::options::Precision;
 
@@ -31,7 +31,7 @@ pub struct Checkpoint<'a> {
     tensors: BTreeMap<String, Stored>,
     /// XXH3 of the headers.
     headers: Vec<u64>,
-    desk: Desk,
+    staging: StagingPool,
 }
 
 /// A tensor, or some of its rows, that has passed the checks of shape and type.
@@ -53,7 +53,7 @@ impl<'c> Matrix<'c> {
     pub fn part(&self, range: Range<usize>) -> Self {
         let (rows, cols, stride) =
             if self.is_vector() { (1, range.len(), 1) } else { (range.len(), self.cols, self.cols) };
-        let offset = self.offset + range.start * stride * self.dtype.bytes();
+        let offset = self.offset + range.start * stride * self.dtype.elem_bytes();
         let scales = self.scales.map(|(stored, first)| (stored, first + range.start));
         Self { offset, rows, cols, scales, ..*self }
     }
@@ -75,7 +75,7 @@ impl<'c> Matrix<'c> {
     }
 
     pub fn bytes(&self) -> usize {
-        self.rows * self.cols * self.dtype.bytes()
+        self.rows * self.cols * self.dtype.elem_bytes()
     }
 
     /// Its bytes and its scales'.
@@ -101,8 +101,12 @@ impl<'a> Checkpoint<'a> {
             let hint = "it has no weight files: give it the bytes of a model.safetensors";
             return Err(Error::NotFound { name: files.name.clone(), hint: hint.into() });
         }
-        let mut checkpoint =
-            Self { files: vec![], tensors: BTreeMap::new(), headers: vec![], desk: Desk::default() };
+        let mut checkpoint = Self {
+            files: vec![],
+            tensors: BTreeMap::new(),
+            headers: vec![],
+            staging: StagingPool::default(),
+        };
         let mut total = 0;
         // The tensors of a module are told apart by its folder, as on disk.
         let modules =
@@ -122,7 +126,7 @@ impl<'a> Checkpoint<'a> {
             checkpoint.headers.push(hash);
             total += length;
         }
-        checkpoint.desk = Desk::new(total);
+        checkpoint.staging = StagingPool::new(total);
         Ok(checkpoint)
     }
 
@@ -172,7 +176,7 @@ impl<'a> Checkpoint<'a> {
         let tables: u64 = network.tables().map(table).sum();
         let mut rest: u64 = network.widened().map(numbers).sum();
         rest = (rest + weights::numbers_made(spec)) * width as u64;
-        if width == Dtype::F32.bytes() {
+        if width == Dtype::F32.elem_bytes() {
             for matrix in network.kept(spec) {
                 let wide = numbers(matrix) * width as u64;
                 rest = rest - wide + kept(matrix, wide, 8);
@@ -268,7 +272,7 @@ impl<'a> Checkpoint<'a> {
         precision: Precision,
     ) -> Result<Vec<Loaded<'_>>> {
         let on_disk = matrices.clone().filter(|m| self.files[m.stored.file].bytes().is_none());
-        let mut lent = self.desk.lend(on_disk.map(|matrix| matrix.bytes())).into_iter();
+        let mut lent = self.staging.lend(on_disk.map(|matrix| matrix.bytes())).into_iter();
         let read = |matrix: Matrix<'_>| {
             let loaded = self.read_into(matrix, &mut lent)?;
             Ok(match matrix.rounded_to(precision) {
@@ -288,7 +292,7 @@ impl<'a> Checkpoint<'a> {
     fn read_into<'c>(
         &'c self,
         matrix: Matrix<'_>,
-        lent: &mut impl Iterator<Item = Lent<'c>>,
+        lent: &mut impl Iterator<Item = StagingBuf<'c>>,
     ) -> Result<Loaded<'c>> {
         let stored = matrix.stored;
         let (start, count) = (stored.start + matrix.offset as u64, matrix.bytes());
@@ -328,7 +332,7 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// The tensor's bytes for good, rounded to `precision`: where they live as long as the program they are not copied.
-    pub(super) fn keep(&self, matrix: Matrix<'_>, precision: Precision) -> Result<Rows> {
+    pub(super) fn keep(&self, matrix: Matrix<'_>, precision: Precision) -> Result<OwnedTensor> {
         if let Some(dtype) = matrix.rounded_to(precision) {
             let mut rounded = Rounded::new(dtype, matrix.rows, matrix.cols)?;
             let rows = (ROUNDED_BYTES / (matrix.bytes() / matrix.rows)).max(1);
@@ -339,7 +343,7 @@ impl<'a> Checkpoint<'a> {
                 }
             }
             let (bytes, scales) = rounded.take();
-            return Ok(Rows {
+            return Ok(OwnedTensor {
                 rows: matrix.rows,
                 cols: matrix.cols,
                 dtype,
@@ -368,7 +372,7 @@ impl<'a> Checkpoint<'a> {
             }
         };
         let scales = self.read_scales(matrix)?;
-        Ok(Rows { rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype, bytes, scales })
+        Ok(OwnedTensor { rows: matrix.rows, cols: matrix.cols, dtype: matrix.dtype, bytes, scales })
     }
 
     fn broken(&self, matrix: Matrix<'_>, message: &str) -> Error {
@@ -433,7 +437,7 @@ pub(super) struct Loaded<'c> {
 
 enum Bytes<'c> {
     Kept(Cow<'c, [u8]>),
-    Lent(Lent<'c>),
+    Lent(StagingBuf<'c>),
 }
 
 impl Deref for Bytes<'_> {

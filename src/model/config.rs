@@ -99,7 +99,7 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
         embedding: hidden,
         positions,
         first_position: 0,
-        segments: config.segments()?,
+        token_types: config.token_types()?,
         epsilon: config.epsilon("layer_norm_eps", 1e-12)?,
         attention: Attention::Content,
         order: NormOrder::After,
@@ -140,7 +140,7 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         embedding: hidden,
         positions,
         first_position: 0,
-        segments: 1,
+        token_types: 1,
         // transformers has no key for it.
         epsilon: 1e-12,
         attention: Attention::Content,
@@ -173,7 +173,7 @@ fn mpnet(architecture: &str, config: &Config) -> Result<Spec> {
     if count < 4 {
         return Err(config.broken(BUCKETS, "expected at least 4: near and far ones on each side"));
     }
-    Ok(Spec { names: &names::MPNET, segments: 1, attention: Attention::Buckets { count }, ..base })
+    Ok(Spec { names: &names::MPNET, token_types: 1, attention: Attention::Buckets { count }, ..base })
 }
 
 /// ModernBERT: rotary positions, layers that see a neighbourhood between layers that see everything, gates, norms before
@@ -210,7 +210,7 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
         embedding: hidden,
         positions: 0,
         first_position: 0,
-        segments: 1,
+        token_types: 1,
         epsilon: config.epsilon("norm_eps", 1e-5)?,
         attention: config.even_heads(
             hidden / heads,
@@ -295,7 +295,7 @@ fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
     Ok(Spec {
         names: &names::DEBERTA_V2,
         positions: 0,
-        segments: 1,
+        token_types: 1,
         epsilon: config.epsilon("layer_norm_eps", 1e-7)?,
         attention: Attention::Disentangled {
             span: buckets.unwrap_or(farthest),
@@ -369,7 +369,7 @@ const NEAREST: &[(&str, Option<&str>)] = &[
 
 /// Every array of the network must be addressable: its bytes in f32 fit in `isize`.
 fn check_sizes(spec: &Spec) -> Result<()> {
-    let rows = [spec.vocabulary, spec.positions, spec.segments, 2 * spec.intermediate, spec.labels.len()];
+    let rows = [spec.vocabulary, spec.positions, spec.token_types, 2 * spec.intermediate, spec.labels.len()];
     let tallest = rows.into_iter().chain([3 * spec.hidden]).max().unwrap_or(0);
     let bytes = tallest.checked_mul(spec.hidden).and_then(|n| n.checked_mul(4));
     if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {

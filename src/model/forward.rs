@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::kernels::{Kernels, Then};
+use crate::kernels::{Epilogue, Kernels};
 use crate::model::spec::{FeedForward, NormOrder, Pooling, Spec};
 use crate::text::batch::PackedBatch;
 
@@ -14,7 +14,7 @@ pub struct Weights<K: Kernels + ?Sized> {
     /// Position table.
     pub position: K::Table,
     /// Segment table.
-    pub kind: K::Table,
+    pub token_type: K::Table,
     /// Norm of the embeddings.
     pub embed_norm: K::Norm,
     /// Embeddings E -> H, where E is not H.
@@ -38,13 +38,13 @@ pub struct Layer<K: Kernels + ?Sized> {
     /// Queries (scaled), keys and values as one layer H -> 3H.
     pub qkv: K::Linear,
     /// How attention sees positions.
-    pub attend: Attend<K>,
+    pub position_mode: PositionMode<K>,
     /// Everything after attention.
-    pub rest: Rest<K>,
+    pub post_attention: PostAttention<K>,
 }
 
 /// How attention sees positions, with what it needs for that; what layers share they share by `Arc`.
-pub enum Attend<K: Kernels + ?Sized> {
+pub enum PositionMode<K: Kernels + ?Sized> {
     /// Not at all.
     Content,
     /// A bias by distance.
@@ -70,11 +70,11 @@ pub struct FirstToken<K: Kernels + ?Sized> {
     /// Keys and values.
     pub key_value: K::KeyValue,
     /// Everything after attention.
-    pub rest: Rest<K>,
+    pub rest: PostAttention<K>,
 }
 
 /// What is left of a layer without its attention.
-pub struct Rest<K: Kernels + ?Sized> {
+pub struct PostAttention<K: Kernels + ?Sized> {
     /// Attention's output projection H -> H.
     pub out: K::Linear,
     /// Norm at attention; `None` is the identity.
@@ -154,11 +154,11 @@ pub fn forward<K: Kernels>(
     k.shape(&mut a.logits, sequences, spec.labels.len())?;
 
     match &w.project {
-        None => k.embed(batch, &w.word, &w.position, &w.kind, &w.embed_norm, &mut a.x),
+        None => k.embed(batch, &w.word, &w.position, &w.token_type, &w.embed_norm, &mut a.x),
         Some(project) => {
             k.shape(&mut a.y, tokens, spec.embedding)?;
-            k.embed(batch, &w.word, &w.position, &w.kind, &w.embed_norm, &mut a.y);
-            k.linear(&a.y, project, Then::Store, &mut a.x);
+            k.embed(batch, &w.word, &w.position, &w.token_type, &w.embed_norm, &mut a.y);
+            k.linear(&a.y, project, Epilogue::Store, &mut a.x);
         }
     }
     between(k, 0, &a.x)?;
@@ -168,12 +168,12 @@ pub fn forward<K: Kernels>(
         NormOrder::Before => norm_before(k, spec, w, a, batch, between)?,
     }
 
-    k.linear(&a.first, &w.dense, Then::Activate(spec.head_activation), &mut a.query);
+    k.linear(&a.first, &w.dense, Epilogue::Activate(spec.head_activation), &mut a.query);
     if let Some(norm) = &w.head_norm {
         k.norm(&a.query, norm, &mut a.first);
         std::mem::swap(&mut a.query, &mut a.first);
     }
-    k.linear(&a.query, &w.classifier, Then::Store, &mut a.logits);
+    k.linear(&a.query, &w.classifier, Epilogue::Store, &mut a.logits);
     k.read(&a.logits, logits)
 }
 
@@ -187,40 +187,43 @@ fn norm_after<K: Kernels>(
     batch: &PackedBatch,
     between: Between<'_, K>,
 ) -> Result<()> {
-    let half =
-        |k: &mut K, w: &Rest<K>, x: &mut K::Buf, context: &K::Buf, [y, up, gated]: [&mut K::Buf; 3]| {
-            k.linear(context, &w.out, Then::Add(x), y);
-            norm_or_swap(k, w.attention_norm.as_ref(), y, x);
-            feed_forward(k, spec, w, x, x, up, gated, y);
-            k.norm(y, &w.output_norm, x);
-        };
+    let half = |k: &mut K,
+                w: &PostAttention<K>,
+                x: &mut K::Buf,
+                context: &K::Buf,
+                [y, up, gated]: [&mut K::Buf; 3]| {
+        k.linear(context, &w.out, Epilogue::Add(x), y);
+        norm_or_swap(k, w.attention_norm.as_ref(), y, x);
+        feed_forward(k, spec, w, x, x, up, gated, y);
+        k.norm(y, &w.output_norm, x);
+    };
     for (index, layer) in w.layers.iter().enumerate() {
-        k.linear(&a.x, &layer.qkv, Then::Store, &mut a.qkv);
-        attention(k, spec, batch, &layer.attend, &mut a.qkv, &mut a.context);
-        half(k, &layer.rest, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+        k.linear(&a.x, &layer.qkv, Epilogue::Store, &mut a.qkv);
+        attention(k, spec, batch, &layer.position_mode, &mut a.qkv, &mut a.context);
+        half(k, &layer.post_attention, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
         between(k, index + 1, &a.x)?;
     }
     // From the last layer on for the first token of each sequence only: nobody reads the others.
     k.first_tokens(batch, &a.x, &mut a.first);
     let rest = match &w.last {
         Last::FirstToken(last) => {
-            k.linear(&a.first, &last.query, Then::Store, &mut a.query);
+            k.linear(&a.first, &last.query, Epilogue::Store, &mut a.query);
             a.shape(k, spec, batch.sequences())?;
             k.attention_first(batch, &a.query, &a.x, &last.key_value, &mut a.context);
             &last.rest
         }
         Last::Whole(last) => {
-            k.linear(&a.x, &last.qkv, Then::Store, &mut a.qkv);
-            attention(k, spec, batch, &last.attend, &mut a.qkv, &mut a.context);
+            k.linear(&a.x, &last.qkv, Epilogue::Store, &mut a.qkv);
+            attention(k, spec, batch, &last.position_mode, &mut a.qkv, &mut a.context);
             if spec.pooling == Pooling::Mean {
-                half(k, &last.rest, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+                half(k, &last.post_attention, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
                 k.mean_tokens(batch, &a.x, &mut a.first);
                 return Ok(());
             }
             k.first_tokens(batch, &a.context, &mut a.query);
             a.shape(k, spec, batch.sequences())?;
             std::mem::swap(&mut a.context, &mut a.query);
-            &last.rest
+            &last.post_attention
         }
     };
     half(k, rest, &mut a.first, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
@@ -238,26 +241,29 @@ fn norm_before<K: Kernels>(
     between: Between<'_, K>,
 ) -> Result<()> {
     let attend = |k: &mut K, layer: &Layer<K>, a: &mut Activations<K>| {
-        match &layer.rest.attention_norm {
+        match &layer.post_attention.attention_norm {
             Some(norm) => {
                 k.norm(&a.x, norm, &mut a.y);
-                k.linear(&a.y, &layer.qkv, Then::Store, &mut a.qkv);
+                k.linear(&a.y, &layer.qkv, Epilogue::Store, &mut a.qkv);
             }
-            None => k.linear(&a.x, &layer.qkv, Then::Store, &mut a.qkv),
+            None => k.linear(&a.x, &layer.qkv, Epilogue::Store, &mut a.qkv),
         }
-        attention(k, spec, batch, &layer.attend, &mut a.qkv, &mut a.context);
+        attention(k, spec, batch, &layer.position_mode, &mut a.qkv, &mut a.context);
     };
     // The sum ends up in `context`, which it has no more use for.
-    let half =
-        |k: &mut K, w: &Rest<K>, x: &mut K::Buf, context: &mut K::Buf, [y, up, gated]: [&mut K::Buf; 3]| {
-            k.linear(context, &w.out, Then::Add(x), y);
-            k.norm(y, &w.output_norm, x);
-            feed_forward(k, spec, w, x, y, up, gated, context);
-            std::mem::swap(x, context);
-        };
+    let half = |k: &mut K,
+                w: &PostAttention<K>,
+                x: &mut K::Buf,
+                context: &mut K::Buf,
+                [y, up, gated]: [&mut K::Buf; 3]| {
+        k.linear(context, &w.out, Epilogue::Add(x), y);
+        k.norm(y, &w.output_norm, x);
+        feed_forward(k, spec, w, x, y, up, gated, context);
+        std::mem::swap(x, context);
+    };
     for (index, layer) in w.layers.iter().enumerate() {
         attend(k, layer, a);
-        half(k, &layer.rest, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+        half(k, &layer.post_attention, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
         between(k, index + 1, &a.x)?;
     }
     let Last::Whole(last) = &w.last else { unreachable!("keys that are normed first are never absorbed") };
@@ -267,12 +273,12 @@ fn norm_before<K: Kernels>(
             k.first_tokens(batch, &a.x, &mut a.first);
             k.first_tokens(batch, &a.context, &mut a.query);
             a.shape(k, spec, batch.sequences())?;
-            half(k, &last.rest, &mut a.first, &mut a.query, [&mut a.y, &mut a.up, &mut a.gated]);
+            half(k, &last.post_attention, &mut a.first, &mut a.query, [&mut a.y, &mut a.up, &mut a.gated]);
             norm_or_swap(k, w.final_norm.as_ref(), &mut a.first, &mut a.query);
             std::mem::swap(&mut a.first, &mut a.query);
         }
         Pooling::Mean => {
-            half(k, &last.rest, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+            half(k, &last.post_attention, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
             norm_or_swap(k, w.final_norm.as_ref(), &mut a.x, &mut a.context);
             k.mean_tokens(batch, &a.context, &mut a.first);
         }
@@ -293,21 +299,23 @@ fn attention<K: Kernels>(
     k: &mut K,
     spec: &Spec,
     batch: &PackedBatch,
-    attend: &Attend<K>,
+    attend: &PositionMode<K>,
     qkv: &mut K::Buf,
     context: &mut K::Buf,
 ) {
     match attend {
-        Attend::Content => k.attention(batch, qkv, spec.heads, context),
-        Attend::Biased(bias) => k.attention_biased(batch, qkv, bias, spec.heads, context),
-        Attend::Rotary(rotary, reach) => {
+        PositionMode::Content => k.attention(batch, qkv, spec.heads, context),
+        PositionMode::Biased(bias) => k.attention_biased(batch, qkv, bias, spec.heads, context),
+        PositionMode::Rotary(rotary, reach) => {
             k.rotate(batch, rotary, spec.heads, qkv);
             match reach {
                 None => k.attention(batch, qkv, spec.heads, context),
                 Some(reach) => k.attention_local(batch, qkv, *reach, spec.heads, context),
             }
         }
-        Attend::Disentangled(relative) => k.attention_disentangled(batch, qkv, relative, spec.heads, context),
+        PositionMode::Disentangled(relative) => {
+            k.attention_disentangled(batch, qkv, relative, spec.heads, context)
+        }
     }
 }
 
@@ -316,7 +324,7 @@ fn attention<K: Kernels>(
 fn feed_forward<K: Kernels>(
     k: &mut K,
     spec: &Spec,
-    w: &Rest<K>,
+    w: &PostAttention<K>,
     x: &K::Buf,
     residual: &K::Buf,
     up: &mut K::Buf,
@@ -325,13 +333,13 @@ fn feed_forward<K: Kernels>(
 ) {
     match spec.feed_forward {
         FeedForward::Plain => {
-            k.linear(x, &w.up, Then::Activate(spec.activation), up);
-            k.linear(up, &w.down, Then::Add(residual), out);
+            k.linear(x, &w.up, Epilogue::Activate(spec.activation), up);
+            k.linear(up, &w.down, Epilogue::Add(residual), out);
         }
         FeedForward::Gated => {
-            k.linear(x, &w.up, Then::Store, up);
+            k.linear(x, &w.up, Epilogue::Store, up);
             k.gate(up, spec.activation, gated);
-            k.linear(gated, &w.down, Then::Add(residual), out);
+            k.linear(gated, &w.down, Epilogue::Add(residual), out);
         }
     }
 }

@@ -158,7 +158,7 @@ impl Config {
     }
 
     /// Rows of the segment table; 1 for a family that names none.
-    pub fn segments(&self) -> Result<usize> {
+    pub fn token_types(&self) -> Result<usize> {
         const KEY: &str = "type_vocab_size";
         // DeBERTa says 0 where it has no such table.
         if self.get(KEY).and_then(Value::as_u64) == Some(0) && self.get("relative_attention").is_some() {

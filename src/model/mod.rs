@@ -2,7 +2,6 @@
 
 pub mod checkpoint;
 pub mod config;
-mod desk;
 mod distance;
 pub mod files;
 pub mod forward;
@@ -17,4 +16,5 @@ mod rounded;
 pub mod score;
 mod source;
 pub mod spec;
+mod staging;
 pub mod weights;

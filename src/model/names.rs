@@ -11,7 +11,7 @@ pub struct Names {
     /// Position table, in families that have one.
     pub position: Option<&'static str>,
     /// Segment table, in families that have one.
-    pub kind: Option<&'static str>,
+    pub token_type: Option<&'static str>,
     /// Norm of the embeddings.
     pub embed_norm: &'static str,
     /// Projection of the embeddings where they are narrower than the residual stream.
@@ -62,7 +62,7 @@ pub const BERT: Names = Names {
     prefix: "bert.",
     word: "embeddings.word_embeddings",
     position: Some("embeddings.position_embeddings"),
-    kind: Some("embeddings.token_type_embeddings"),
+    token_type: Some("embeddings.token_type_embeddings"),
     embed_norm: "embeddings.LayerNorm",
     project: None,
     distances: None,
@@ -89,7 +89,7 @@ pub const ROBERTA: Names =
 /// DistilBERT: no segments.
 pub const DISTILBERT: Names = Names {
     prefix: "distilbert.",
-    kind: None,
+    token_type: None,
     layer: "transformer.layer.",
     qkv: Qkv::Three(["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
     out: "attention.out_lin",
@@ -113,7 +113,7 @@ pub const ELECTRA: Names = Names {
 /// MPNet: one table of biases by distance.
 pub const MPNET: Names = Names {
     prefix: "mpnet.",
-    kind: None,
+    token_type: None,
     distances: Some("encoder.relative_attention_bias"),
     qkv: Qkv::Three(["attention.attn.q", "attention.attn.k", "attention.attn.v"]),
     out: "attention.attn.o",
@@ -128,7 +128,7 @@ pub const MODERNBERT: Names = Names {
     prefix: "model.",
     word: "embeddings.tok_embeddings",
     position: None,
-    kind: None,
+    token_type: None,
     embed_norm: "embeddings.norm",
     layer: "layers.",
     qkv: Qkv::Packed("attn.Wqkv"),
@@ -165,7 +165,7 @@ pub const NEW: Names = Names { prefix: "new.", dense: "new.pooler.dense", ..GTE 
 pub const DEBERTA_V2: Names = Names {
     prefix: "deberta.",
     position: None,
-    kind: None,
+    token_type: None,
     distances: Some("encoder.rel_embeddings"),
     distances_norm: Some("encoder.LayerNorm"),
     qkv: Qkv::Three(["attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"]),

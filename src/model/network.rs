@@ -26,7 +26,7 @@ impl Affine<'_> {
 pub(super) struct Network<'c> {
     pub word: Matrix<'c>,
     pub position: Option<Matrix<'c>>,
-    pub kind: Option<Matrix<'c>>,
+    pub token_type: Option<Matrix<'c>>,
     pub embed_norm: Affine<'c>,
     pub project: Option<Affine<'c>>,
     pub distances: Option<Matrix<'c>>,
@@ -68,7 +68,7 @@ impl<'c> Network<'c> {
         Ok(Self {
             word: table(names.word, spec.vocabulary)?,
             position: names.position.map(|name| table(name, spec.positions)).transpose()?,
-            kind: names.kind.map(|name| table(name, spec.segments)).transpose()?,
+            token_type: names.token_type.map(|name| table(name, spec.token_types)).transpose()?,
             embed_norm: find.norm(&encoder(names.embed_norm), e)?,
             project: match names.project {
                 Some(name) if e != h => Some(find.linear(&encoder(name), [h, e], true)?),
@@ -102,7 +102,7 @@ impl<'c> Network<'c> {
 
     /// The tables, which stay as they are stored.
     pub fn tables(&self) -> impl Iterator<Item = Matrix<'c>> {
-        [Some(self.word), self.position, self.kind].into_iter().flatten()
+        [Some(self.word), self.position, self.token_type].into_iter().flatten()
     }
 
     /// What [`Precision::Int8`](crate::Precision::Int8) rounds: the tables, and the weights of the encoder's linear layers.

@@ -1,7 +1,7 @@
 //! Matrices rounded to fewer bits as they are read.
 
 use crate::error::{Error, Result};
-use crate::tensor::{Dtype, Tensor, narrow_f16, round_row};
+use crate::tensor::{Dtype, Tensor, narrow_f16, quantize_weights};
 
 /// Rows of a matrix as they are rounded.
 pub(super) struct Rounded {
@@ -14,7 +14,7 @@ pub(super) struct Rounded {
 impl Rounded {
     /// Room for `[rows, cols]`.
     pub fn new(dtype: Dtype, rows: usize, cols: usize) -> Result<Self> {
-        let (count, mut bytes) = (rows * cols * dtype.bytes(), Vec::new());
+        let (count, mut bytes) = (rows * cols * dtype.elem_bytes(), Vec::new());
         bytes.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { bytes: count as u64 })?;
         Ok(Self { dtype, bytes, scales: vec![], wide: vec![0.0; cols] })
     }
@@ -24,10 +24,10 @@ impl Rounded {
         for row in 0..tensor.rows {
             tensor.widen_row(row, &mut self.wide);
             let start = self.bytes.len();
-            self.bytes.resize(start + self.wide.len() * self.dtype.bytes(), 0);
+            self.bytes.resize(start + self.wide.len() * self.dtype.elem_bytes(), 0);
             let out = &mut self.bytes[start..];
             if self.dtype == Dtype::I8 {
-                self.scales.push(round_row(&self.wide, out));
+                self.scales.push(quantize_weights(&self.wide, out));
                 continue;
             }
             for (half, x) in out.as_chunks_mut().0.iter_mut().zip(&self.wide) {

@@ -29,7 +29,7 @@ pub struct Spec {
     /// Position id of a sequence's first token.
     pub first_position: u32,
     /// Rows of the segment table; 1 in families that have none.
-    pub segments: usize,
+    pub token_types: usize,
     /// Added to the variance in every layer norm.
     pub epsilon: f32,
     /// How attention sees positions.
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn positions_pass_over_padding_tokens_where_they_count_from_behind_them() {
-        let pair = |ids: &[u32]| Pair { ids: ids.into(), types: vec![0; ids.len()], ..Pair::default() };
+        let pair = |ids: &[u32]| Pair { ids: ids.into(), token_types: vec![0; ids.len()], ..Pair::default() };
         let pairs = [pair(&[0, 7, 1, 8, 2]), pair(&[0, 2])];
         let spec = |names, first_position| Spec {
             architecture: String::new(),
@@ -233,7 +233,7 @@ mod tests {
             embedding: 1,
             positions: 9,
             first_position,
-            segments: 1,
+            token_types: 1,
             epsilon: 1.0,
             attention: Attention::Content,
             order: NormOrder::After,

@@ -3,19 +3,19 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
-use crate::kernels::{Distances, Keep, Kernels, Part, Rows};
+use crate::kernels::{Kernels, LinearPart, OwnedTensor, RelativePositions, WeightStorage};
 use crate::model::checkpoint::{Checkpoint, Loaded, Matrix};
 use crate::model::distance;
-use crate::model::forward::{Attend, FirstToken, Last, Layer, Rest, Weights};
+use crate::model::forward::{FirstToken, Last, Layer, PositionMode, PostAttention, Weights};
 use crate::model::network::{Affine, EncoderLayer, Network};
 use crate::model::spec::{Attention, Spec};
 use crate::options::Precision;
 
 /// Calls a task for every index below a count, each once, on any threads, and returns when all are done.
-pub type Spread<'s> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) -> Result<()> + 's;
+pub type ParallelFor<'s> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) -> Result<()> + 's;
 
 /// One thread does it all.
-pub fn alone(count: usize, task: &(dyn Fn(usize) + Sync)) -> Result<()> {
+pub fn serial(count: usize, task: &(dyn Fn(usize) + Sync)) -> Result<()> {
     (0..count).for_each(task);
     Ok(())
 }
@@ -23,18 +23,23 @@ pub fn alone(count: usize, task: &(dyn Fn(usize) + Sync)) -> Result<()> {
 impl Checkpoint<'_> {
     /// Reads, checks and packs the tensors that `spec` asks for.
     pub fn load<K: Kernels + Sync>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
-        self.load_on(k, spec, &alone)
+        self.load_on(k, spec, &serial)
     }
 
     /// [`load`](Self::load), its parts on the threads of `spread`. The result does not depend on them.
-    pub fn load_on<K: Kernels + Sync>(&self, k: &K, spec: &Spec, spread: &Spread<'_>) -> Result<Weights<K>> {
+    pub fn load_on<K: Kernels + Sync>(
+        &self,
+        k: &K,
+        spec: &Spec,
+        spread: &ParallelFor<'_>,
+    ) -> Result<Weights<K>> {
         let network = Network::locate(self, spec)?;
         let shared = Shared::new(self, k, spec, &network)?;
         let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
         // The head stays in floats: it is small, and the last to round.
         let head = |affine: Affine<'_>| {
             let [affine] = self.read_affine([affine], Precision::F32)?;
-            k.make_linear(&[affine.part(1.0)], Keep::Wide)
+            k.make_linear(&[affine.part(1.0)], WeightStorage::F32)
         };
         let (count, before) = (network.layers.len(), layers.len());
         let parts = std::iter::once(Piece::Word).chain((0..count).map(Piece::Rest));
@@ -54,7 +59,7 @@ impl Checkpoint<'_> {
             }
             Piece::Dense => put(&dense, head(network.dense)),
             Piece::Position => put(&position, self.table(k, network.position, spec)),
-            Piece::Kind => put(&kind, self.table(k, network.kind, spec)),
+            Piece::Kind => put(&kind, self.table(k, network.token_type, spec)),
         };
         spread(parts.len(), &make)?;
         let mut rests = rests.into_iter().map(take);
@@ -67,21 +72,23 @@ impl Checkpoint<'_> {
         Ok(Weights {
             word: take(word)?,
             position: take(position)?,
-            kind: take(kind)?,
+            token_type: take(kind)?,
             embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
             project: network.project.map(project).transpose()?,
             layers: attentions
                 .into_iter()
                 .map(|attention| {
                     let (qkv, attend) = take(attention)?;
-                    Ok(Layer { qkv, attend, rest: rest()? })
+                    Ok(Layer { qkv, position_mode: attend, post_attention: rest()? })
                 })
                 .collect::<Result<_>>()?,
             last: match take(last_attention)? {
                 LastAttention::First { query, key_value } => {
                     Last::FirstToken(FirstToken { query, key_value, rest: rest()? })
                 }
-                LastAttention::Whole(qkv, attend) => Last::Whole(Layer { qkv, attend, rest: rest()? }),
+                LastAttention::Whole(qkv, attend) => {
+                    Last::Whole(Layer { qkv, position_mode: attend, post_attention: rest()? })
+                }
             },
             final_norm: norm(network.final_norm, spec.epsilon)?,
             dense: take(dense)?,
@@ -152,8 +159,8 @@ impl Checkpoint<'_> {
         let parts: Vec<_> =
             loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
         let keep = match spec.precision {
-            Precision::F32 | Precision::Auto => Keep::Wide,
-            Precision::F16Weights | Precision::Int8 => Keep::Stored,
+            Precision::F32 | Precision::Auto => WeightStorage::F32,
+            Precision::F16Weights | Precision::Int8 => WeightStorage::AsStored,
         };
         k.make_linear(&parts, keep)
     }
@@ -165,36 +172,36 @@ impl Checkpoint<'_> {
         shared: &Shared<K>,
         layer: &EncoderLayer<'_>,
         index: usize,
-    ) -> Result<(K::Linear, Attend<K>)> {
+    ) -> Result<(K::Linear, PositionMode<K>)> {
         let qkv = [(layer.query, scale(spec)), (layer.key, 1.0), (layer.value, 1.0)];
         let qkv = self.linear(k, spec, &qkv)?;
         let attend = match shared {
-            Shared::Content => Attend::Content,
-            Shared::Bias(bias) => Attend::Biased(Arc::clone(bias)),
+            Shared::Content => PositionMode::Content,
+            Shared::Bias(bias) => PositionMode::Biased(Arc::clone(bias)),
             Shared::Rotary(all, local) => match (&spec.attention, local) {
                 (Attention::Rotary { local: Some(near), .. }, Some(local)) if near.layers[index] => {
-                    Attend::Rotary(Arc::clone(local), Some(near.reach))
+                    PositionMode::Rotary(Arc::clone(local), Some(near.reach))
                 }
-                _ => Attend::Rotary(Arc::clone(all), None),
+                _ => PositionMode::Rotary(Arc::clone(all), None),
             },
             Shared::Distances { rows, norm, row_of, queries, keys } => {
                 let [query, key] = self.read_affine([layer.query, layer.key], spec.precision)?;
-                let distances = Distances {
+                let distances = RelativePositions {
                     rows: rows.tensor(),
                     norm: norm.as_ref(),
                     query: queries.then(|| query.part(scale(spec))),
                     key: keys.then(|| key.part(1.0)),
                     row_of,
                 };
-                Attend::Disentangled(k.make_relative(distances, spec.heads)?)
+                PositionMode::Disentangled(k.make_relative(distances, spec.heads)?)
             }
         };
         Ok((qkv, attend))
     }
 
-    fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<Rest<K>> {
+    fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<PostAttention<K>> {
         let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
-        Ok(Rest {
+        Ok(PostAttention {
             out: self.linear(k, spec, &[(layer.out, 1.0)])?,
             attention_norm: layer.attention_norm.map(|norm| self.norm(k, norm, spec.epsilon)).transpose()?,
             up: self.linear(k, spec, &up)?,
@@ -234,7 +241,7 @@ fn take<T>(slot: OnceLock<Result<T>>) -> Result<T> {
 /// What the last layer does before the rest.
 enum LastAttention<K: Kernels> {
     First { query: K::Linear, key_value: K::KeyValue },
-    Whole(K::Linear, Attend<K>),
+    Whole(K::Linear, PositionMode<K>),
 }
 
 struct LoadedAffine<'c> {
@@ -243,8 +250,8 @@ struct LoadedAffine<'c> {
 }
 
 impl LoadedAffine<'_> {
-    fn part(&self, scale: f64) -> Part<'_> {
-        Part { weight: self.weight.tensor(), bias: self.bias.tensor(), scale }
+    fn part(&self, scale: f64) -> LinearPart<'_> {
+        LinearPart { weight: self.weight.tensor(), bias: self.bias.tensor(), scale }
     }
 }
 
@@ -281,7 +288,7 @@ enum Shared<K: Kernels> {
     /// Of layers that see everything, and of those that see their neighbourhood.
     Rotary(Arc<K::Rotary>, Option<Arc<K::Rotary>>),
     Distances {
-        rows: Rows,
+        rows: OwnedTensor,
         norm: Option<K::Norm>,
         row_of: Vec<u32>,
         queries: bool,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::model::RerankerModel;
 use crate::error::{Error, Result};
 use crate::options::{Progress, ProgressFn, RerankOptions};
-use crate::ranking::{Ranked, Ranking, Scored, Status};
+use crate::ranking::{PairStatus, Ranked, Ranking, Scored};
 
 /// Wraps a reranker with a bounded cache of scores, keyed by model hash, options, query and document. That is sound
 /// because a pair's score depends on nothing else, whatever else is in the batch.
@@ -129,9 +129,9 @@ impl<R: RerankerModel> RerankerModel for CachedReranker<R> {
         for mut ranked in ranking.results {
             ranked.index = missing[ranked.index];
             match ranked.status {
-                Status::Scored => entries.insert(keys[ranked.index], ranked.clone()),
-                Status::Failed(error) => ranked.status = Status::Failed(relocate(error, &missing)),
-                Status::NotScored => {}
+                PairStatus::Scored => entries.insert(keys[ranked.index], ranked.clone()),
+                PairStatus::Failed(error) => ranked.status = PairStatus::Failed(relocate(error, &missing)),
+                PairStatus::NotScored => {}
             }
             results.push(ranked);
         }
@@ -199,7 +199,7 @@ mod tests {
             self.scored.fetch_add(documents.len(), Ordering::Relaxed);
             let result = |(index, document): (usize, &&str)| {
                 let ranked = Ranked::new(index, document.len() as f32, document.len() as f64);
-                let failed = Status::Failed(Error::NonFinite { index });
+                let failed = PairStatus::Failed(Error::NonFinite { index });
                 if document.is_empty() { Ranked { status: failed, ..ranked } } else { ranked }
             };
             let usage = Usage { tokens: documents.len(), ..Usage::default() };
@@ -239,7 +239,7 @@ mod tests {
         cached.rerank("q", &["a"], &RerankOptions::new()).unwrap();
         for _ in 0..2 {
             let ranking = cached.rerank("q", &["a", ""], &RerankOptions::new()).unwrap();
-            assert_eq!(ranking.results[1].status, Status::Failed(Error::NonFinite { index: 1 }));
+            assert_eq!(ranking.results[1].status, PairStatus::Failed(Error::NonFinite { index: 1 }));
         }
         assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 3);
     }

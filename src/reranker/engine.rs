@@ -12,14 +12,14 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
 use crate::model::spec::{FeedForward, Spec};
-use crate::model::weights::Spread;
+use crate::model::weights::ParallelFor;
 use crate::options::{Backend, Isa};
 use crate::reference::Reference;
 use crate::text::batch::PackedBatch;
 
 /// What computed a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ran {
+pub struct Executed {
     /// The backend.
     pub backend: Backend,
     /// Its instruction set, where it has one.
@@ -31,7 +31,7 @@ pub struct Ran {
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
     /// What computes, unless it fails.
-    fn runs(&self) -> Ran;
+    fn runs(&self) -> Executed;
 
     /// The adapter that computes, where it is a GPU.
     fn adapter(&self) -> Option<String> {
@@ -61,7 +61,7 @@ pub trait Engine: Send + Sync {
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
-    ) -> Result<Ran>;
+    ) -> Result<Executed>;
 
     /// Where its weights can be had again, and the hash of all files.
     fn loaded_from(&mut self, _files: &ModelFiles, _hash: u64) {}
@@ -114,9 +114,9 @@ impl<K: Kernels> Run<K> {
 }
 
 impl<K: Kernels + Send> Engine for Loaded<K> {
-    fn runs(&self) -> Ran {
+    fn runs(&self) -> Executed {
         let backend = if self.isa.is_some() { Backend::Cpu } else { Backend::Reference };
-        Ran { backend, isa: self.isa, gpu_failure: None }
+        Executed { backend, isa: self.isa, gpu_failure: None }
     }
 
     fn logits(
@@ -125,7 +125,7 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
-    ) -> Result<Ran> {
+    ) -> Result<Executed> {
         let idle = if team.is_some() { &self.in_team } else { &self.alone };
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = lock().pop();
@@ -147,7 +147,7 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
 fn load_into<K>(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
-    spread: &Spread<'_>,
+    spread: &ParallelFor<'_>,
     isa: Option<Isa>,
     counters: Option<&Arc<Counters>>,
     make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
@@ -181,14 +181,14 @@ pub fn load(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
     isa: Option<Isa>,
-    spread: &Spread<'_>,
+    spread: &ParallelFor<'_>,
     counters: Option<&Arc<Counters>>,
 ) -> Result<Box<dyn Engine>> {
     fn with<S: Simd>(
         simd: S,
         spec: &Spec,
         checkpoint: &Checkpoint<'_>,
-        spread: &Spread<'_>,
+        spread: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
         load_into(spec, checkpoint, spread, Some(S::ISA), counters, move |team| {

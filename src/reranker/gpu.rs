@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, Ran, Run};
-use super::remake::Source;
+use super::engine::{Engine, Executed, Run};
+use super::recovery::Source;
 use super::run::{GPU_GROUP_TOKENS, GROUP_TOKENS};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::gpu::device::{Adapter, AdapterKind, DeviceOptions, Tier};
-use crate::gpu::{Gpu, GpuOptions, MOST_HEAD_WIDTH, adapters};
+use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_WIDTH, adapters};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
@@ -107,10 +107,10 @@ impl OnGpu {
         load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
         let width = spec.hidden / spec.heads;
-        if width > MOST_HEAD_WIDTH {
+        if width > MAX_HEAD_WIDTH {
             return Err(Error::Unsupported {
                 what: format!("attention with heads of width {width} on the GPU"),
-                hint: format!("the most is {MOST_HEAD_WIDTH}; use the CPU backend"),
+                hint: format!("the most is {MAX_HEAD_WIDTH}; use the CPU backend"),
             });
         }
         let gpu = Gpu::open(options.clone())?;
@@ -151,7 +151,7 @@ impl OnGpu {
             let count = |limit: usize| (0..).map(move |i: u32| i * 7 % limit.min(1 << 20) as u32);
             let len = len.min(spec.max_tokens);
             let ids = count(spec.vocabulary).take(len).collect();
-            Pair { ids, types: count(spec.segments.max(1)).take(len).collect(), ..Pair::default() }
+            Pair { ids, token_types: count(spec.token_types.max(1)).take(len).collect(), ..Pair::default() }
         };
         spec.pack(&lengths.iter().map(pair).collect::<Vec<_>>())
     }
@@ -273,7 +273,7 @@ impl OnGpu {
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
-    ) -> Result<Ran> {
+    ) -> Result<Executed> {
         let labels = self.spec.labels.len();
         let mut start = 0;
         while start < batch.sequences() {
@@ -311,8 +311,8 @@ fn group_tokens(gpu: &Gpu, spec: &Spec, capacity: usize) -> usize {
 }
 
 impl Engine for OnGpu {
-    fn runs(&self) -> Ran {
-        Ran { backend: Backend::Gpu, isa: None, gpu_failure: None }
+    fn runs(&self) -> Executed {
+        Executed { backend: Backend::Gpu, isa: None, gpu_failure: None }
     }
 
     fn adapter(&self) -> Option<String> {
@@ -337,7 +337,7 @@ impl Engine for OnGpu {
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
-    ) -> Result<Ran> {
+    ) -> Result<Executed> {
         if batch.tokens() < self.least_tokens {
             return self.on_cpu(batch, team, stop, out);
         }
@@ -352,7 +352,7 @@ impl Engine for OnGpu {
             Ok(()) => Ok(self.runs()),
             Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
                 let ran = self.on_cpu(batch, team, stop, out)?;
-                Ok(Ran { gpu_failure: Some(error), ..ran })
+                Ok(Executed { gpu_failure: Some(error), ..ran })
             }
             Err(error) => Err(error),
         }
@@ -408,7 +408,7 @@ mod tests {
     use super::*;
     use crate::gpu::pipelines::Tile;
     use crate::model::config;
-    use crate::model::weights::alone;
+    use crate::model::weights::serial;
     use crate::options::RerankOptions;
     use crate::reranker::Reranker;
 
@@ -428,7 +428,7 @@ mod tests {
         let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
         options.device.allow_software = true;
         let isa = Some(crate::cpu::isa::best(None));
-        let cpu = || super::super::engine::load(&spec, &checkpoint, isa, &alone, None);
+        let cpu = || super::super::engine::load(&spec, &checkpoint, isa, &serial, None);
         Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
     }
 
@@ -463,11 +463,11 @@ mod tests {
     }
 
     fn batch(sequences: usize, len: usize) -> PackedBatch {
-        let pair = Pair { ids: vec![5; len], types: vec![0; len], ..Pair::default() };
+        let pair = Pair { ids: vec![5; len], token_types: vec![0; len], ..Pair::default() };
         PackedBatch::new(std::iter::repeat_n(&pair, sequences), 0)
     }
 
-    fn logits(model: &OnGpu, batch: &PackedBatch) -> (Ran, Vec<f32>) {
+    fn logits(model: &OnGpu, batch: &PackedBatch) -> (Executed, Vec<f32>) {
         let mut out = vec![f32::NAN; batch.sequences()];
         (model.logits(batch, None, &|| Ok(()), &mut out).unwrap(), out)
     }
@@ -591,7 +591,7 @@ mod tests {
     struct Wrong(Box<dyn Engine>);
 
     impl Engine for Wrong {
-        fn runs(&self) -> Ran {
+        fn runs(&self) -> Executed {
             self.0.runs()
         }
 
@@ -601,7 +601,7 @@ mod tests {
             team: Option<&Arc<Pool>>,
             stop: &dyn Fn() -> Result<()>,
             out: &mut [f32],
-        ) -> Result<Ran> {
+        ) -> Result<Executed> {
             let ran = self.0.logits(batch, team, stop, out)?;
             *out.last_mut().unwrap() += 0.01;
             Ok(ran)

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::Result;
-use crate::kernels::{Activation, Distances, Keep, Kernels, Part, Rows, Tensor, Then};
+use crate::kernels::{
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+};
 use crate::text::batch::PackedBatch;
 
 /// A part of the work of a call.
@@ -174,12 +176,12 @@ impl<K: Kernels> Kernels for Timed<K> {
     type Rotary = K::Rotary;
     type Relative = Compared<K::Relative>;
 
-    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Self::Linear> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Self::Linear> {
         let inputs = parts.first().map_or(0, |part| part.weight.cols);
         Ok(Sized { linear: self.kernels.make_linear(parts, keep)?, inputs })
     }
 
-    fn make_table(&self, table: Rows) -> Result<Self::Table> {
+    fn make_table(&self, table: OwnedTensor) -> Result<Self::Table> {
         self.kernels.make_table(table)
     }
 
@@ -187,7 +189,12 @@ impl<K: Kernels> Kernels for Timed<K> {
         self.kernels.make_norm(gain, bias, epsilon)
     }
 
-    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<Self::KeyValue> {
+    fn make_key_value(
+        &self,
+        key: LinearPart<'_>,
+        value: LinearPart<'_>,
+        heads: usize,
+    ) -> Result<Self::KeyValue> {
         Ok(Heads { key_value: self.kernels.make_key_value(key, value, heads)?, heads })
     }
 
@@ -199,7 +206,11 @@ impl<K: Kernels> Kernels for Timed<K> {
         self.kernels.make_rotary(turns)
     }
 
-    fn make_relative(&self, distances: Distances<'_, Self::Norm>, heads: usize) -> Result<Self::Relative> {
+    fn make_relative(
+        &self,
+        distances: RelativePositions<'_, Self::Norm>,
+        heads: usize,
+    ) -> Result<Self::Relative> {
         Ok(Compared {
             terms: usize::from(distances.query.is_some()) + usize::from(distances.key.is_some()),
             row_of: distances.row_of.to_vec(),
@@ -241,11 +252,17 @@ impl<K: Kernels> Kernels for Timed<K> {
         self.word(Stage::Embed, || 0, |k| k.embed(batch, word, position, kind, norm, &mut out.buf));
     }
 
-    fn linear(&mut self, x: &Self::Buf, w: &Self::Linear, then: Then<'_, Self::Buf>, out: &mut Self::Buf) {
+    fn linear(
+        &mut self,
+        x: &Self::Buf,
+        w: &Self::Linear,
+        then: Epilogue<'_, Self::Buf>,
+        out: &mut Self::Buf,
+    ) {
         let then = match then {
-            Then::Store => Then::Store,
-            Then::Activate(f) => Then::Activate(f),
-            Then::Add(residual) => Then::Add(&residual.buf),
+            Epilogue::Store => Epilogue::Store,
+            Epilogue::Activate(f) => Epilogue::Activate(f),
+            Epilogue::Add(residual) => Epilogue::Add(&residual.buf),
         };
         let stage = self.stage_of(Stage::Linear, out);
         let operations = 2 * out.rows * out.cols * w.inputs;
@@ -342,9 +359,9 @@ impl<K: Kernels> Kernels for Timed<K> {
 mod tests {
     use super::*;
     use crate::options::{Backend, RerankOptions};
-    use crate::reranker::{Builder, Reranker};
+    use crate::reranker::{Reranker, RerankerBuilder};
 
-    fn load(family: &str, builder: Builder) -> Reranker {
+    fn load(family: &str, builder: RerankerBuilder) -> Reranker {
         let root = env!("CARGO_MANIFEST_DIR");
         builder.load(format!("{root}/tests/fixtures/{family}")).unwrap()
     }

@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Reranker;
-use super::engine::Ran;
+use super::engine::Executed;
 use super::profile::Stage;
 use crate::error::{Error, Result};
 use crate::model::score::Choice;
 use crate::model::spec::ScoreActivation;
 use crate::options::{Progress, RerankOptions, Truncation};
-use crate::ranking::{Scored, Status, Usage};
+use crate::ranking::{PairStatus, Scored, Usage};
 use crate::text::batch::{Pair, group};
 use crate::text::windows;
 
@@ -25,7 +25,7 @@ pub const GPU_GROUP_TOKENS: usize = 8192;
 
 /// Fewest tokens that are worth a group of their own where threads would otherwise idle: below, one group whose products
 /// are shared out over the threads is faster.
-const LEAST_GROUP_TOKENS: usize = 96;
+const MIN_GROUP_TOKENS: usize = 96;
 
 /// Windows of a query that are read. A query is compared with its documents by length to decide which side of an odd
 /// window keeps one token more; a longer one counts as this long, so that no text makes a call unbounded.
@@ -76,7 +76,7 @@ pub fn run(
     let (results, groups, ran) = call.score(&readings)?;
     let cut = |scored: &Scored| scored.cut.query + scored.cut.document;
     let usage = Usage {
-        tokens: results.iter().filter(|r| r.status != Status::NotScored).map(|r| r.tokens).sum(),
+        tokens: results.iter().filter(|r| r.status != PairStatus::NotScored).map(|r| r.tokens).sum(),
         tokens_cut: results.iter().map(cut).sum(),
         groups,
         tokenize_ms,
@@ -108,7 +108,7 @@ struct Call<'a> {
 /// What becomes of a group.
 enum Outcome {
     /// Logits `[pairs, labels]`, and what computed them.
-    Logits(Vec<f32>, Ran),
+    Logits(Vec<f32>, Executed),
     /// The deadline passed.
     Late,
     /// The call fails.
@@ -173,7 +173,7 @@ impl Call<'_> {
     }
 
     /// Scores every reading; also says how many groups that took, and what computed them.
-    fn score(&self, readings: &[Option<Reading>]) -> Result<(Vec<Scored>, usize, Ran)> {
+    fn score(&self, readings: &[Option<Reading>]) -> Result<(Vec<Scored>, usize, Executed)> {
         let model = self.model;
         let labels = model.info.labels.len();
         let threads = model.pool.threads();
@@ -211,7 +211,7 @@ impl Call<'_> {
         };
         let mut results = Results::new(readings, labels, model.spec.score, self.choice);
         let mut failure = None;
-        let mut all_ran: Option<Ran> = None;
+        let mut all_ran: Option<Executed> = None;
         let mut collect = || {
             let ended: Vec<_> = ended.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
             let mut fresh = Vec::new();
@@ -293,7 +293,7 @@ impl<'a> Results<'a> {
         let scored = &mut self.scored[reading];
         let best = &mut self.best[reading];
         if !logits.iter().all(|x| x.is_finite()) {
-            scored.status = Status::Failed(Error::NonFinite { index: reading });
+            scored.status = PairStatus::Failed(Error::NonFinite { index: reading });
         } else {
             let (logits, scores) = match self.choice {
                 Some(choice) => {
@@ -314,10 +314,10 @@ impl<'a> Results<'a> {
             return None;
         }
         self.done += 1;
-        if let (Status::NotScored, Some(best)) = (&scored.status, best.take()) {
+        if let (PairStatus::NotScored, Some(best)) = (&scored.status, best.take()) {
             (scored.logits, scored.scores) = (best.logits, best.scores);
             scored.window = self.readings[reading].as_ref().and_then(|r| r.windows[best.window].1.clone());
-            scored.status = Status::Scored;
+            scored.status = PairStatus::Scored;
         }
         Some(reading)
     }
@@ -329,7 +329,7 @@ impl<'a> Results<'a> {
 fn plan(lengths: &[usize], threads: usize, can_share: bool) -> (Vec<Vec<usize>>, bool) {
     let total: usize = lengths.iter().sum();
     let rounds = total.div_ceil(GROUP_TOKENS * threads).max(1);
-    let even = total.div_ceil(rounds * threads).clamp(LEAST_GROUP_TOKENS, GROUP_TOKENS);
+    let even = total.div_ceil(rounds * threads).clamp(MIN_GROUP_TOKENS, GROUP_TOKENS);
     let groups = group(lengths, even);
     if can_share && groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
 }
@@ -343,7 +343,7 @@ fn not_scored(index: usize, reading: Option<&Reading>, scores: usize) -> Scored 
         tokens: windows.iter().map(|(pair, _)| pair.ids.len()).sum(),
         cut: windows.first().map_or_else(Default::default, |(pair, _)| pair.cut),
         window: None,
-        status: Status::NotScored,
+        status: PairStatus::NotScored,
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Pair {
     /// Token ids.
     pub ids: Vec<u32>,
     /// Segment ids, as many as `ids`.
-    pub types: Vec<u32>,
+    pub token_types: Vec<u32>,
     /// What was cut to fit the window.
     pub cut: Cut,
 }
@@ -35,7 +35,7 @@ impl PackedBatch {
         let mut batch = Self { starts: vec![0], ..Self::default() };
         for pair in pairs {
             batch.ids.extend_from_slice(&pair.ids);
-            batch.types.extend_from_slice(&pair.types);
+            batch.types.extend_from_slice(&pair.token_types);
             batch.positions.extend((first_position..).take(pair.ids.len()));
             batch.starts.push(batch.ids.len());
         }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn positions_restart_with_every_sequence() {
-        let pair = |n: usize| Pair { ids: vec![7; n], types: vec![0; n], cut: Cut::default() };
+        let pair = |n: usize| Pair { ids: vec![7; n], token_types: vec![0; n], cut: Cut::default() };
         let batch = PackedBatch::new([&pair(3), &pair(1), &pair(2)], 2);
         assert_eq!(batch.positions, [2, 3, 4, 2, 2, 3]);
         assert_eq!(batch.starts, [0, 3, 4, 6]);

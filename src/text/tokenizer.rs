@@ -442,7 +442,7 @@ impl Tokenizer {
     /// The template with both sides in place.
     fn fill(&self, query: &[u32], document: &[u32], cut: Cut) -> Pair {
         let length = query.len() + document.len() + self.special_tokens;
-        let mut pair = Pair { ids: Vec::with_capacity(length), types: Vec::with_capacity(length), cut };
+        let mut pair = Pair { ids: Vec::with_capacity(length), token_types: Vec::with_capacity(length), cut };
         for piece in &self.template {
             let (ids, kind) = match piece {
                 Piece::Special(id, kind) => (std::slice::from_ref(id), *kind),
@@ -450,7 +450,7 @@ impl Tokenizer {
                 Piece::Document(kind) => (document, *kind),
             };
             pair.ids.extend_from_slice(ids);
-            pair.types.resize(pair.ids.len(), kind);
+            pair.token_types.resize(pair.ids.len(), kind);
         }
         pair
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::process::{Command, Output};
 
 use crossrank::cpu::isa;
-use crossrank::{Backend, Builder, ModelFiles, RerankOptions, Reranker, Status, WeightFile};
+use crossrank::{Backend, ModelFiles, PairStatus, RerankOptions, Reranker, RerankerBuilder, WeightFile};
 
 /// One case of a golden.json.
 #[derive(serde::Deserialize)]
@@ -29,12 +29,12 @@ pub fn golden(folder: &str) -> Golden {
 }
 
 /// A model folder below the crate's root.
-pub fn load(folder: &str, builder: Builder) -> Reranker {
+pub fn load(folder: &str, builder: RerankerBuilder) -> Reranker {
     builder.load(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 /// The reference backend and the CPU backend at every instruction set of this machine, with names.
-pub fn backends() -> Vec<(String, Builder)> {
+pub fn backends() -> Vec<(String, RerankerBuilder)> {
     let cpu = isa::available()
         .into_iter()
         .map(|isa| (format!("cpu {}", isa.name()), Reranker::builder().backend(Backend::Cpu).isa(isa)));
@@ -70,7 +70,7 @@ pub fn gpu_adapter() -> Option<String> {
 }
 
 /// Greatest distance of a model's logits from its golden values; what ran is `name`.
-pub fn distance_from_golden(folder: &str, name: &str, builder: Builder) -> f64 {
+pub fn distance_from_golden(folder: &str, name: &str, builder: RerankerBuilder) -> f64 {
     let golden = golden(folder);
     let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
     let model = load(folder, builder);
@@ -81,7 +81,7 @@ pub fn distance_from_golden(folder: &str, name: &str, builder: Builder) -> f64 {
     assert_eq!(scores.results.len(), golden.cases.len());
     let mut worst: f64 = 0.0;
     for (case, scored) in golden.cases.iter().zip(&scores.results) {
-        assert_eq!(scored.status, Status::Scored);
+        assert_eq!(scored.status, PairStatus::Scored);
         assert_eq!(scored.tokens, case.input_ids.len(), "{folder} pair {}", scored.index);
         assert_eq!(scored.logits.len(), case.logits.len());
         for (ours, golden) in scored.logits.iter().zip(&case.logits) {

@@ -1,6 +1,6 @@
 //! Words that only some families need, on sizes that their kernels find hard.
 
-use crossrank::kernels::{Activation, Distances, Kernels, Part};
+use crossrank::kernels::{Activation, Kernels, LinearPart, RelativePositions};
 
 use super::words::{Noise, Output, batch, read, tensor};
 
@@ -59,12 +59,12 @@ fn distances_of<K: Kernels>(k: &mut K, all: &mut Vec<Output>, lengths: &[usize],
             let mut linear =
                 || (noise.bytes(hidden * hidden, (hidden as f32).powf(-0.5)), noise.bytes(hidden, 1.0));
             let ((query, query_bias), (key, key_bias)) = (linear(), linear());
-            let part = |weight, bias, scale: f32| Part {
+            let part = |weight, bias, scale: f32| LinearPart {
                 weight: tensor(hidden, hidden, weight),
                 bias: tensor(1, hidden, bias),
                 scale: scale.into(),
             };
-            let distances = Distances {
+            let distances = RelativePositions {
                 rows: tensor(rows, hidden, &distances),
                 norm: (rows == 40).then_some(&norm),
                 query: (terms & 1 != 0).then(|| part(&query, &query_bias, scale)),

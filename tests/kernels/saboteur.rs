@@ -1,7 +1,9 @@
 //! A backend that computes like the reference, except for one element of one word's output.
 
 use crossrank::Result;
-use crossrank::kernels::{Activation, Distances, Keep, Kernels, Part, Rows, Tensor, Then};
+use crossrank::kernels::{
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+};
 use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference, Relative};
 use crossrank::text::batch::PackedBatch;
 
@@ -37,16 +39,16 @@ impl Kernels for Saboteur {
     type Rotary = Matrix;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[Part<'_>], keep: Keep) -> Result<Linear> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Linear> {
         self.inner.make_linear(parts, keep)
     }
-    fn make_table(&self, table: Rows) -> Result<Matrix> {
+    fn make_table(&self, table: OwnedTensor) -> Result<Matrix> {
         self.inner.make_table(table)
     }
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
         self.inner.make_norm(gain, bias, epsilon)
     }
-    fn make_key_value(&self, key: Part<'_>, value: Part<'_>, heads: usize) -> Result<KeyValue> {
+    fn make_key_value(&self, key: LinearPart<'_>, value: LinearPart<'_>, heads: usize) -> Result<KeyValue> {
         self.inner.make_key_value(key, value, heads)
     }
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Matrix> {
@@ -55,7 +57,7 @@ impl Kernels for Saboteur {
     fn make_rotary(&self, turns: Tensor<'_>) -> Result<Matrix> {
         self.inner.make_rotary(turns)
     }
-    fn make_relative(&self, distances: Distances<'_, Norm>, heads: usize) -> Result<Relative> {
+    fn make_relative(&self, distances: RelativePositions<'_, Norm>, heads: usize) -> Result<Relative> {
         self.inner.make_relative(distances, heads)
     }
     fn make_buf(&self) -> Matrix {
@@ -85,7 +87,7 @@ impl Kernels for Saboteur {
         self.inner.embed(batch, word, position, kind, norm, out);
         self.spoil("embed", out);
     }
-    fn linear(&mut self, x: &Matrix, w: &Linear, then: Then<'_, Matrix>, out: &mut Matrix) {
+    fn linear(&mut self, x: &Matrix, w: &Linear, then: Epilogue<'_, Matrix>, out: &mut Matrix) {
         self.inner.linear(x, w, then, out);
         self.spoil("linear", out);
     }

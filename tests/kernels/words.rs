@@ -1,8 +1,8 @@
 //! Every word on sizes that its kernels find hard, for any backend: what it computes, and where that differs from the
 //! reference.
 
-use crossrank::kernels::{Activation, Dtype, Keep, Kernels, Part, Tensor, Then};
-use crossrank::tensor::{narrow_f16, round_row};
+use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
+use crossrank::tensor::{narrow_f16, quantize_weights};
 use crossrank::text::batch::{PackedBatch, Pair};
 
 /// What one word computed in one case.
@@ -58,7 +58,7 @@ pub fn batch(lengths: &[usize], vocabulary: u32) -> PackedBatch {
         .iter()
         .map(|&len| Pair {
             ids: (0..len as u32).map(|i| (i * 7 + 3) % vocabulary).collect(),
-            types: (0..len as u32).map(|i| i % 2).collect(),
+            token_types: (0..len as u32).map(|i| i % 2).collect(),
             ..Pair::default()
         })
         .collect();
@@ -103,14 +103,15 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
             let residual = noise.values(rows * outputs);
             let residual = k.write(rows, outputs, &residual).unwrap();
             let split = outputs / 3;
-            let part = |rows: std::ops::Range<usize>, scale| Part {
+            let part = |rows: std::ops::Range<usize>, scale| LinearPart {
                 weight: tensor(outputs, inputs, &weight).rows(rows.clone()),
                 bias: tensor(1, outputs, &bias).slice(rows),
                 scale,
             };
-            let w = k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], Keep::Wide).unwrap();
+            let w =
+                k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], WeightStorage::F32).unwrap();
             let mut out = k.make_buf();
-            let mut run = |k: &mut K, name: &str, then: Then<'_, K::Buf>| {
+            let mut run = |k: &mut K, name: &str, then: Epilogue<'_, K::Buf>| {
                 k.shape(&mut out, rows, outputs).unwrap();
                 k.linear(&x, &w, then, &mut out);
                 let case = format!("{rows} x {inputs} -> {outputs}, {name}");
@@ -118,9 +119,9 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
             };
             let thens = if index < sizes.activated { &thens[..] } else { &thens[..1] };
             for &then in thens {
-                run(k, &format!("{then:?}"), then.map_or(Then::Store, Then::Activate));
+                run(k, &format!("{then:?}"), then.map_or(Epilogue::Store, Epilogue::Activate));
             }
-            run(k, "add", Then::Add(&residual));
+            run(k, "add", Epilogue::Add(&residual));
         }
     }
     // Activations far out, where a polynomial would run away.
@@ -132,11 +133,11 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         k.begin(&batch(&[x.len()], 8), 16, 1).unwrap();
         let buf = k.write(x.len(), 1, &x).unwrap();
         let (weight, bias) = (1f32.to_le_bytes(), 0f32.to_le_bytes());
-        let part = Part { weight: tensor(1, 1, &weight), bias: tensor(1, 1, &bias), scale: 1.0 };
-        let w = k.make_linear(&[part], Keep::Wide).unwrap();
+        let part = LinearPart { weight: tensor(1, 1, &weight), bias: tensor(1, 1, &bias), scale: 1.0 };
+        let w = k.make_linear(&[part], WeightStorage::F32).unwrap();
         let mut out = k.make_buf();
         k.shape(&mut out, x.len(), 1).unwrap();
-        k.linear(&buf, &w, Then::Activate(f), &mut out);
+        k.linear(&buf, &w, Epilogue::Activate(f), &mut out);
         let values = read(k, &out, x.len());
         // Relative for the large ones, so that one tolerance serves all.
         let values = values.iter().zip(x).map(|(y, x)| y / x.abs().max(1.0)).collect();
@@ -157,18 +158,20 @@ pub fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         let bf16: Vec<u8> = half(|v| (v.to_bits() >> 16) as u16);
         let mut bytes = vec![0; wide.len()];
         let rows = wide.chunks(inputs).zip(bytes.chunks_mut(inputs));
-        let scales: Vec<f32> = rows.map(|(row, bytes)| round_row(row, bytes)).collect();
+        let scales: Vec<f32> = rows.map(|(row, bytes)| quantize_weights(row, bytes)).collect();
         let dtypes = [(Dtype::I8, &bytes), (Dtype::F16, &f16), (Dtype::Bf16, &bf16)];
         for (dtype, weight) in dtypes.into_iter().take(if index < sizes.shapes.len() { 3 } else { 1 }) {
             let scales = if dtype == Dtype::I8 { &scales[..] } else { &[] };
             let weight = Tensor { scales, ..Tensor::new(outputs, inputs, dtype, weight) };
             let split = outputs / 3;
-            let part = |rows: std::ops::Range<usize>, scale| Part {
+            let part = |rows: std::ops::Range<usize>, scale| LinearPart {
                 weight: weight.rows(rows.clone()),
                 bias: tensor(1, outputs, &bias).slice(rows),
                 scale,
             };
-            let w = k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], Keep::Stored).unwrap();
+            let w = k
+                .make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], WeightStorage::AsStored)
+                .unwrap();
             for &rows in sizes.rows {
                 k.begin(&batch(&[rows], 8), 16, 1).unwrap();
                 // Lopsided, as GELU leaves its outputs; a row of zeros; a row far from 1.
@@ -176,7 +179,8 @@ pub fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
                 x[..inputs].iter_mut().for_each(|x| *x *= if rows == 2 { 0.0 } else { 0.01 });
                 let x = k.write(rows, inputs, &x).unwrap();
                 let mut out = k.make_buf();
-                for (name, then) in [("", Then::Store), (", gelu", Then::Activate(Activation::Gelu))] {
+                for (name, then) in [("", Epilogue::Store), (", gelu", Epilogue::Activate(Activation::Gelu))]
+                {
                     k.shape(&mut out, rows, outputs).unwrap();
                     k.linear(&x, &w, then, &mut out);
                     let case = format!("{dtype:?}, {rows} x {inputs} -> {outputs}{name}");
@@ -266,10 +270,16 @@ fn attention<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         let scale = (hidden as f32).powf(-0.5);
         let mut linear = || (noise.bytes(hidden * hidden, scale), noise.bytes(hidden, 1.0));
         let ((key, key_bias), (value, value_bias)) = (linear(), linear());
-        let key =
-            Part { weight: tensor(hidden, hidden, &key), bias: tensor(1, hidden, &key_bias), scale: 1.0 };
-        let value =
-            Part { weight: tensor(hidden, hidden, &value), bias: tensor(1, hidden, &value_bias), scale: 1.0 };
+        let key = LinearPart {
+            weight: tensor(hidden, hidden, &key),
+            bias: tensor(1, hidden, &key_bias),
+            scale: 1.0,
+        };
+        let value = LinearPart {
+            weight: tensor(hidden, hidden, &value),
+            bias: tensor(1, hidden, &value_bias),
+            scale: 1.0,
+        };
         let kv = k.make_key_value(key, value, heads).unwrap();
         let q = noise.values(sequences * hidden);
         let q = k.write(sequences, hidden, &q).unwrap();

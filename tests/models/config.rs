@@ -37,7 +37,7 @@ fn a_spec_holds_what_the_configuration_says() {
         embedding: 64,
         positions: 128,
         first_position: 0,
-        segments: 2,
+        token_types: 2,
         epsilon: 1e-12,
         attention: Attention::Content,
         order: NormOrder::After,

@@ -25,7 +25,7 @@ fn pairs(golden: &Value) -> Vec<Pair> {
     let pair = |case: &Value| Pair {
         ids: numbers(&case["input_ids"]),
         // transformers gives no segment ids to families without segments.
-        types: match &case["token_type_ids"] {
+        token_types: match &case["token_type_ids"] {
             Value::Null => vec![0; case["input_ids"].as_array().unwrap().len()],
             types => numbers(types),
         },
@@ -51,7 +51,7 @@ fn run<K: Kernels + Sync>(
     let weights = checkpoint::load(&k, &spec, files).unwrap();
     let mut activations = Activations::new(&k);
     let mut batch = spec.pack(pairs);
-    if spec.segments < 2 {
+    if spec.token_types < 2 {
         // transformers makes segment ids for DeBERTa too, and reads none of them.
         batch.types.fill(0);
     }
@@ -217,7 +217,7 @@ fn golden_logits_notice_swapped_segments() {
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
     let golden = read_json(fixture("bert").join("golden.json"));
     let mut first = pairs(&golden).swap_remove(0);
-    first.types.fill(0);
+    first.token_types.fill(0);
     let worst = distance(&run(Reference, &files, &[first], |_, _| {}), &expected_logits(&golden)[..1]);
     assert!(worst > 1e-2, "all segments 0 moved the logit by {worst:e} only");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossrank::cpu::isa;
-use crossrank::{Backend, Builder, Executor, Isa, Precision, Reranker};
+use crossrank::{Backend, Executor, Isa, Precision, Reranker, RerankerBuilder};
 
 use super::texts::{Texts, Truth};
 use super::{BERT, MINI};
@@ -50,8 +50,9 @@ struct Subject {
 fn subjects(folder: &str, texts: &Texts) -> [Vec<Subject>; 2] {
     let mut subjects = [const { Vec::new() }; 2];
     for precision in PRECISIONS {
-        let truth_of =
-            |builder: Builder| Arc::new(texts.alone(&load(folder, builder.threads(1).precision(precision))));
+        let truth_of = |builder: RerankerBuilder| {
+            Arc::new(texts.alone(&load(folder, builder.threads(1).precision(precision))))
+        };
         // One for all instruction sets.
         let on_cpu = truth_of(Reranker::builder().backend(Backend::Cpu));
         for (backend, builder) in backends() {

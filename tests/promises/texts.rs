@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crossrank::{RerankOptions, Reranker, Status, Truncation};
+use crossrank::{PairStatus, RerankOptions, Reranker, Truncation};
 
 use crate::common::{Random, bits, golden};
 
@@ -30,7 +30,7 @@ impl Texts {
         for (q, query) in self.queries.iter().enumerate() {
             for (d, document) in self.documents.iter().enumerate() {
                 let scored = model.score(&[(query, document)]).unwrap();
-                assert_eq!(scored[0].status, Status::Scored);
+                assert_eq!(scored[0].status, PairStatus::Scored);
                 truth.insert((q, d), bits(&scored[0].logits));
             }
         }

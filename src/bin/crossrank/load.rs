@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use crossrank::{Backend, Builder, Isa, ModelFiles, Precision, RerankOptions, Reranker, Truncation, Windows};
+use crossrank::{
+    Backend, Isa, ModelFiles, Precision, RerankOptions, Reranker, RerankerBuilder, Truncation, Windows,
+};
 
 #[cfg(feature = "gpu")]
 use crossrank::GpuPrecision;
@@ -141,7 +143,7 @@ impl ModelArgs {
         Ok(self.builder().load_files(files)?)
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> RerankerBuilder {
         let mut builder = Reranker::builder().backend(match self.backend {
             BackendArg::Auto => Backend::Auto,
             BackendArg::Cpu => Backend::Cpu,

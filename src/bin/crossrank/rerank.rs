@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use crossrank::{Label, Ranked, Ranking, Status};
+use crossrank::{Label, PairStatus, Ranked, Ranking};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -127,7 +127,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
     }
     out.flush()?;
 
-    let failed = ranking.results.iter().filter(|ranked| ranked.status != Status::Scored).count();
+    let failed = ranking.results.iter().filter(|ranked| ranked.status != PairStatus::Scored).count();
     if failed > 0 {
         return Err(Failure::new(format_args!(
             "{failed} of {} documents could not be scored",
@@ -145,7 +145,7 @@ pub fn write_json(value: &impl Serialize, out: &mut impl Write) -> Result<(), Fa
 
 fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
     let passage = &documents[ranked.index];
-    let scored = ranked.status == Status::Scored;
+    let scored = ranked.status == PairStatus::Scored;
     Entry {
         index: ranked.index,
         id: passage.id.as_ref(),
@@ -158,10 +158,10 @@ fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
 }
 
 /// Why a pair has no score.
-pub fn error_text(status: &Status) -> Option<String> {
+pub fn error_text(status: &PairStatus) -> Option<String> {
     match status {
-        Status::Scored => None,
-        Status::Failed(error) => Some(error.to_string()),
+        PairStatus::Scored => None,
+        PairStatus::Failed(error) => Some(error.to_string()),
         _ => Some("not scored in time".to_owned()),
     }
 }
@@ -192,7 +192,7 @@ fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -
         };
         let (rank, name) = (position + 1, table::pad(name, id_width));
         let numbers = match ranked.status {
-            Status::Scored => format!("{:>7.4}  {:>8.3}", ranked.score, ranked.logit),
+            PairStatus::Scored => format!("{:>7.4}  {:>8.3}", ranked.score, ranked.logit),
             _ => format!("{:>7}  {:>8}", "-", "-"),
         };
         writeln!(out, "{rank:>rank_width$}  {numbers}  {name}  {text}")?;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use crossrank::{Scored, Status};
+use crossrank::{PairStatus, Scored};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -74,7 +74,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
     }
     out.flush()?;
 
-    let failed = scores.results.iter().filter(|scored| scored.status != Status::Scored).count();
+    let failed = scores.results.iter().filter(|scored| scored.status != PairStatus::Scored).count();
     if failed > 0 {
         let total = pairs.len();
         return Err(Failure::new(format_args!("{failed} of {total} pairs could not be scored")));
@@ -83,7 +83,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
 }
 
 fn line(scored: &Scored, labels: usize) -> Line<'_> {
-    let valid = scored.status == Status::Scored;
+    let valid = scored.status == PairStatus::Scored;
     Line {
         index: scored.index,
         logits: valid.then_some(&scored.logits),

@@ -25,7 +25,7 @@ mod view;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use dot::{BLOCK, Dot, Form, MOST_COLUMNS, MOST_ROWS, ROW_BYTES};
+pub use dot::{BLOCK, Dot, Form, MAX_COLUMNS, MAX_ROWS, ROW_BYTES};
 pub use float_mode::{in_default_float_mode, set_default_float_mode};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;

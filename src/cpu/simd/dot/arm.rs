@@ -81,12 +81,12 @@ unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut
 #[target_feature(enable = "neon,i8mm")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
 unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
-    const MOST_PAIRS: usize = 3;
+    const MAX_PAIRS: usize = 3;
     // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 8]; MOST_PAIRS];
+        let mut sums = [[vdupq_n_s32(0); 8]; MAX_PAIRS];
         for step in 0..steps {
-            let mut rows = [vdupq_n_s8(0); MOST_PAIRS];
+            let mut rows = [vdupq_n_s8(0); MAX_PAIRS];
             for pair in 0..R.div_ceil(2) {
                 let (first, second) = (2 * pair, (2 * pair + 1).min(R - 1));
                 let row = |r: usize| vld1_s8(a.add(r * ROW_BYTES + step * 8).cast());

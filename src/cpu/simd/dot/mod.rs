@@ -17,9 +17,9 @@ pub const BLOCK: usize = 1536;
 pub const ROW_BYTES: usize = BLOCK + 64;
 
 /// Tallest and widest tile of all.
-pub const MOST_ROWS: usize = 14;
-/// See [`MOST_ROWS`].
-pub const MOST_COLUMNS: usize = 32;
+pub const MAX_ROWS: usize = 14;
+/// See [`MAX_ROWS`].
+pub const MAX_COLUMNS: usize = 32;
 
 /// How activations, rounded to bytes from 0 to 255 of which `zero` stands for 0, are handed to a microkernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

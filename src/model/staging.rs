@@ -8,7 +8,7 @@ const LEAST: usize = 4 << 20;
 
 /// Lends memory to any number of threads.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct StagingPool {
     /// Bytes that may be out or idle, unless one task alone needs more.
     most: usize,
     state: Mutex<State>,
@@ -23,21 +23,21 @@ struct State {
 }
 
 /// Memory that goes back when it is dropped.
-pub(super) struct Lent<'d> {
+pub(super) struct StagingBuf<'d> {
     /// Empty, with room for what was asked for.
     pub bytes: Vec<u8>,
     counted: usize,
-    desk: &'d Desk,
+    pool: &'d StagingPool,
 }
 
-impl Desk {
+impl StagingPool {
     /// For a model whose weight files have `total` bytes.
     pub fn new(total: u64) -> Self {
         Self { most: LEAST + (total / 100) as usize, ..Self::default() }
     }
 
     /// Memory for each of `counts` bytes, all at once: a task that holds some and waits for more could wait for ever.
-    pub fn lend(&self, counts: impl Iterator<Item = usize> + Clone) -> Vec<Lent<'_>> {
+    pub fn lend(&self, counts: impl Iterator<Item = usize> + Clone) -> Vec<StagingBuf<'_>> {
         let needed: usize = counts.clone().sum();
         let mut state = self.lock();
         while state.out > 0 && state.out + needed > self.most {
@@ -49,7 +49,7 @@ impl Desk {
                 let counted = bytes.capacity().max(count);
                 state.out += counted;
                 state.forget(self.most);
-                Lent { bytes, counted, desk: self }
+                StagingBuf { bytes, counted, pool: self }
             })
             .collect()
     }
@@ -77,16 +77,16 @@ impl State {
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for StagingBuf<'_> {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        let mut state = self.desk.lock();
+        let mut state = self.pool.lock();
         state.out -= self.counted;
         state.idle.push(bytes);
-        state.forget(self.desk.most);
+        state.forget(self.pool.most);
         drop(state);
-        self.desk.returned.notify_all();
+        self.pool.returned.notify_all();
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn no_more_is_out_at_once_than_may_be_but_for_one_task_that_needs_more() {
         let (desk, out, most) =
-            (Desk { most: 100, ..Desk::default() }, AtomicUsize::new(0), AtomicUsize::new(0));
+            (StagingPool { most: 100, ..StagingPool::default() }, AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let (desk, out, most) = (&desk, &out, &most);
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn idle_memory_is_lent_again_the_smallest_that_is_enough() {
-        let desk = Desk::new(0);
-        let at = |lent: &mut Lent<'_>, count| {
+        let desk = StagingPool::new(0);
+        let at = |lent: &mut StagingBuf<'_>, count| {
             lent.bytes.resize(count, 0);
             lent.bytes.as_ptr()
         };
