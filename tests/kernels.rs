@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossrank::Isa;
 use crossrank::cpu::Cpu;
 use crossrank::cpu::isa;
-use crossrank::cpu::simd::{Dot, LANES, Op, Scalar, Simd};
+use crossrank::cpu::simd::{Int8Kernel, LANES, Scalar, Simd, SimdKernel};
 use crossrank::cpu::threads::Pool;
 use crossrank::reference::Reference;
 
@@ -82,18 +82,18 @@ macro_rules! with_isa {
 }
 
 fn cpu_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
-    outputs_with(simd, threads, Dot::best(S::ISA))
+    outputs_with(simd, threads, Int8Kernel::best(S::ISA))
 }
 
-fn outputs_with<S: Simd>(simd: S, threads: usize, dot: &'static Dot) -> Vec<Output> {
+fn outputs_with<S: Simd>(simd: S, threads: usize, dot: &'static Int8Kernel) -> Vec<Output> {
     outputs(&mut team(simd, threads, dot))
 }
 
 fn tall_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
-    tall(&mut team(simd, threads, Dot::best(S::ISA)))
+    tall(&mut team(simd, threads, Int8Kernel::best(S::ISA)))
 }
 
-fn team<S: Simd>(simd: S, threads: usize, dot: &'static Dot) -> Cpu<S> {
+fn team<S: Simd>(simd: S, threads: usize, dot: &'static Int8Kernel) -> Cpu<S> {
     let mut cpu = Cpu::with_dot(simd, dot);
     if threads > 1 {
         cpu.set_team(Some(Arc::new(Pool::new(threads))));
@@ -125,7 +125,7 @@ fn every_instruction_set_and_every_team_computes_the_same_bits() {
 #[test]
 fn every_microkernel_of_integers_computes_the_same_bits() {
     let scalar = cpu_outputs(Scalar, 1);
-    for dot in Dot::available() {
+    for dot in Int8Kernel::available() {
         same_bits(dot.name, &with_isa!(isa::best(None), outputs_with(1, dot)), &scalar);
     }
 }
@@ -152,7 +152,7 @@ fn the_required_instruction_set_was_tested() {
 /// Nor may microkernels of integers.
 #[test]
 fn the_required_microkernels_were_tested() {
-    let names: Vec<_> = Dot::available().iter().map(|dot| dot.name).collect();
+    let names: Vec<_> = Int8Kernel::available().iter().map(|dot| dot.name).collect();
     match std::env::var("CROSSRANK_REQUIRE_DOTS") {
         Ok(required) => {
             for name in required.split(',') {
@@ -164,7 +164,7 @@ fn the_required_microkernels_were_tested() {
 }
 
 /// Rows of 8 bits with something that is no number among them, on their own and between others.
-fn spoiled_rows<S: Simd>(simd: S, dot: &'static Dot) {
+fn spoiled_rows<S: Simd>(simd: S, dot: &'static Int8Kernel) {
     const INPUTS: usize = 40;
     const OUTPUTS: usize = 20;
     let mut noise = Noise(5);
@@ -206,7 +206,7 @@ fn spoiled_rows<S: Simd>(simd: S, dot: &'static Dot) {
 
 #[test]
 fn what_is_no_number_spoils_its_own_row_of_integers_and_no_other() {
-    for dot in Dot::available() {
+    for dot in Int8Kernel::available() {
         for isa in isa::available() {
             with_isa!(isa, spoiled_rows(dot));
         }
@@ -216,9 +216,9 @@ fn what_is_no_number_spoils_its_own_row_of_integers_and_no_other() {
 /// Every f16, bit for bit but for which NaN it is.
 fn every_f16<S: Simd>(simd: S) {
     struct Load([[u8; 2]; LANES]);
-    impl Op for Load {
+    impl SimdKernel for Load {
         type Output = [f32; LANES];
-        fn run<S: Simd>(self, simd: S) -> [f32; LANES] {
+        fn compute<S: Simd>(self, simd: S) -> [f32; LANES] {
             simd.lanes(simd.load_f16(&self.0))
         }
     }
@@ -226,7 +226,7 @@ fn every_f16<S: Simd>(simd: S) {
         let halves: [[u8; 2]; LANES] = std::array::from_fn(|lane| (first + lane as u16).to_le_bytes());
         let mut expected = [0.0; LANES];
         widen(Dtype::F16, halves.as_flattened(), &mut expected);
-        let found = simd.run(Load(halves));
+        let found = simd.dispatch(Load(halves));
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan());
         }
@@ -243,10 +243,10 @@ fn every_instruction_set_widens_every_f16_exactly() {
 /// Moves lanes about: the transpose of sixteen rows, and the lowest byte of each lane.
 struct Moved([[f32; LANES]; LANES]);
 
-impl Op for Moved {
+impl SimdKernel for Moved {
     type Output = ([[f32; LANES]; LANES], [[u8; LANES]; LANES]);
 
-    fn run<S: Simd>(self, s: S) -> Self::Output {
+    fn compute<S: Simd>(self, s: S) -> Self::Output {
         let rows = self.0.map(|row| s.load(&row));
         (s.transpose(rows).map(|row| s.lanes(row)), rows.map(|row| s.low_bytes(row)))
     }
@@ -257,7 +257,7 @@ fn moves<S: Simd>(simd: S) {
     let rows = std::array::from_fn(|i| {
         std::array::from_fn(|j| f32::from_bits(0x3f8a_5000 + (i * LANES + j) as u32))
     });
-    let (columns, bytes) = simd.run(Moved(rows));
+    let (columns, bytes) = simd.dispatch(Moved(rows));
     for (i, j) in (0..LANES).flat_map(|i| (0..LANES).map(move |j| (i, j))) {
         assert_eq!(columns[j][i].to_bits(), rows[i][j].to_bits(), "row {i}, lane {j}");
         assert_eq!(usize::from(bytes[i][j]), i * LANES + j);

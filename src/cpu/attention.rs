@@ -8,8 +8,10 @@ use std::ops::Range;
 
 use super::activation::{LEAST, exp_within};
 use super::distance::extra;
-use super::gemm::{even, load, store};
-use super::simd::{ByColumns, ByRows, LANES, Left, MatMut, Op, Right, SCORE_STRIDE, Simd, Times, multiply};
+use super::simd::{
+    ColMajor, LANES, Lhs, MatMut, Rhs, RowMajor, RowScale, SCORE_STRIDE, Simd, SimdKernel, even_tiles,
+    multiply_tile,
+};
 
 /// The heads of one sequence.
 pub struct Attention<'a, T> {
@@ -67,7 +69,7 @@ pub trait Terms {
         _s: S,
         _block: &Block<'_>,
         _keys: Range<usize>,
-        _rows: Left<'_, ByRows>,
+        _rows: Lhs<'_, RowMajor>,
         _extra: &mut [f32],
         _scores: &mut [f32],
     ) {
@@ -90,11 +92,11 @@ pub fn scratch(len: usize, width: usize) -> usize {
     len * SCORE_STRIDE + len * padded + width * SCORE_STRIDE + extra(len)
 }
 
-impl<T: Terms> Op for Attention<'_, T> {
+impl<T: Terms> SimdKernel for Attention<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         let (len, width, stride) = (self.out.rows(), self.width, 3 * self.hidden);
         let padded = width.next_multiple_of(LANES);
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
@@ -128,13 +130,13 @@ impl<T: Terms> Op for Attention<'_, T> {
                 self.terms.begin(s, &queries, extra);
                 let scores = &mut scores[..seen.len() * SCORE_STRIDE];
                 let mut top = LOWEST;
-                for tile in even(seen.len(), S::MR) {
+                for tile in even_tiles(seen.len(), S::MR) {
                     let tile_keys = seen.start + tile.start..seen.start + tile.end;
-                    let keys = Left { values: part(1, tile_keys.start), layout: ByRows(stride) };
+                    let keys = Lhs { values: part(1, tile_keys.start), layout: RowMajor(stride) };
                     let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    multiply(s, width, keys, Right::new(transposed, SCORE_STRIDE), c, false, ());
+                    multiply_tile(s, width, keys, Rhs::new(transposed, SCORE_STRIDE), c, false, ());
                     self.terms.add(s, &queries, tile_keys, keys, extra, rows);
                     if !T::MASKS {
                         // While the tile is in L1.
@@ -151,15 +153,15 @@ impl<T: Terms> Op for Attention<'_, T> {
                     self.terms.mask(&queries, seen.clone(), scores, 0.0);
                     inverse = inverse_sums(s, scores, lanes);
                 }
-                for tile in even(count, S::MR) {
-                    let weights = Left { values: &scores[tile.start..], layout: ByColumns };
+                for tile in even_tiles(count, S::MR) {
+                    let weights = Lhs { values: &scores[tile.start..], layout: ColMajor };
                     for column in (0..width).step_by(block) {
                         let columns = column..(column + block).min(width);
                         let rows = start + tile.start..start + tile.end;
                         let c =
                             self.out.block(rows, slot * width + columns.start..slot * width + columns.end);
-                        let b = Right::new(&values[seen.start * padded + column..], padded);
-                        multiply(s, seen.len(), weights, b, c, false, Times(&inverse[tile.clone()]));
+                        let b = Rhs::new(&values[seen.start * padded + column..], padded);
+                        multiply_tile(s, seen.len(), weights, b, c, false, RowScale(&inverse[tile.clone()]));
                     }
                 }
             }
@@ -175,11 +177,11 @@ fn transpose_rows<S: Simd>(s: S, rows: [&[f32]; LANES], to: &mut [f32]) {
     for start in (0..whole).step_by(LANES) {
         let mut block = [s.splat(0.0); LANES];
         for lane in 0..LANES {
-            block[lane] = load(s, &rows[lane][start..start + LANES]);
+            block[lane] = s.load_slice(&rows[lane][start..start + LANES]);
         }
         let block = s.transpose(block);
         for step in 0..LANES {
-            store(s, block[step], &mut to[(start + step) * SCORE_STRIDE..][..LANES]);
+            s.store_slice(block[step], &mut to[(start + step) * SCORE_STRIDE..][..LANES]);
         }
     }
     for step in whole..width {

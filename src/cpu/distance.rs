@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::attention::{Block, Terms};
-use super::gemm::{even, load};
-use super::simd::{ByRows, LANES, Left, MatMut, Right, SCORE_STRIDE, Simd, multiply};
+use super::simd::{LANES, Lhs, MatMut, Rhs, RowMajor, SCORE_STRIDE, Simd, even_tiles, multiply_tile};
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 
@@ -38,7 +37,7 @@ impl Terms for &Bias {
         s: S,
         block: &Block<'_>,
         keys: Range<usize>,
-        _rows: Left<'_, ByRows>,
+        _rows: Lhs<'_, RowMajor>,
         _extra: &mut [f32],
         scores: &mut [f32],
     ) {
@@ -48,7 +47,7 @@ impl Terms for &Bias {
             let values = &values[block.queries.start + self.middle - key..];
             for v in (0..block.lanes).step_by(LANES) {
                 let cell = cells[v..].first_chunk_mut().expect("a row is whole vectors");
-                let sum = s.add(s.load(cell), load(s, &values[v..v + LANES]));
+                let sum = s.add(s.load(cell), s.load_slice(&values[v..v + LANES]));
                 s.store(sum, cell);
             }
         }
@@ -164,13 +163,13 @@ impl Terms for &Relative {
             return;
         }
         let all = self.rows(block, 0..block.len);
-        for tile in even(all.len(), S::MR) {
+        for tile in even_tiles(all.len(), S::MR) {
             let first = block.head * self.rows + all.start + tile.start;
-            let keys = Left { values: &self.keys[first * block.width..], layout: ByRows(block.width) };
+            let keys = Lhs { values: &self.keys[first * block.width..], layout: RowMajor(block.width) };
             let cells = &mut extra[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
             let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
             let c = c.block(0..tile.len(), 0..block.lanes);
-            multiply(s, block.width, keys, Right::new(block.transposed, SCORE_STRIDE), c, false, ());
+            multiply_tile(s, block.width, keys, Rhs::new(block.transposed, SCORE_STRIDE), c, false, ());
         }
     }
 
@@ -180,7 +179,7 @@ impl Terms for &Relative {
         s: S,
         block: &Block<'_>,
         keys: Range<usize>,
-        rows: Left<'_, ByRows>,
+        rows: Lhs<'_, RowMajor>,
         extra: &mut [f32],
         scores: &mut [f32],
     ) {
@@ -194,8 +193,8 @@ impl Terms for &Relative {
             for column in (0..near.len()).step_by(S::NV * LANES) {
                 let columns = column..(column + S::NV * LANES).min(near.len());
                 let c = c.block(0..keys.len(), columns);
-                let b = Right::new(&head[near.start + column..], self.stride);
-                multiply(s, block.width, rows, b, c, false, ());
+                let b = Rhs::new(&head[near.start + column..], self.stride);
+                multiply_tile(s, block.width, rows, b, c, false, ());
             }
         }
         for (i, key) in keys.enumerate() {

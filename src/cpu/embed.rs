@@ -1,7 +1,7 @@
 //! Embeddings: rows of three tables, summed and normalised.
 
 use super::norm::{Norm, norm_row};
-use super::simd::{MatMut, Op, Simd};
+use super::simd::{MatMut, Simd, SimdKernel};
 use crate::kernels::OwnedTensor;
 use crate::text::batch::PackedBatch;
 
@@ -25,11 +25,11 @@ pub struct Embed<'a> {
     pub scratch: &'a mut [f32],
 }
 
-impl Op for Embed<'_> {
+impl SimdKernel for Embed<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         let batch = self.batch;
         let (sum, other) = self.scratch.split_at_mut(self.out.cols());
         for row in 0..self.out.rows() {

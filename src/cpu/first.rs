@@ -8,10 +8,11 @@
 use std::ops::Range;
 
 use super::attention::{LOWEST, raise, softmax};
-use super::gemm::{self, Linear, TileEpilogue, even};
+use super::gemm::{self, Linear, TileEpilogue};
 use super::pack::Packed;
 use super::simd::{
-    ByColumns, ByRows, DEPTH, Dot, LANES, Left, MatMut, Op, Right, SCORE_STRIDE, Simd, Times, multiply,
+    ColMajor, Int8Kernel, KC, LANES, Lhs, MatMut, Rhs, RowMajor, RowScale, SCORE_STRIDE, Simd, SimdKernel,
+    even_tiles, multiply_tile,
 };
 use crate::error::Result;
 use crate::kernels::{LinearPart, WeightStorage};
@@ -32,7 +33,7 @@ impl<S: Simd> KeyValue<S> {
         key: LinearPart<'_>,
         value: LinearPart<'_>,
         heads: usize,
-        dot: &'static Dot,
+        dot: &'static Int8Kernel,
     ) -> Result<Self> {
         let width = key.weight.rows / heads;
         let mut made = Self { keys: Vec::new(), values: Vec::new() };
@@ -75,11 +76,11 @@ pub fn scratch(len: usize, sequences: usize, heads: usize, hidden: usize) -> usi
     2 * sequences * heads * hidden + mix.max(gemm::scratch(sequences))
 }
 
-impl<W: Simd> Op for First<'_, W> {
+impl<W: Simd> SimdKernel for First<'_, W> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         let (hidden, width) = (self.hidden, self.hidden / self.kv.keys.len());
         let (sequences, stride) = (self.batch.sequences(), self.heads.len() * hidden);
         let (back, rest) = self.scratch.split_at_mut(sequences * stride);
@@ -90,18 +91,18 @@ impl<W: Simd> Op for First<'_, W> {
             let w = &self.kv.keys[head];
             let (x, panels, then) = (&self.q[head * width..], 0..w.panels(), TileEpilogue::Bias);
             let out = columns.block(rows.clone(), slot * hidden..(slot + 1) * hidden);
-            s.run(Linear { x, x_stride: hidden, w, then, panels, out, scratch: &mut *scratch });
+            s.dispatch(Linear { x, x_stride: hidden, w, then, panels, out, scratch: &mut *scratch });
         }
         let each = back.chunks_exact(stride).zip(mixed.chunks_exact_mut(stride));
         for (rows, (back, out)) in self.batch.rows().zip(each) {
             let x = &self.x[rows.start * hidden..rows.end * hidden];
-            Mix { x, back, hidden, out, scratch: &mut *scratch }.run(s);
+            Mix { x, back, hidden, out, scratch: &mut *scratch }.compute(s);
         }
         for (slot, head) in self.heads.clone().enumerate() {
             let w = &self.kv.values[head];
             let (x, panels, then) = (&mixed[slot * hidden..], 0..w.panels(), TileEpilogue::Bias);
             let out = self.out.block(rows.clone(), slot * width..(slot + 1) * width);
-            s.run(Linear { x, x_stride: stride, w, then, panels, out, scratch: &mut *scratch });
+            s.dispatch(Linear { x, x_stride: stride, w, then, panels, out, scratch: &mut *scratch });
         }
     }
 }
@@ -120,11 +121,11 @@ struct Mix<'a> {
     scratch: &'a mut [f32],
 }
 
-impl Op for Mix<'_> {
+impl SimdKernel for Mix<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn compute<S: Simd>(self, s: S) {
         let hidden = self.hidden;
         let (len, heads) = (self.x.len() / hidden, self.back.len() / hidden);
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
@@ -147,32 +148,32 @@ impl Op for Mix<'_> {
                     queries[h * SCORE_STRIDE + lane] = *u;
                 }
             }
-            for steps in even(hidden, DEPTH) {
-                for tile in even(len, S::MR) {
+            for steps in even_tiles(hidden, KC) {
+                for tile in even_tiles(len, S::MR) {
                     let values = &self.x[tile.start * hidden + steps.start..];
-                    let a = Left { values, layout: ByRows(hidden) };
+                    let a = Lhs { values, layout: RowMajor(hidden) };
                     let cells = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    let b = Right::new(&queries[steps.start * SCORE_STRIDE..], SCORE_STRIDE);
-                    multiply(s, steps.len(), a, b, c, steps.start > 0, ());
+                    let b = Rhs::new(&queries[steps.start * SCORE_STRIDE..], SCORE_STRIDE);
+                    multiply_tile(s, steps.len(), a, b, c, steps.start > 0, ());
                 }
             }
             let mut top = LOWEST;
             raise(s, scores, lanes, &mut top);
             let inverse = softmax(s, scores, lanes, &top);
-            for tile in even(count, S::MR) {
+            for tile in even_tiles(count, S::MR) {
                 let heads = start + tile.start..start + tile.end;
-                let a = Left { values: &scores[tile.start..], layout: ByColumns };
-                let end = Times(&inverse[tile.clone()]);
+                let a = Lhs { values: &scores[tile.start..], layout: ColMajor };
+                let end = RowScale(&inverse[tile.clone()]);
                 for column in (0..whole).step_by(block) {
                     let c = out.block(heads.clone(), column..(column + block).min(whole));
-                    let b = Right::new(&self.x[column..], hidden);
-                    multiply(s, len, a, b, c, false, end);
+                    let b = Rhs::new(&self.x[column..], hidden);
+                    multiply_tile(s, len, a, b, c, false, end);
                 }
                 if whole < hidden {
                     let c = out.block(heads.clone(), whole..hidden);
-                    multiply(s, len, a, Right::new(edge, LANES), c, false, end);
+                    multiply_tile(s, len, a, Rhs::new(edge, LANES), c, false, end);
                 }
             }
         }

@@ -1,8 +1,7 @@
 //! Gated feed-forward: an activation of one half of the values, times the other half.
 
 use super::activation::activate;
-use super::gemm::{load, store};
-use super::simd::{LANES, MatMut, Op, Simd};
+use super::simd::{LANES, MatMut, Simd, SimdKernel};
 use crate::kernels::Activation;
 
 /// out = f(first half of a row) * second half, for some columns.
@@ -19,17 +18,17 @@ pub struct Gate<'a> {
     pub out: MatMut<'a>,
 }
 
-impl Op for Gate<'_> {
+impl SimdKernel for Gate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         let columns = self.start..self.start + self.out.cols();
         for (row, x) in self.x.chunks_exact(2 * self.width).enumerate() {
             let (gates, values) = x.split_at(self.width);
             let parts = gates[columns.clone()].chunks(LANES).zip(values[columns.clone()].chunks(LANES));
             for ((gate, value), out) in parts.zip(self.out.row(row).chunks_mut(LANES)) {
-                store(s, s.mul(activate(s, self.f, load(s, gate)), load(s, value)), out);
+                s.store_slice(s.mul(activate(s, self.f, s.load_slice(gate)), s.load_slice(value)), out);
             }
         }
     }

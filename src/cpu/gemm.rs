@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::activation::activate;
 use super::pack::Packed;
-use super::simd::{ByRows, DEPTH, LANES, Left, Lines, MatMut, Op, Right, Simd, multiply};
+use super::simd::{
+    KC, LANES, Lhs, MatMut, PrefetchLines, Rhs, RowMajor, Simd, SimdKernel, even_tiles, multiply_tile,
+};
 use crate::kernels::Activation;
 
 /// What happens to a tile while it is still in L1.
@@ -38,7 +40,7 @@ pub struct Linear<'a, S> {
 
 /// Work space that [`Linear`] needs for that many rows, in floats: the rows, and a widened panel.
 pub fn scratch(rows: usize) -> usize {
-    rows * ROW_STRIDE + WIDEST * DEPTH
+    rows * ROW_STRIDE + WIDEST * KC
 }
 
 /// Rows that are so many floats apart, or a multiple of it, would all lie in the same set of a first-level cache of 64 sets of
@@ -46,27 +48,20 @@ pub fn scratch(rows: usize) -> usize {
 const FLOATS_OF_ALL_SETS: usize = 1024;
 
 /// Floats from row to row of the copy: an odd number of cache lines (25), so that the rows spread over all sets.
-const ROW_STRIDE: usize = DEPTH + 16;
+const ROW_STRIDE: usize = KC + 16;
 
 /// Columns of the widest panel.
 const WIDEST: usize = 32;
 
-/// Cuts `count` into the fewest parts of at most `most`, as even as can be. Even parts keep every microkernel call wide
-/// enough to hide the latency of its fused multiply-adds, which a leftover of one or two rows would not be.
-pub fn even(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let parts = count.div_ceil(most);
-    (0..parts).map(move |i| count * i / parts..count * (i + 1) / parts)
-}
-
-impl<W: Simd> Op for Linear<'_, W> {
+impl<W: Simd> SimdKernel for Linear<'_, W> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         let (rows, inputs) = (self.out.rows(), self.w.inputs());
         debug_assert_eq!(S::ISA, W::ISA);
-        let (wide, copied) = self.scratch.split_at_mut(WIDEST * DEPTH);
-        for steps in even(inputs, DEPTH) {
+        let (wide, copied) = self.scratch.split_at_mut(WIDEST * KC);
+        for steps in even_tiles(inputs, KC) {
             let (values, stride) = if self.x_stride.is_multiple_of(FLOATS_OF_ALL_SETS) {
                 for row in 0..rows {
                     let from = &self.x[row * self.x_stride..][steps.clone()];
@@ -85,14 +80,17 @@ impl<W: Simd> Op for Linear<'_, W> {
                 // float k * width / T. Some lines are asked for twice, which costs nothing.
                 let tiles = rows.div_ceil(S::MR);
                 let fetch = length.div_ceil(steps.len() * tiles);
-                for (index, tile) in even(rows, S::MR).enumerate() {
+                for (index, tile) in even_tiles(rows, S::MR).enumerate() {
                     let start = next.wrapping_add(length * index / tiles);
-                    let b =
-                        Right { values: panel_steps, stride: width, ahead: Lines { start, stride: fetch } };
+                    let b = Rhs {
+                        values: panel_steps,
+                        stride: width,
+                        prefetch: PrefetchLines { start, stride: fetch },
+                    };
                     let mut out = self.out.block(tile.clone(), columns.clone());
-                    let a = Left { values: &values[tile.start * stride..], layout: ByRows(stride) };
+                    let a = Lhs { values: &values[tile.start * stride..], layout: RowMajor(stride) };
                     let c = out.block(0..tile.len(), 0..columns.len());
-                    multiply(s, steps.len(), a, b, c, steps.start > 0, ());
+                    multiply_tile(s, steps.len(), a, b, c, steps.start > 0, ());
                     if steps.end == inputs {
                         let at = tile.start * self.w.outputs() + panel * width;
                         let bias = &self.w.bias()[panel * width..(panel + 1) * width];
@@ -138,12 +136,12 @@ impl<S: Simd> Tile<S> for Biased<'_> {
 
     #[inline(always)]
     fn column(&self, s: S, v: usize) -> S::V {
-        load(s, &self.0[v..v + LANES])
+        s.load_slice(&self.0[v..v + LANES])
     }
 
     #[inline(always)]
     fn row(&self, s: S, bias: &S::V, _: usize, _: usize, place: &[f32]) -> S::V {
-        s.add(load(s, place), *bias)
+        s.add(s.load_slice(place), *bias)
     }
 }
 
@@ -166,7 +164,7 @@ pub fn finish<S: Simd>(
                 for $r in 0..out.rows() {
                     let place = &mut out.row($r)[$columns.clone()];
                     let $y = tile.row(s, &column, $r, v, place);
-                    store(s, $f, place);
+                    s.store_slice($f, place);
                 }
             }
         };
@@ -176,7 +174,7 @@ pub fn finish<S: Simd>(
             match then {
                 TileEpilogue::Bias => each!(|y, r, columns| y),
                 TileEpilogue::Add(residual) => each!(|y, r, columns| {
-                    s.add(y, load(s, &residual[at + r * stride..][columns.clone()]))
+                    s.add(y, s.load_slice(&residual[at + r * stride..][columns.clone()]))
                 }),
                 $(TileEpilogue::Activate(Activation::$f) => {
                     each!(|y, r, columns| activate(s, Activation::$f, y));
@@ -185,44 +183,4 @@ pub fn finish<S: Simd>(
         };
     }
     arms!(Gelu GeluTanh Relu Silu Tanh)
-}
-
-/// At most one vector from memory.
-#[inline(always)]
-pub fn load<S: Simd>(s: S, from: &[f32]) -> S::V {
-    match from.first_chunk() {
-        Some(lanes) => s.load(lanes),
-        None => s.load_part(from),
-    }
-}
-
-/// At most one vector to memory.
-#[inline(always)]
-pub fn store<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
-    match to.first_chunk_mut() {
-        Some(lanes) => s.store(v, lanes),
-        None => s.store_part(v, to),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::even;
-
-    #[test]
-    fn parts_are_even_and_cover_everything() {
-        for count in 0..60 {
-            let parts: Vec<_> = even(count, 14).collect();
-            let mut at = 0;
-            for part in &parts {
-                assert_eq!(part.start, at);
-                at = part.end;
-            }
-            assert_eq!(at, count);
-            let sizes: Vec<_> = parts.iter().map(|p| p.len()).collect();
-            if let (Some(min), Some(max)) = (sizes.iter().min(), sizes.iter().max()) {
-                assert!(*max <= 14 && max - min <= 1, "{sizes:?}");
-            }
-        }
-    }
 }

@@ -5,9 +5,12 @@
 
 use std::ops::Range;
 
-use super::gemm::{Tile, TileEpilogue, even, finish, load};
+use super::gemm::{Tile, TileEpilogue, finish};
 use super::pack::{filled, room, zeros};
-use super::simd::{BLOCK, Dot, Form, LANES, MAX_COLUMNS, MAX_ROWS, MatMut, Op, ROW_BYTES, Simd, as_bytes};
+use super::simd::{
+    BLOCK, Form, Int8Kernel, LANES, MAX_COLUMNS, MAX_ROWS, MatMut, ROW_BYTES, Simd, SimdKernel, as_bytes,
+    even_tiles,
+};
 use crate::error::Result;
 use crate::kernels::LinearPart;
 use crate::options::Isa;
@@ -16,9 +19,9 @@ use crate::tensor::{QuantParams, ROUND_TO_INT};
 /// Most inputs whose sums cannot leave an i32: 65 536 * 255 * 127 < 2^31.
 pub const MAX_INPUTS: usize = 65_536;
 
-/// Weights `[out, in]` as [`Dot`] reads them: panels of its columns, the last filled up with zeros.
+/// Weights `[out, in]` as [`Int8Kernel`] reads them: panels of its columns, the last filled up with zeros.
 pub struct Int8 {
-    dot: &'static Dot,
+    dot: &'static Int8Kernel,
     panels: Vec<i8>,
     /// Inputs of a panel: whole groups, the last filled up with zeros.
     depth: usize,
@@ -31,7 +34,7 @@ pub struct Int8 {
 
 impl Int8 {
     /// Stacks `parts`, which are of [`Dtype::I8`](crate::kernels::Dtype::I8), along their output features.
-    pub fn new<S: Simd>(s: S, parts: &[LinearPart<'_>], dot: &'static Dot) -> Result<Self> {
+    pub fn new<S: Simd>(s: S, parts: &[LinearPart<'_>], dot: &'static Int8Kernel) -> Result<Self> {
         let inputs = parts[0].weight.cols;
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
         let (depth, padded) = (inputs.next_multiple_of(dot.group), outputs.next_multiple_of(dot.columns));
@@ -62,7 +65,9 @@ impl Int8 {
             let columns = dot.columns;
             // Not where floats may be moved through registers that change the bits of a NaN.
             let done = match dot.group {
-                4 if S::ISA != Isa::Scalar => s.run(DealLines { rows: &rows, columns, panel: &mut panel }),
+                4 if S::ISA != Isa::Scalar => {
+                    s.dispatch(DealLines { rows: &rows, columns, panel: &mut panel })
+                }
                 _ => 0,
             };
             rows.iter_mut().for_each(|row| *row = &row[done..]);
@@ -114,11 +119,11 @@ struct DealLines<'a> {
     panel: &'a mut [i8],
 }
 
-impl Op for DealLines<'_> {
+impl SimdKernel for DealLines<'_> {
     type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> usize {
+    fn compute<S: Simd>(self, s: S) -> usize {
         let Self { rows, columns, panel } = self;
         let (blocks, rest) = rows.as_chunks::<LANES>();
         let lines = if rest.is_empty() { rows[0].len() / LINE } else { 0 };
@@ -177,11 +182,11 @@ fn missing(form: Form, zero: f32) -> i32 {
     }
 }
 
-impl Op for LinearInt8<'_> {
+impl SimdKernel for LinearInt8<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         let (rows, w, dot) = (self.out.rows(), self.w, self.w.dot);
         if rows == 0 {
             return;
@@ -214,7 +219,7 @@ impl Op for LinearInt8<'_> {
                 // The tiles fetch the next panel together, each a part of it before it begins.
                 let next = if panel + 1 < self.panels.end { weights(panel + 1) } else { &[] };
                 let tiles = rows.div_ceil(dot.rows);
-                for (index, tile) in even(rows, dot.rows).enumerate() {
+                for (index, tile) in even_tiles(rows, dot.rows).enumerate() {
                     let lines = next.len() * index / tiles..next.len() * (index + 1) / tiles;
                     next[lines].iter().step_by(LINE).for_each(|at| s.prefetch(std::ptr::from_ref(at).cast()));
                     let sums = &mut sums[..tile.len() * width];
@@ -269,7 +274,7 @@ impl<'a, S: Simd> Tile<S> for Sums<'a> {
     #[inline(always)]
     fn column(&self, s: S, v: usize) -> Self::Column {
         let totals = self.totals[v..].first_chunk().expect("whole vectors");
-        (totals, load(s, &self.scales[v..v + LANES]), load(s, &self.bias[v..v + LANES]))
+        (totals, s.load_slice(&self.scales[v..v + LANES]), s.load_slice(&self.bias[v..v + LANES]))
     }
 
     #[inline(always)]

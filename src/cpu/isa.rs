@@ -47,7 +47,7 @@ pub fn measure_peak(isa: Isa) -> Option<Peak> {
         Isa::Avx512 => peak::f32_per_second(simd::Avx512::detect()?),
         _ => return None,
     };
-    Some(Peak { f32_per_second, int8_per_second: peak::int8_per_second(simd::Dot::best(isa)) })
+    Some(Peak { f32_per_second, int8_per_second: peak::int8_per_second(simd::Int8Kernel::best(isa)) })
 }
 
 impl Isa {

@@ -1,7 +1,6 @@
 //! The mean of the tokens of a sequence.
 
-use super::gemm::{load, store};
-use super::simd::{LANES, Op, Simd};
+use super::simd::{LANES, Simd, SimdKernel};
 use crate::text::batch::PackedBatch;
 
 /// out `[S,H]` = the mean of each sequence's rows, summed in their order.
@@ -16,19 +15,19 @@ pub struct Mean<'a> {
     pub out: &'a mut [f32],
 }
 
-impl Op for Mean<'_> {
+impl SimdKernel for Mean<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn compute<S: Simd>(self, s: S) {
         for (rows, out) in self.batch.rows().zip(self.out.chunks_exact_mut(self.hidden)) {
             let count = s.splat(rows.len() as f32);
             for (v, out) in (0..self.hidden).step_by(LANES).zip(out.chunks_mut(LANES)) {
                 let mut sum = s.splat(0.0);
                 for row in rows.clone() {
-                    sum = s.add(sum, load(s, &self.x[row * self.hidden + v..][..out.len()]));
+                    sum = s.add(sum, s.load_slice(&self.x[row * self.hidden + v..][..out.len()]));
                 }
-                store(s, s.div(sum, count), out);
+                s.store_slice(s.div(sum, count), out);
             }
         }
     }

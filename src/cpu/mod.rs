@@ -35,7 +35,7 @@ use mean::Mean;
 use norm::{Norm, NormRows};
 use pack::{Packed, grow};
 use rotary::{Rotary, Rotate};
-use simd::{Dot, LANES, MatMut, Simd};
+use simd::{Int8Kernel, LANES, MatMut, Simd};
 use threads::Pool;
 
 /// Most threads that share one product. More would wait for each other longer than they compute.
@@ -66,7 +66,7 @@ struct Share {
 pub struct Cpu<S> {
     simd: S,
     /// The microkernel of integers.
-    dot: &'static Dot,
+    dot: &'static Int8Kernel,
     /// Where columns and heads are shared out; `None` computes on the calling thread alone.
     team: Option<Arc<Pool>>,
     /// Work space of each thread of the team.
@@ -107,11 +107,11 @@ impl Buf {
 impl<S: Simd> Cpu<S> {
     /// A backend that computes on the calling thread.
     pub fn new(simd: S) -> Self {
-        Self::with_dot(simd, Dot::best(S::ISA))
+        Self::with_dot(simd, Int8Kernel::best(S::ISA))
     }
 
     /// [`new`](Self::new) with a microkernel of integers other than the best.
-    pub fn with_dot(simd: S, dot: &'static Dot) -> Self {
+    pub fn with_dot(simd: S, dot: &'static Int8Kernel) -> Self {
         Self { simd, dot, team: None, scratch: vec![Mutex::default()] }
     }
 
@@ -215,7 +215,7 @@ impl<S: Simd> Cpu<S> {
                 let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
                 let columns = 0..out.cols();
                 let (heads, terms, out) = (heads.clone(), terms(), out.block(rows, columns));
-                self.simd.run(Attention { qkv, hidden, width, heads, terms, out, scratch });
+                self.simd.dispatch(Attention { qkv, hidden, width, heads, terms, out, scratch });
             }
         });
     }
@@ -326,7 +326,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     ) {
         self.share_rows(out.mat(), |rows, out, scratch| {
             let scratch = &mut scratch[..2 * out.cols()];
-            self.simd.run(Embed {
+            self.simd.dispatch(Embed {
                 batch,
                 word,
                 position,
@@ -351,9 +351,9 @@ impl<S: Simd> Kernels for Cpu<S> {
                 }
             };
             match w.int8() {
-                None => self.simd.run(Linear { x, x_stride: inputs, w, then, panels, out, scratch }),
+                None => self.simd.dispatch(Linear { x, x_stride: inputs, w, then, panels, out, scratch }),
                 Some(int8) => {
-                    self.simd.run(LinearInt8 { x, w: int8, bias: w.bias(), then, panels, out, scratch })
+                    self.simd.dispatch(LinearInt8 { x, w: int8, bias: w.bias(), then, panels, out, scratch })
                 }
             }
         });
@@ -362,7 +362,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     fn norm(&mut self, x: &Buf, norm: &Norm, out: &mut Buf) {
         self.share_rows(out.mat(), |rows, out, _| {
             let x = &x.get()[rows.start * x.cols..rows.end * x.cols];
-            self.simd.run(NormRows { x, norm, out });
+            self.simd.dispatch(NormRows { x, norm, out });
         });
     }
 
@@ -391,18 +391,18 @@ impl<S: Simd> Kernels for Cpu<S> {
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
         let stride = qkv.cols;
-        self.simd.run(Rotate { batch, rotary, heads, qkv: qkv.get_mut(), stride });
+        self.simd.dispatch(Rotate { batch, rotary, heads, qkv: qkv.get_mut(), stride });
     }
 
     fn gate(&mut self, x: &Buf, f: Activation, out: &mut Buf) {
         let width = out.cols;
         self.share_columns(width.div_ceil(LANES), LANES, out.mat(), |pieces, out, _| {
-            self.simd.run(Gate { x: x.get(), width, f, start: pieces.start * LANES, out });
+            self.simd.dispatch(Gate { x: x.get(), width, f, start: pieces.start * LANES, out });
         });
     }
 
     fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
-        self.simd.run(Mean { batch, x: x.get(), hidden: x.cols, out: out.get_mut() });
+        self.simd.dispatch(Mean { batch, x: x.get(), hidden: x.cols, out: out.get_mut() });
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
@@ -416,7 +416,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         let (hidden, heads) = (out.cols, kv.keys.len());
         let (q, x) = (q.get(), x.get());
         self.share_columns(heads, hidden / heads, out.mat(), |heads, out, scratch| {
-            self.simd.run(First { batch, q, x, kv, heads, hidden, out, scratch });
+            self.simd.dispatch(First { batch, q, x, kv, heads, hidden, out, scratch });
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Layer norm: two passes over a row, sums in sixteen lanes and one fixed tree.
 
-use super::simd::{LANES, MatMut, Op, Simd};
+use super::simd::{LANES, MatMut, Simd, SimdKernel};
 
 /// Gain, bias and epsilon of a layer norm.
 pub struct Norm {
@@ -22,11 +22,11 @@ pub struct NormRows<'a> {
     pub out: MatMut<'a>,
 }
 
-impl Op for NormRows<'_> {
+impl SimdKernel for NormRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn compute<S: Simd>(mut self, s: S) {
         for (row, x) in self.x.chunks_exact(self.norm.gain.len()).enumerate() {
             norm_row(s, self.norm, x, self.out.row(row));
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytemuck::allocation::try_zeroed_vec;
 
 use super::int8::{self, Int8};
-use super::simd::{Dot, LANES, Simd};
+use super::simd::{Int8Kernel, LANES, Simd};
 use crate::error::{Error, Result};
 use crate::kernels::{Dtype, LinearPart, Tensor, WeightStorage};
 use crate::tensor::widen;
@@ -34,7 +34,12 @@ impl<S: Simd> Packed<S> {
     pub const WIDTH: usize = S::NV * LANES;
 
     /// Stacks `parts` along their output features.
-    pub fn new(s: S, parts: &[LinearPart<'_>], keep: WeightStorage, dot: &'static Dot) -> Result<Self> {
+    pub fn new(
+        s: S,
+        parts: &[LinearPart<'_>],
+        keep: WeightStorage,
+        dot: &'static Int8Kernel,
+    ) -> Result<Self> {
         let (inputs, dtype) = (parts[0].weight.cols, parts[0].weight.dtype);
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
         let alike = parts.iter().all(|part| part.weight.dtype == dtype);
@@ -68,7 +73,12 @@ impl<S: Simd> Packed<S> {
     }
 
     /// The transpose of `weight`'s rows `rows` as a layer without bias: outputs are the columns of `weight`.
-    pub fn transposed(weight: Tensor<'_>, rows: Range<usize>, scale: f64, dot: &'static Dot) -> Result<Self> {
+    pub fn transposed(
+        weight: Tensor<'_>,
+        rows: Range<usize>,
+        scale: f64,
+        dot: &'static Int8Kernel,
+    ) -> Result<Self> {
         let (inputs, outputs) = (rows.len(), weight.cols);
         let mut panels = zeros(outputs.next_multiple_of(Self::WIDTH) * inputs)?;
         let mut wide = vec![0.0; outputs];
@@ -82,7 +92,7 @@ impl<S: Simd> Packed<S> {
         Ok(Self::finish(Panels::Wide(panels), vec![], inputs, outputs, dot))
     }
 
-    fn finish(panels: Panels, mut bias: Vec<f32>, inputs: usize, outputs: usize, dot: &Dot) -> Self {
+    fn finish(panels: Panels, mut bias: Vec<f32>, inputs: usize, outputs: usize, dot: &Int8Kernel) -> Self {
         // Whole panels of either kind.
         bias.resize(outputs.next_multiple_of(Self::WIDTH.max(dot.columns)), 0.0);
         Self { panels, bias, inputs, outputs, isa: PhantomData }
@@ -159,7 +169,7 @@ impl<S: Simd> Packed<S> {
     }
 
     /// Some steps of one panel of floats; half-width ones are widened into `wide`, which has room for
-    /// [`DEPTH`](super::simd::DEPTH) steps.
+    /// [`KC`](super::simd::KC) steps.
     #[inline(always)]
     pub fn panel<'a, T: Simd>(
         &'a self,
@@ -282,14 +292,15 @@ mod tests {
                 };
                 let mut parts = vec![part(first, &a, &a_bias, 0.5)];
                 parts.extend((second > 0).then(|| part(second, &b, &b_bias, 1.0)));
-                let packed = Packed::new(Scalar, &parts, WeightStorage::F32, Dot::best(Isa::Scalar)).unwrap();
+                let packed =
+                    Packed::new(Scalar, &parts, WeightStorage::F32, Int8Kernel::best(Isa::Scalar)).unwrap();
 
                 let whole = rows(0..outputs, inputs);
                 let transposed = Packed::<Scalar>::transposed(
                     tensor(outputs, inputs, &whole),
                     first..outputs,
                     2.0,
-                    Dot::best(Isa::Scalar),
+                    Int8Kernel::best(Isa::Scalar),
                 )
                 .unwrap();
                 for panel in 0..packed.panels() {

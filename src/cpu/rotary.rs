@@ -1,7 +1,6 @@
 //! Rotary positions: queries and keys turned by their position, in place.
 
-use super::gemm::{load, store};
-use super::simd::{LANES, Op, Simd};
+use super::simd::{LANES, Simd, SimdKernel};
 use crate::kernels::Tensor;
 use crate::text::batch::PackedBatch;
 
@@ -36,11 +35,11 @@ pub struct Rotate<'a> {
     pub stride: usize,
 }
 
-impl Op for Rotate<'_> {
+impl SimdKernel for Rotate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn compute<S: Simd>(self, s: S) {
         let width = self.rotary.width;
         for rows in self.batch.rows() {
             let turns = self.rotary.turns.chunks_exact(width);
@@ -52,9 +51,10 @@ impl Op for Rotate<'_> {
                     let (xs, ys) = head.split_at_mut(width / 2);
                     let turn = cosines.chunks(LANES).zip(sines.chunks(LANES));
                     for ((x, y), (cos, sin)) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(turn) {
-                        let (a, b, cos, sin) = (load(s, x), load(s, y), load(s, cos), load(s, sin));
-                        store(s, s.sub(s.mul(a, cos), s.mul(b, sin)), x);
-                        store(s, s.add(s.mul(b, cos), s.mul(a, sin)), y);
+                        let (a, b, cos, sin) =
+                            (s.load_slice(x), s.load_slice(y), s.load_slice(cos), s.load_slice(sin));
+                        s.store_slice(s.sub(s.mul(a, cos), s.mul(b, sin)), x);
+                        s.store_slice(s.add(s.mul(b, cos), s.mul(a, sin)), y);
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{LANES, Op, Simd, lane_ops};
+use super::{LANES, Simd, SimdKernel, lane_ops};
 use crate::options::Isa;
 
 /// Proof of AVX2, FMA and F16C.
@@ -30,13 +30,13 @@ impl Simd for Avx2 {
     const NV: usize = 1;
     type V = Pair;
 
-    fn run<O: Op>(self, op: O) -> O::Output {
+    fn dispatch<K: SimdKernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn inside<O: Op>(token: Avx2, op: O) -> O::Output {
-            op.run(token)
+        fn inside<K: SimdKernel>(token: Avx2, kernel: K) -> K::Output {
+            kernel.compute(token)
         }
         // SAFETY: `self` proves that this processor has the instructions.
-        unsafe { inside(self, op) }
+        unsafe { inside(self, kernel) }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{LANES, Op, Simd, lane_ops};
+use super::{LANES, Simd, SimdKernel, lane_ops};
 use crate::options::Isa;
 
 /// Proof of AVX-512 F, VL, BW and DQ.
@@ -27,13 +27,13 @@ impl Simd for Avx512 {
     const NV: usize = 2;
     type V = __m512;
 
-    fn run<O: Op>(self, op: O) -> O::Output {
+    fn dispatch<K: SimdKernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-        fn inside<O: Op>(token: Avx512, op: O) -> O::Output {
-            op.run(token)
+        fn inside<K: SimdKernel>(token: Avx512, kernel: K) -> K::Output {
+            kernel.compute(token)
         }
         // SAFETY: `self` proves that this processor has the instructions.
-        unsafe { inside(self, op) }
+        unsafe { inside(self, kernel) }
     }
 
     #[inline(always)]

@@ -25,12 +25,14 @@ mod view;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use dot::{BLOCK, Dot, Form, MAX_COLUMNS, MAX_ROWS, ROW_BYTES};
+pub use dot::{BLOCK, Form, Int8Kernel, MAX_COLUMNS, MAX_ROWS, ROW_BYTES};
 pub use float_mode::{in_default_float_mode, set_default_float_mode};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use tile::{ByColumns, ByRows, DEPTH, Left, Lines, Right, SCORE_STRIDE, Times, multiply};
+pub use tile::{
+    ColMajor, KC, Lhs, PrefetchLines, Rhs, RowMajor, RowScale, SCORE_STRIDE, even_tiles, multiply_tile,
+};
 pub use view::{MatMut, as_bytes};
 
 use crate::options::Isa;
@@ -40,11 +42,11 @@ use crate::tensor::{Dtype, widen};
 pub const LANES: usize = 16;
 
 /// A kernel body, generic over the instruction set. Implementations of `run` are `#[inline(always)]`.
-pub trait Op {
+pub trait SimdKernel {
     /// What the kernel returns.
     type Output;
     /// The body.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
+    fn compute<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// A proof that this processor has an instruction set, and its lane operations.
@@ -59,7 +61,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
 
     /// Runs a kernel compiled for this instruction set.
-    fn run<O: Op>(self, op: O) -> O::Output;
+    fn dispatch<K: SimdKernel>(self, kernel: K) -> K::Output;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -123,6 +125,24 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn store_part(self, v: Self::V, to: &mut [f32]) {
         let count = to.len();
         to.copy_from_slice(&self.lanes(v)[..count]);
+    }
+
+    /// At most one vector from memory, zero in the lanes beyond it.
+    #[inline(always)]
+    fn load_slice(self, from: &[f32]) -> Self::V {
+        match from.first_chunk() {
+            Some(lanes) => self.load(lanes),
+            None => self.load_part(from),
+        }
+    }
+
+    /// At most one vector to memory.
+    #[inline(always)]
+    fn store_slice(self, v: Self::V, to: &mut [f32]) {
+        match to.first_chunk_mut() {
+            Some(lanes) => self.store(v, lanes),
+            None => self.store_part(v, to),
+        }
     }
 
     /// The lanes as an array.

@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use super::{LANES, Op, Simd, lane_ops};
+use super::{LANES, Simd, SimdKernel, lane_ops};
 use crate::options::Isa;
 
 /// Proof of NEON.
@@ -34,13 +34,13 @@ impl Simd for Neon {
     const NV: usize = 1;
     type V = Quad;
 
-    fn run<O: Op>(self, op: O) -> O::Output {
+    fn dispatch<K: SimdKernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "neon")]
-        fn inside<O: Op>(token: Neon, op: O) -> O::Output {
-            op.run(token)
+        fn inside<K: SimdKernel>(token: Neon, kernel: K) -> K::Output {
+            kernel.compute(token)
         }
         // SAFETY: `self` proves that this processor has the instructions.
-        unsafe { inside(self, op) }
+        unsafe { inside(self, kernel) }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::{BLOCK, Dot, LANES, Op, ROW_BYTES, Simd};
+use super::{BLOCK, Int8Kernel, LANES, ROW_BYTES, Simd, SimdKernel};
 
 /// Steps of one timed loop: 0.1 ms with AVX-512, some 30 ms in plain Rust.
 const STEPS: usize = 1 << 16;
@@ -15,12 +15,12 @@ const TIME: Duration = Duration::from_millis(50);
 /// The f32 peak of the calling thread's core, in floating-point operations per second, a multiply-add as two: fused
 /// multiply-adds that never leave the registers.
 pub fn f32_per_second<S: Simd>(simd: S) -> f64 {
-    per_second(|| simd.run(MultiplyAdds))
+    per_second(|| simd.dispatch(MultiplyAdds))
 }
 
 /// The same for 8-bit integers: full tiles over and over on bytes that stay in L1, some 6 KiB of weights. A tile has more
 /// multiplications than the loads of a core can hold up, where the instructions are as wide as its registers.
-pub fn int8_per_second(dot: &Dot) -> f64 {
+pub fn int8_per_second(dot: &Int8Kernel) -> f64 {
     let steps = 96 / dot.group;
     let a = vec![1; (dot.rows - 1) * ROW_BYTES + BLOCK];
     let b = vec![1; steps * dot.group * dot.columns];
@@ -51,11 +51,11 @@ fn per_second(mut work: impl FnMut() -> usize) -> f64 {
 /// Independent chains of multiply-adds; gives the number of operations.
 struct MultiplyAdds;
 
-impl Op for MultiplyAdds {
+impl SimdKernel for MultiplyAdds {
     type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> usize {
+    fn compute<S: Simd>(self, s: S) -> usize {
         // Enough chains that none waits for itself (two pipes of latency 4 take 8 registers, four take 16), and few
         // enough for the registers, of which a vector takes one, two (12 of 16) or four (24 of 32).
         if S::MR * S::NV > 12 { chains::<S, 12>(s) } else { chains::<S, 6>(s) }
@@ -83,14 +83,14 @@ mod tests {
 
     #[test]
     fn the_peak_counts_every_operation_of_the_loop() {
-        assert_eq!(Scalar.run(MultiplyAdds), STEPS * 6 * LANES * 2);
+        assert_eq!(Scalar.dispatch(MultiplyAdds), STEPS * 6 * LANES * 2);
         let peak = f32_per_second(Scalar);
         assert!(peak.is_finite() && peak > 1e6, "{peak}");
     }
 
     #[test]
     fn every_tile_of_integers_has_a_peak() {
-        for dot in Dot::available() {
+        for dot in Int8Kernel::available() {
             let peak = int8_per_second(dot);
             assert!(peak.is_finite() && peak > 1e6, "{}: {peak}", dot.name);
         }

@@ -1,6 +1,6 @@
 //! Plain Rust: the lanes are an array. What every other instruction set must equal, bit for bit.
 
-use super::{LANES, Op, Simd};
+use super::{LANES, Simd, SimdKernel};
 use crate::options::Isa;
 
 /// Needs no proof.
@@ -21,8 +21,8 @@ impl Simd for Scalar {
     const NV: usize = 1;
     type V = Lanes;
 
-    fn run<O: Op>(self, op: O) -> O::Output {
-        op.run(self)
+    fn dispatch<K: SimdKernel>(self, kernel: K) -> K::Output {
+        kernel.compute(self)
     }
 
     #[inline(always)]

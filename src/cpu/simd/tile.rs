@@ -3,19 +3,28 @@
 //! c[r, n] (+)= sum over k of a[r, k] * b[k, n], one fused multiply-add per k, in the order of k. That chain is the same
 //! for every tile shape, edge and instruction set, which is why no bit of a score depends on any of them.
 
+use std::ops::Range;
+
 use super::view::MatMut;
 use super::{LANES, Simd};
 
 /// Most steps of k in one go. 384 x 32 floats of a weight panel are 48 KiB: the panel stays in L1 or close to it while
 /// all rows of a group pass. Longer sums continue from the f32 partial sums in `c`, which changes no bit.
-pub const DEPTH: usize = 384;
+pub const KC: usize = 384;
 
 /// Floats from key to key in a block of attention scores: the widest block of queries.
 pub const SCORE_STRIDE: usize = 32;
 
+/// Cuts `count` rows into the fewest tiles of at most `max` rows, as even as can be. Even tiles keep every call of the
+/// microkernel tall enough to hide the latency of its fused multiply-adds, which a remainder of one or two rows would not be.
+pub fn even_tiles(count: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
+    let tiles = count.div_ceil(max);
+    (0..tiles).map(move |i| count * i / tiles..count * (i + 1) / tiles)
+}
+
 /// The left operand, where it lies.
 #[derive(Clone, Copy)]
-pub struct Left<'a, A> {
+pub struct Lhs<'a, A> {
     /// The values.
     pub values: &'a [f32],
     /// How they lie.
@@ -32,9 +41,9 @@ pub trait Layout: Copy {
 
 /// Rows, so many floats from one to the next.
 #[derive(Clone, Copy)]
-pub struct ByRows(pub usize);
+pub struct RowMajor(pub usize);
 
-impl Layout for ByRows {
+impl Layout for RowMajor {
     #[inline(always)]
     fn row(self) -> usize {
         self.0
@@ -48,9 +57,9 @@ impl Layout for ByRows {
 
 /// Columns of a block of attention scores.
 #[derive(Clone, Copy)]
-pub struct ByColumns;
+pub struct ColMajor;
 
-impl Layout for ByColumns {
+impl Layout for ColMajor {
     #[inline(always)]
     fn row(self) -> usize {
         1
@@ -63,13 +72,13 @@ impl Layout for ByColumns {
 }
 
 /// What becomes of a sum before it leaves its register.
-pub trait End: Copy {
+pub trait AccScale: Copy {
     /// Of row `r`.
     fn end<S: Simd>(self, simd: S, r: usize, sum: S::V) -> S::V;
 }
 
 /// Nothing.
-impl End for () {
+impl AccScale for () {
     #[inline(always)]
     fn end<S: Simd>(self, _: S, _: usize, sum: S::V) -> S::V {
         sum
@@ -78,9 +87,9 @@ impl End for () {
 
 /// It is multiplied by a factor of its row.
 #[derive(Clone, Copy)]
-pub struct Times<'a>(pub &'a [f32]);
+pub struct RowScale<'a>(pub &'a [f32]);
 
-impl End for Times<'_> {
+impl AccScale for RowScale<'_> {
     #[inline(always)]
     fn end<S: Simd>(self, simd: S, r: usize, sum: S::V) -> S::V {
         simd.mul(sum, simd.splat(self.0[r]))
@@ -89,44 +98,44 @@ impl End for Times<'_> {
 
 /// The right operand.
 #[derive(Clone, Copy)]
-pub struct Right<'a, P> {
+pub struct Rhs<'a, P> {
     /// b[k, n] is at `k * stride + n`, readable for whole vectors beyond the columns of the tile.
     pub values: &'a [f32],
     /// Floats from step to step.
     pub stride: usize,
     /// What is brought near meanwhile.
-    pub ahead: P,
+    pub prefetch: P,
 }
 
-impl<'a> Right<'a, ()> {
+impl<'a> Rhs<'a, ()> {
     /// A right operand that is near already, as is what follows it.
     pub fn new(values: &'a [f32], stride: usize) -> Self {
-        Self { values, stride, ahead: () }
+        Self { values, stride, prefetch: () }
     }
 }
 
 /// What a tile's product fetches into the cache for whoever comes next.
-pub trait Ahead: Copy {
+pub trait Prefetch: Copy {
     /// Called at step `k`.
     fn step<S: Simd>(self, simd: S, k: usize);
 }
 
 /// Nothing.
-impl Ahead for () {
+impl Prefetch for () {
     #[inline(always)]
     fn step<S: Simd>(self, _: S, _: usize) {}
 }
 
 /// One cache line per step, so that fetching never holds up the loads of the product itself.
 #[derive(Clone, Copy)]
-pub struct Lines {
+pub struct PrefetchLines {
     /// Where the first line is.
     pub start: *const f32,
     /// Floats from one to the next.
     pub stride: usize,
 }
 
-impl Ahead for Lines {
+impl Prefetch for PrefetchLines {
     #[inline(always)]
     fn step<S: Simd>(self, simd: S, k: usize) {
         simd.prefetch(self.start.wrapping_add(k * self.stride));
@@ -135,14 +144,14 @@ impl Ahead for Lines {
 
 /// Computes the tile `c` = end(a b), at most `S::MR` rows and `S::NV * LANES` columns. `add` continues from what `c` holds.
 #[inline(always)]
-pub fn multiply<S: Simd>(
+pub fn multiply_tile<S: Simd>(
     simd: S,
     depth: usize,
-    a: Left<'_, impl Layout>,
-    b: Right<'_, impl Ahead>,
+    a: Lhs<'_, impl Layout>,
+    b: Rhs<'_, impl Prefetch>,
     mut c: MatMut<'_>,
     add: bool,
-    end: impl End,
+    end: impl AccScale,
 ) {
     // The arms beyond S::MR fold away, as does the wide half where a tile is one vector wide.
     macro_rules! by_rows {
@@ -167,11 +176,11 @@ pub fn multiply<S: Simd>(
 fn tile<S: Simd, const R: usize, const NV: usize>(
     simd: S,
     depth: usize,
-    a: Left<'_, impl Layout>,
-    b: Right<'_, impl Ahead>,
+    a: Lhs<'_, impl Layout>,
+    b: Rhs<'_, impl Prefetch>,
     c: &mut MatMut<'_>,
     add: bool,
-    end: impl End,
+    end: impl AccScale,
 ) {
     let (row, step) = (a.layout.row(), a.layout.step());
     assert!(depth > 0 && c.rows() == R && c.cols() <= NV * LANES);
@@ -190,7 +199,7 @@ fn tile<S: Simd, const R: usize, const NV: usize>(
     }
     let (mut a, mut values) = (a.values.as_ptr(), b.values.as_ptr());
     for k in 0..depth {
-        b.ahead.step(simd, k);
+        b.prefetch.step(simd, k);
         // SAFETY: the asserts above cover every a[r, k] and NV whole vectors of every step of b.
         unsafe {
             let mut columns = [simd.splat(0.0); NV];
@@ -217,6 +226,28 @@ fn tile<S: Simd, const R: usize, const NV: usize>(
                 simd.store(sum, to.first_chunk_mut().expect("a vector"));
             } else if v * LANES < row.len() {
                 simd.store_part(sum, &mut row[v * LANES..]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::even_tiles;
+
+    #[test]
+    fn tiles_are_even_and_cover_every_row() {
+        for count in 0..60 {
+            let tiles: Vec<_> = even_tiles(count, 14).collect();
+            let mut end = 0;
+            for tile in &tiles {
+                assert_eq!(tile.start, end);
+                end = tile.end;
+            }
+            assert_eq!(end, count);
+            let heights: Vec<_> = tiles.iter().map(|tile| tile.len()).collect();
+            if let (Some(min), Some(max)) = (heights.iter().min(), heights.iter().max()) {
+                assert!(*max <= 14 && max - min <= 1, "{heights:?}");
             }
         }
     }

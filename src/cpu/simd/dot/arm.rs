@@ -5,17 +5,17 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use std::arch::is_aarch64_feature_detected;
 
-use super::{Dot, Form, ROW_BYTES, by_rows};
+use super::{Form, Int8Kernel, ROW_BYTES, by_rows};
 use crate::options::Isa;
 
 /// What this processor has, slowest first.
-pub fn available() -> impl Iterator<Item = &'static Dot> {
+pub fn available() -> impl Iterator<Item = &'static Int8Kernel> {
     let dotprod = is_aarch64_feature_detected!("dotprod");
     let i8mm = is_aarch64_feature_detected!("i8mm");
     [(dotprod, &DOTPROD), (i8mm, &I8MM)].into_iter().filter(|(has, _)| *has).map(|(_, dot)| dot)
 }
 
-static DOTPROD: Dot = Dot {
+static DOTPROD: Int8Kernel = Int8Kernel {
     name: "dotprod",
     isa: Isa::Neon,
     group: 4,
@@ -25,7 +25,7 @@ static DOTPROD: Dot = Dot {
     tile: sdot_by_rows,
 };
 
-static I8MM: Dot = Dot {
+static I8MM: Int8Kernel = Int8Kernel {
     name: "i8mm",
     isa: Isa::Neon,
     group: 8,
@@ -43,7 +43,7 @@ by_rows! { #[target_feature(enable = "neon,i8mm")] smmla_by_rows = smmla: 1 2 3 
 #[target_feature(enable = "neon,dotprod")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
 unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
-    // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
+    // SAFETY: Int8Kernel::multiply has checked the extents of a, b and c; the caller has the instructions.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 4]; R];
         if add {
@@ -82,7 +82,7 @@ unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
 unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
     const MAX_PAIRS: usize = 3;
-    // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
+    // SAFETY: Int8Kernel::multiply has checked the extents of a, b and c; the caller has the instructions.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 8]; MAX_PAIRS];
         for step in 0..steps {

@@ -1,5 +1,5 @@
 //! The microkernel of 8-bit integers, per instruction set. Sums are exact integers, so all of them are equal by nature, and
-//! each may order its operands as its instructions like: that order is what a [`Dot`] describes.
+//! each may order its operands as its instructions like: that order is what a [`Int8Kernel`] describes.
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
@@ -43,7 +43,7 @@ impl Form {
 }
 
 /// An instruction set's tile of c\[r, n\] = (c\[r, n\] +) sum over k of a\[r, k\] * b\[k, n\].
-pub struct Dot {
+pub struct Int8Kernel {
     /// For people: `avx512-vnni`, `avx-vnni`, `avx2`, `i8mm`, `dotprod` or `portable`.
     pub name: &'static str,
     /// The lowest [`Isa`] it belongs to.
@@ -60,9 +60,9 @@ pub struct Dot {
     tile: unsafe fn(usize, usize, *const u8, *const i8, *mut i32, bool),
 }
 
-impl Dot {
+impl Int8Kernel {
     /// Every one that runs here, slowest first.
-    pub fn available() -> Vec<&'static Dot> {
+    pub fn available() -> Vec<&'static Int8Kernel> {
         let mut all = vec![&portable::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         all.extend(x86::available());
@@ -72,7 +72,7 @@ impl Dot {
     }
 
     /// The best that runs here and belongs to `isa`.
-    pub fn best(isa: Isa) -> &'static Dot {
+    pub fn best(isa: Isa) -> &'static Int8Kernel {
         Self::available().into_iter().rev().find(|dot| dot.isa <= isa).unwrap_or(&portable::PORTABLE)
     }
 
@@ -83,7 +83,7 @@ impl Dot {
         assert!(a.len() >= (rows - 1) * ROW_BYTES + BLOCK && b.len() >= steps * self.columns * self.group);
         assert!(c.len() >= rows * self.columns);
         // SAFETY: the asserts cover every element that a tile of that many rows and steps reads or writes; `available`
-        // lists a Dot only where its instructions were detected.
+        // lists a Int8Kernel only where its instructions were detected.
         unsafe { (self.tile)(rows, steps, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), add) }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 56) as u8
         };
-        for dot in Dot::available() {
+        for dot in Int8Kernel::available() {
             for (rows, steps) in
                 (1..=dot.rows).flat_map(|r| [1, 2, 3, 24, BLOCK / dot.group / 2].map(|s| (r, s)))
             {

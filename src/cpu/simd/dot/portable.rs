@@ -1,10 +1,10 @@
 //! Plain Rust, for processors without a better one; compilers turn it into multiplications of i16.
 
-use super::{Dot, Form, ROW_BYTES, by_rows};
+use super::{Form, Int8Kernel, ROW_BYTES, by_rows};
 use crate::options::Isa;
 
 /// Sixteen columns, pairs of inputs.
-pub static PORTABLE: Dot = Dot {
+pub static PORTABLE: Int8Kernel = Int8Kernel {
     name: "portable",
     isa: Isa::Scalar,
     group: 2,
@@ -20,7 +20,7 @@ by_rows! { by_rows = tile: 1 2 3 4 }
 
 #[inline(always)]
 unsafe fn tile<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
-    // SAFETY: Dot::multiply has checked these extents.
+    // SAFETY: Int8Kernel::multiply has checked these extents.
     let (b, c) = unsafe {
         (
             std::slice::from_raw_parts(b.cast::<[[i8; 2]; COLUMNS]>(), steps),

@@ -3,11 +3,11 @@
 
 use core::arch::x86_64::*;
 
-use super::{Dot, Form, ROW_BYTES, by_rows};
+use super::{Form, Int8Kernel, ROW_BYTES, by_rows};
 use crate::options::Isa;
 
 /// What this processor has, slowest first.
-pub fn available() -> impl Iterator<Item = &'static Dot> {
+pub fn available() -> impl Iterator<Item = &'static Int8Kernel> {
     let avx2 = is_x86_feature_detected!("avx2");
     let vnni = avx2 && is_x86_feature_detected!("avxvnni");
     let vnni512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
@@ -17,7 +17,7 @@ pub fn available() -> impl Iterator<Item = &'static Dot> {
         .map(|(_, dot)| dot)
 }
 
-static AVX2: Dot = Dot {
+static AVX2: Int8Kernel = Int8Kernel {
     name: "avx2",
     isa: Isa::Avx2,
     group: 2,
@@ -27,7 +27,7 @@ static AVX2: Dot = Dot {
     tile: avx2_by_rows,
 };
 
-static AVX_VNNI: Dot = Dot {
+static AVX_VNNI: Int8Kernel = Int8Kernel {
     name: "avx-vnni",
     isa: Isa::Avx2,
     group: 4,
@@ -37,7 +37,7 @@ static AVX_VNNI: Dot = Dot {
     tile: vnni_by_rows,
 };
 
-static AVX512_VNNI: Dot = Dot {
+static AVX512_VNNI: Int8Kernel = Int8Kernel {
     name: "avx512-vnni",
     isa: Isa::Avx512,
     group: 4,
@@ -60,7 +60,7 @@ macro_rules! tile {
         #[target_feature(enable = $features)]
         unsafe fn $name<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
             const LANES: usize = size_of::<$vector>() / 4;
-            // SAFETY: Dot::multiply has checked the extents of a, b and c; the caller has the instructions.
+            // SAFETY: Int8Kernel::multiply has checked the extents of a, b and c; the caller has the instructions.
             unsafe {
                 let mut sums = [[$zero(); 2]; R];
                 if add {
