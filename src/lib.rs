@@ -40,7 +40,9 @@ pub use options::{
     Windows,
 };
 pub use ranking::{Cut, PairStatus, Ranked, Ranking, Scored, Scores, Usage};
+pub use reranker::builder::RerankerBuilder;
 pub use reranker::cached::CachedReranker;
+pub use reranker::load::MemoryPlan;
 pub use reranker::model::RerankerModel;
 pub use reranker::profile::{Stage, StageTime};
-pub use reranker::{Document, Item, MemoryPlan, ModelInfo, Reranker, RerankerBuilder};
+pub use reranker::{Document, Item, ModelInfo, Reranker};

@@ -359,7 +359,8 @@ impl<K: Kernels> Kernels for Timed<K> {
 mod tests {
     use super::*;
     use crate::options::{Backend, RerankOptions};
-    use crate::reranker::{Reranker, RerankerBuilder};
+    use crate::reranker::Reranker;
+    use crate::reranker::builder::RerankerBuilder;
 
     fn load(family: &str, builder: RerankerBuilder) -> Reranker {
         let root = env!("CARGO_MANIFEST_DIR");
