@@ -91,7 +91,7 @@ fn matches_the_reference(checked: bool, tile: Option<Tile>, tier: Tier) {
         return;
     }
     let mut gpu = Gpu::open(with_tier(tier, GpuOptions { tile, ..options(checked) })).unwrap();
-    assert_eq!(gpu.adapter().tier, tier, "{:?}", gpu.dropped());
+    assert_eq!(gpu.adapter().tier, tier, "{:?}", gpu.downgrades());
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     if tile.is_some() {
         words::linear(&mut gpu, &SIZES, &mut ours);
@@ -321,11 +321,11 @@ fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
 fn a_tier_that_computes_other_numbers_is_not_used_and_says_so() {
     for lowest in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
         let offered = tiers().into_iter().filter(|tier| *tier >= lowest).count();
-        let options = GpuOptions { fails: Some(lowest), ..options(false) };
+        let options = GpuOptions { fail_self_test_from: Some(lowest), ..options(false) };
         let gpu = Gpu::open(with_tier(Tier::Cooperative, options)).unwrap();
         assert_eq!(gpu.adapter().tier, lowest.lower());
-        assert!(gpu.dropped().len() >= offered, "{:?}", gpu.dropped());
-        assert!(gpu.dropped().iter().all(|why| why.contains("is right")), "{:?}", gpu.dropped());
+        assert!(gpu.downgrades().len() >= offered, "{:?}", gpu.downgrades());
+        assert!(gpu.downgrades().iter().all(|why| why.contains("is right")), "{:?}", gpu.downgrades());
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::pipelines::{Cache, Kernel, Pipelines, experimental};
-use super::thread::Slot;
+use super::thread::BufferHandle;
 use crate::error::{Error, Result};
 
 /// What kind of processor an adapter is.
@@ -98,13 +98,13 @@ pub struct DeviceOptions {
     /// Folder for what the driver compiles and for what was measured. Default: none.
     pub cache: Option<PathBuf>,
     /// How long one submission may take before the device counts as lost. Default: 60 s.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for DeviceOptions {
     fn default() -> Self {
         let patience = Duration::from_secs(60);
-        Self { allow_software: false, checked: false, tier: Tier::F32, cache: None, patience }
+        Self { allow_software: false, checked: false, tier: Tier::F32, cache: None, timeout: patience }
     }
 }
 
@@ -117,10 +117,10 @@ pub const MAX_WORKGROUPS: usize = 65_535;
 
 /// All adapters, the most capable kind first.
 pub fn adapters() -> Result<Vec<Adapter>> {
-    super::thread::on_a_thread(|| Ok(found().iter().map(describe).collect()))
+    super::thread::run_on_new_thread(|| Ok(enumerate_adapters().iter().map(describe).collect()))
 }
 
-fn found() -> Vec<wgpu::Adapter> {
+fn enumerate_adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
         // No validation layers, whatever is installed: they print.
@@ -155,7 +155,7 @@ fn describe(adapter: &wgpu::Adapter) -> Adapter {
         && limits.max_compute_invocations_per_workgroup >= WORKGROUP_INVOCATIONS
         && limits.max_compute_workgroups_per_dimension as usize >= MAX_WORKGROUPS;
     let halves = adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32);
-    let cooperative = cooperative(adapter);
+    let cooperative = cooperative_matrix_side(adapter);
     Adapter {
         driver: [info.driver.as_str(), &info.driver_info].join(" ").trim().to_owned(),
         kind: kind(&info),
@@ -179,7 +179,7 @@ fn describe(adapter: &wgpu::Adapter) -> Adapter {
 }
 
 /// Rows and columns of the largest cooperative matrices that there is a shader for.
-fn cooperative(adapter: &wgpu::Adapter) -> Option<u32> {
+fn cooperative_matrix_side(adapter: &wgpu::Adapter) -> Option<u32> {
     // A workgroup is one subgroup, so its size must be known.
     if !adapter.features().contains(COOPERATIVE_FEATURES.union(wgpu::Features::SUBGROUP)) {
         return None;
@@ -201,7 +201,7 @@ const COOPERATIVE_FEATURES: wgpu::Features =
 /// One recorded step.
 pub enum Command {
     /// Bytes into the beginning of a buffer.
-    Upload(Arc<Slot>, Vec<u8>),
+    Upload(Arc<BufferHandle>, Vec<u8>),
     /// One shader.
     Dispatch(Dispatch),
     /// Recording went wrong where a word has no way to say so.
@@ -213,17 +213,17 @@ pub struct Dispatch {
     /// Which.
     pub kernel: Kernel,
     /// Values of its overrides.
-    pub values: Vec<f64>,
+    pub overrides: Vec<f64>,
     /// Group 0.
-    pub arena: Vec<Arc<Slot>>,
+    pub activations: Vec<Arc<BufferHandle>>,
     /// Group 1.
-    pub weights: Vec<Arc<Slot>>,
+    pub weights: Vec<Arc<BufferHandle>>,
     /// Workgroups.
     pub grid: [usize; 3],
 }
 
 /// A dispatch with everything that the driver needs.
-struct Ready {
+struct BoundDispatch {
     pipeline: wgpu::ComputePipeline,
     groups: [wgpu::BindGroup; 2],
     grid: [u32; 3],
@@ -234,13 +234,13 @@ pub struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: Adapter,
-    patience: Duration,
+    timeout: Duration,
     pipelines: Pipelines,
     buffers: HashMap<u64, wgpu::Buffer>,
     next_id: u64,
-    groups: HashMap<(Kernel, usize, Vec<u64>), wgpu::BindGroup>,
+    bind_groups: HashMap<(Kernel, usize, Vec<u64>), wgpu::BindGroup>,
     /// Where results land to be read.
-    landing: Option<wgpu::Buffer>,
+    readback: Option<wgpu::Buffer>,
     /// The first thing that went wrong; nothing runs after it.
     fault: Arc<Mutex<Option<String>>>,
 }
@@ -249,7 +249,7 @@ impl Device {
     /// Opens the best adapter that the options allow.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
         let option = |message: &str| Error::InvalidOption { option: "backend", message: message.to_owned() };
-        let found = found();
+        let found = enumerate_adapters();
         let usable: Vec<_> =
             found.iter().map(|a| (a, describe(a))).filter(|(_, a)| a.tier != Tier::None).collect();
         let Some((adapter, facts)) =
@@ -288,7 +288,7 @@ impl Device {
             ..Default::default()
         });
         let (device, queue) = pollster::block_on(opening)
-            .map_err(|error| failed(format!("{} cannot be opened: {error}", facts.name)))?;
+            .map_err(|error| gpu_error(format!("{} cannot be opened: {error}", facts.name)))?;
         let fault = Arc::new(Mutex::new(None));
         let first = |fault: &Arc<Mutex<Option<String>>>| {
             let fault = Arc::clone(fault);
@@ -307,12 +307,12 @@ impl Device {
             device,
             queue,
             adapter: facts,
-            patience: options.patience,
+            timeout: options.timeout,
             pipelines: Pipelines::new(options.checked, cache),
             buffers: HashMap::new(),
             next_id: 0,
-            groups: HashMap::new(),
-            landing: None,
+            bind_groups: HashMap::new(),
+            readback: None,
             fault,
         })
     }
@@ -323,20 +323,20 @@ impl Device {
     }
 
     /// The first thing that went wrong, if anything did.
-    pub fn healthy(&self) -> Result<()> {
+    pub fn check_health(&self) -> Result<()> {
         match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(message) => Err(failed(message.clone())),
+            Some(message) => Err(gpu_error(message.clone())),
             None => Ok(()),
         }
     }
 
     /// How long one submission may take.
-    pub fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     /// Nothing runs from here on.
-    pub fn break_down(&self, message: &str) {
+    pub fn mark_lost(&self, message: &str) {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message.to_owned());
     }
 
@@ -353,9 +353,9 @@ impl Device {
     }
 
     /// What every buffer holds.
-    pub fn contents(&mut self) -> Result<HashMap<u64, Vec<u8>>> {
+    pub fn read_all_buffers(&mut self) -> Result<HashMap<u64, Vec<u8>>> {
         let sizes: Vec<_> = self.buffers.iter().map(|(id, buffer)| (*id, buffer.size())).collect();
-        sizes.into_iter().map(|(id, bytes)| Ok((id, self.run(&[], Some((id, bytes)))?.0))).collect()
+        sizes.into_iter().map(|(id, bytes)| Ok((id, self.execute(&[], Some((id, bytes)))?.0))).collect()
     }
 
     /// Makes the buffers that another device had, under their numbers.
@@ -365,29 +365,29 @@ impl Device {
             self.buffers.insert(*id, buffer);
             self.next_id = self.next_id.max(*id);
         }
-        self.healthy()
+        self.check_health()
     }
 
     /// A buffer of zeros.
     pub fn allocate(&mut self, label: &str, bytes: u64) -> Result<u64> {
         let buffer = self.create(label, bytes, wgpu::BufferUsages::STORAGE, false)?;
-        Ok(self.keep(buffer))
+        Ok(self.insert(buffer))
     }
 
     /// A buffer of these bytes.
     pub fn upload(&mut self, label: &str, bytes: &[u8]) -> Result<u64> {
         let buffer = self.create_with(label, bytes)?;
-        Ok(self.keep(buffer))
+        Ok(self.insert(buffer))
     }
 
     fn create_with(&self, label: &str, bytes: &[u8]) -> Result<wgpu::Buffer> {
         let buffer = self.create(label, bytes.len() as u64, wgpu::BufferUsages::STORAGE, true)?;
-        buffer.get_mapped_range_mut(..).map_err(|error| failed(error.to_string()))?.copy_from_slice(bytes);
+        buffer.get_mapped_range_mut(..).map_err(|error| gpu_error(error.to_string()))?.copy_from_slice(bytes);
         buffer.unmap();
         Ok(buffer)
     }
 
-    fn keep(&mut self, buffer: wgpu::Buffer) -> u64 {
+    fn insert(&mut self, buffer: wgpu::Buffer) -> u64 {
         self.next_id += 1;
         self.buffers.insert(self.next_id, buffer);
         self.next_id
@@ -396,7 +396,7 @@ impl Device {
     /// Forgets a buffer and what binds it.
     pub fn free(&mut self, id: u64) {
         self.buffers.remove(&id);
-        self.groups.retain(|(_, _, ids), _| !ids.contains(&id));
+        self.bind_groups.retain(|(_, _, ids), _| !ids.contains(&id));
     }
 
     fn create(
@@ -408,7 +408,7 @@ impl Device {
     ) -> Result<wgpu::Buffer> {
         let limit = self.adapter.max_buffer_bytes;
         if bytes > limit {
-            return Err(failed(format!(
+            return Err(gpu_error(format!(
                 "`{label}` needs {bytes} bytes, more than the {limit} that a buffer may have here"
             )));
         }
@@ -427,7 +427,7 @@ impl Device {
 
     /// Runs commands in order, waits, and returns the first `bytes` of a buffer, with the time that took.
     /// Everything between two uploads is one submission of one pass.
-    pub fn run(&mut self, commands: &[Command], read: Option<(u64, u64)>) -> Result<(Vec<u8>, Duration)> {
+    pub fn execute(&mut self, commands: &[Command], read: Option<(u64, u64)>) -> Result<(Vec<u8>, Duration)> {
         let mut ready = Vec::new();
         for command in commands {
             match command {
@@ -438,14 +438,14 @@ impl Device {
                     }
                     self.queue.write_buffer(self.buffer(slot.id())?, 0, bytes);
                 }
-                Command::Dispatch(dispatch) => ready.push(self.prepare(dispatch)?),
+                Command::Dispatch(dispatch) => ready.push(self.bind(dispatch)?),
                 Command::Fail(error) => return Err(error.clone()),
             }
         }
         // A shader that the driver refused has said so by now; submitting it would only bury the reason.
-        self.healthy()?;
+        self.check_health()?;
         let landing = match read {
-            Some((id, bytes)) => Some((self.buffer(id)?.clone(), self.landing(bytes)?, bytes)),
+            Some((id, bytes)) => Some((self.buffer(id)?.clone(), self.readback_buffer(bytes)?, bytes)),
             None => None,
         };
         // Pipelines are made by now.
@@ -458,18 +458,18 @@ impl Device {
                 let _ = mapped.send(result);
             });
         }
-        let waiting = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.patience) };
+        let waiting = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.timeout) };
         if let Err(error) = self.device.poll(waiting) {
-            let message = format!("no answer within {} ms: {error}", self.patience.as_millis());
-            self.break_down(&message);
+            let message = format!("no answer within {} ms: {error}", self.timeout.as_millis());
+            self.mark_lost(&message);
         }
-        self.healthy()?;
+        self.check_health()?;
         let Some((_, landing, bytes)) = landing else { return Ok((Vec::new(), start.elapsed())) };
         match done.try_recv() {
             Ok(Ok(())) => {}
-            _ => return Err(failed("the result could not be mapped".into())),
+            _ => return Err(gpu_error("the result could not be mapped".into())),
         }
-        let view = landing.get_mapped_range(..bytes).map_err(|error| failed(error.to_string()))?;
+        let view = landing.get_mapped_range(..bytes).map_err(|error| gpu_error(error.to_string()))?;
         let result = view.to_vec();
         drop(view);
         landing.unmap();
@@ -478,14 +478,14 @@ impl Device {
 
     fn submit(
         &self,
-        ready: &[Ready],
+        ready: &[BoundDispatch],
         read: Option<&(wgpu::Buffer, wgpu::Buffer, u64)>,
     ) -> Result<wgpu::SubmissionIndex> {
         let label = Some("crossrank");
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
         let mut pass =
             encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes: None });
-        for Ready { pipeline, groups, grid } in ready {
+        for BoundDispatch { pipeline, groups, grid } in ready {
             pass.set_pipeline(pipeline);
             for (index, group) in (0..).zip(groups) {
                 pass.set_bind_group(index, group, &[]);
@@ -497,24 +497,29 @@ impl Device {
             encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
         }
         let index = self.queue.submit([encoder.finish()]);
-        self.healthy()?;
+        self.check_health()?;
         Ok(index)
     }
 
-    fn prepare(&mut self, dispatch: &Dispatch) -> Result<Ready> {
-        let Dispatch { kernel, values, arena, weights, grid } = dispatch;
+    fn bind(&mut self, dispatch: &Dispatch) -> Result<BoundDispatch> {
+        let Dispatch { kernel, overrides: values, activations: arena, weights, grid } = dispatch;
         let grid = grid.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         if grid.iter().any(|n| *n as usize > MAX_WORKGROUPS) {
-            return Err(failed(format!("{}: a grid of {grid:?} workgroups", kernel.shader().name)));
+            return Err(gpu_error(format!("{}: a grid of {grid:?} workgroups", kernel.shader().name)));
         }
         let pipeline = self.pipelines.get(&self.device, *kernel, values);
-        let groups = [self.group(*kernel, 0, arena)?, self.group(*kernel, 1, weights)?];
-        Ok(Ready { pipeline, groups, grid })
+        let groups = [self.bind_group(*kernel, 0, arena)?, self.bind_group(*kernel, 1, weights)?];
+        Ok(BoundDispatch { pipeline, groups, grid })
     }
 
-    fn group(&mut self, kernel: Kernel, index: usize, slots: &[Arc<Slot>]) -> Result<wgpu::BindGroup> {
+    fn bind_group(
+        &mut self,
+        kernel: Kernel,
+        index: usize,
+        slots: &[Arc<BufferHandle>],
+    ) -> Result<wgpu::BindGroup> {
         let key = (kernel, index, slots.iter().map(|s| s.id()).collect::<Vec<_>>());
-        if let Some(group) = self.groups.get(&key) {
+        if let Some(group) = self.bind_groups.get(&key) {
             return Ok(group.clone());
         }
         let buffers = slots.iter().map(|s| self.buffer(s.id()).cloned()).collect::<Result<Vec<_>>>()?;
@@ -527,17 +532,17 @@ impl Device {
             layout: self.pipelines.layout(&self.device, kernel, index),
             entries: &entries,
         });
-        self.groups.insert(key, group.clone());
+        self.bind_groups.insert(key, group.clone());
         Ok(group)
     }
 
     fn buffer(&self, id: u64) -> Result<&wgpu::Buffer> {
-        self.buffers.get(&id).ok_or_else(|| failed("a buffer of another device".into()))
+        self.buffers.get(&id).ok_or_else(|| gpu_error("a buffer of another device".into()))
     }
 
     /// A buffer to map, of at least `bytes`.
-    fn landing(&mut self, bytes: u64) -> Result<wgpu::Buffer> {
-        if let Some(landing) = self.landing.as_ref().filter(|l| l.size() >= bytes) {
+    fn readback_buffer(&mut self, bytes: u64) -> Result<wgpu::Buffer> {
+        if let Some(landing) = self.readback.as_ref().filter(|l| l.size() >= bytes) {
             return Ok(landing.clone());
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -550,12 +555,12 @@ impl Device {
         if pollster::block_on(scope.pop()).is_some() {
             return Err(Error::OutOfMemory { bytes });
         }
-        self.landing = Some(landing.clone());
+        self.readback = Some(landing.clone());
         Ok(landing)
     }
 }
 
 /// The error of everything that goes wrong between us and the driver.
-pub fn failed(message: String) -> Error {
+pub fn gpu_error(message: String) -> Error {
     Error::Gpu { message }
 }

@@ -23,29 +23,29 @@ use crate::kernels::{
 };
 use crate::tensor::widen;
 use crate::text::batch::PackedBatch;
-use buffers::Gather;
+use buffers::RowGather;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary};
-use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MAX_WORKGROUPS, Tier, failed};
+use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MAX_WORKGROUPS, Tier, gpu_error};
 use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, work_list};
 use pipelines::{Kernel, Tile};
-use thread::{Slot, Thread};
+use thread::{BufferHandle, DeviceThread};
 use tune::{Shape, Tiles};
 
 /// The widest head that attention has a shader for.
-pub const MAX_HEAD_WIDTH: usize = 128;
+pub const MAX_HEAD_DIM: usize = 128;
 
 /// A submission is cut, between layers, so that it takes about this long: no watchdog fires, and a cancelled call ends
 /// soon.
-const SUBMISSION: Duration = Duration::from_millis(100);
+const SUBMISSION_TIME: Duration = Duration::from_millis(100);
 
 /// Multiplications and additions per second that are assumed before anything was measured: of a weak integrated GPU, and
 /// of a processor that poses as one.
-const FIRST_GUESS: f64 = 20e9;
-const FIRST_GUESS_SOFTWARE: f64 = 0.5e9;
+const INITIAL_FLOP_PER_S: f64 = 20e9;
+const INITIAL_FLOP_PER_S_SOFTWARE: f64 = 0.5e9;
 
 /// Operations of a submission that says something about the speed; what is shorter is mostly fixed costs.
-const MIN_MEASURED: f64 = 0.5e9;
+const MIN_MEASURED_FLOP: f64 = 0.5e9;
 
 /// NaN as one f32 and as two f16.
 const NAN_IN_BOTH: u32 = 0x7fc0_7fc0;
@@ -60,18 +60,18 @@ pub struct GpuOptions {
     /// Fills every buffer with NaN when it gets a shape, so that whoever reads what nobody wrote is found.
     pub poison: bool,
     /// The lowest tier whose self-test is to fail. Default: none.
-    pub fails: Option<Tier>,
+    pub fail_self_test_from: Option<Tier>,
 }
 
 /// The GPU backend.
 pub struct Gpu {
-    thread: Arc<Thread>,
+    thread: Arc<DeviceThread>,
     options: GpuOptions,
     /// What has been recorded and not yet run, and how much arithmetic it is.
-    commands: Vec<Command>,
-    operations: f64,
+    recorded: Vec<Command>,
+    recorded_flop: f64,
     /// Operations per second, as measured.
-    speed: f64,
+    flop_per_s: f64,
     /// Lists of the batch: of [`params::Work`] (that many), of [`Sequence`], of [`TokenRows`], and the rows that they name.
     work: List,
     work_items: usize,
@@ -79,28 +79,28 @@ pub struct Gpu {
     tokens: List,
     rows: List,
     /// Work space of `attention_first`: `[S, N * padded H]` twice, and `[T,N]`.
-    back: Buf,
-    mixed: Buf,
-    weights: Buf,
+    absorbed_queries: Buf,
+    mixed_inputs: Buf,
+    attention_weights: Buf,
     /// Copies of activations in f16, for linear layers, and in f32, for everyone else. They last until the next one.
-    halves: Buf,
-    full: Buf,
+    f16_copy: Buf,
+    f32_copy: Buf,
     /// Why tiers that the options allow and the adapter offers are not used.
-    dropped: Vec<String>,
+    downgrades: Vec<String>,
     /// Linear layers that have run, and their tiles as far as they were measured.
-    shapes: BTreeSet<Shape>,
+    linear_shapes: BTreeSet<Shape>,
     tiles: Tiles,
 }
 
 /// A buffer for a list that is uploaded with each batch.
 #[derive(Default)]
 struct List {
-    slot: Option<Arc<Slot>>,
+    slot: Option<Arc<BufferHandle>>,
     capacity: u64,
 }
 
 impl List {
-    fn slot(&self) -> Arc<Slot> {
+    fn slot(&self) -> Arc<BufferHandle> {
         Arc::clone(self.slot.as_ref().expect("`begin` and `embed` upload their lists before they use them"))
     }
 }
@@ -116,8 +116,8 @@ impl Gpu {
     pub fn open(mut options: GpuOptions) -> Result<Self> {
         let mut dropped = Vec::new();
         loop {
-            let opened = Thread::start(options.device.clone()).and_then(|thread| {
-                let mut gpu = Self::on(Arc::new(thread), options.clone());
+            let opened = DeviceThread::start(options.device.clone()).and_then(|thread| {
+                let mut gpu = Self::with_thread(Arc::new(thread), options.clone());
                 gpu.self_test()?;
                 Ok(gpu)
             });
@@ -126,7 +126,7 @@ impl Gpu {
                     let folder = gpu.options.device.cache.as_ref();
                     let tiles = folder.map(|folder| Tiles::read(folder, gpu.adapter())).unwrap_or_default();
                     // The self-test's layer is nobody's.
-                    return Ok(Self { dropped, shapes: BTreeSet::new(), tiles, ..gpu });
+                    return Ok(Self { downgrades: dropped, linear_shapes: BTreeSet::new(), tiles, ..gpu });
                 }
                 Err(Error::Gpu { message }) if options.device.tier > Tier::F32 => {
                     dropped.push(format!(
@@ -141,31 +141,31 @@ impl Gpu {
     }
 
     /// Why tiers that the options allow and the adapter offers are not used, for people.
-    pub fn dropped(&self) -> &[String] {
-        &self.dropped
+    pub fn downgrades(&self) -> &[String] {
+        &self.downgrades
     }
 
     /// A backend with nothing recorded and no work space.
-    fn on(thread: Arc<Thread>, options: GpuOptions) -> Self {
+    fn with_thread(thread: Arc<DeviceThread>, options: GpuOptions) -> Self {
         let software = thread.adapter().kind == AdapterKind::Software;
         Self {
             thread,
             options,
-            commands: Vec::new(),
-            operations: 0.0,
-            speed: if software { FIRST_GUESS_SOFTWARE } else { FIRST_GUESS },
+            recorded: Vec::new(),
+            recorded_flop: 0.0,
+            flop_per_s: if software { INITIAL_FLOP_PER_S_SOFTWARE } else { INITIAL_FLOP_PER_S },
             work: List::default(),
             work_items: 0,
             sequences: List::default(),
             tokens: List::default(),
             rows: List::default(),
-            back: Buf::default(),
-            mixed: Buf::default(),
-            weights: Buf::default(),
-            halves: Buf::default(),
-            full: Buf::default(),
-            dropped: Vec::new(),
-            shapes: BTreeSet::new(),
+            absorbed_queries: Buf::default(),
+            mixed_inputs: Buf::default(),
+            attention_weights: Buf::default(),
+            f16_copy: Buf::default(),
+            f32_copy: Buf::default(),
+            downgrades: Vec::new(),
+            linear_shapes: BTreeSet::new(),
             tiles: Tiles::default(),
         }
     }
@@ -176,25 +176,25 @@ impl Gpu {
     }
 
     /// The most rows that a buffer of that many columns can have on this adapter.
-    pub fn most_rows(&self, cols: usize) -> usize {
+    pub fn max_rows(&self, cols: usize) -> usize {
         let bytes = 4 * padded_cols(cols) as u64;
         let rows = usize::try_from(self.adapter().max_buffer_bytes / bytes).unwrap_or(usize::MAX);
         (rows / pack::ROW_TILE * pack::ROW_TILE).min(MAX_WORKGROUPS)
     }
 
     /// Multiplications and additions that one submission should have, at the speed that was measured.
-    pub fn operations_of_a_submission(&self) -> f64 {
-        self.speed * SUBMISSION.as_secs_f64()
+    pub fn flop_per_submission(&self) -> f64 {
+        self.flop_per_s * SUBMISSION_TIME.as_secs_f64()
     }
 
     /// Whether what has been recorded is enough for one submission.
-    pub fn enough(&self) -> bool {
-        self.operations >= self.operations_of_a_submission()
+    pub fn submission_is_full(&self) -> bool {
+        self.recorded_flop >= self.flop_per_submission()
     }
 
     /// Runs what has been recorded, and waits.
     pub fn flush(&mut self) -> Result<()> {
-        self.run(None).map(drop)
+        self.execute_recorded(None).map(drop)
     }
 
     /// Saves what the driver has compiled and what was measured, where the options name a folder.
@@ -206,7 +206,7 @@ impl Gpu {
 
     /// Moves the weights to the host's memory and closes the device. What follows fails until it is resumed.
     pub fn suspend(&mut self) -> Result<()> {
-        self.clear();
+        self.discard_recorded();
         self.trim();
         self.thread.suspend()
     }
@@ -221,98 +221,113 @@ impl Gpu {
         for list in [&mut self.work, &mut self.sequences, &mut self.tokens, &mut self.rows] {
             *list = List::default();
         }
-        for buf in [&mut self.back, &mut self.mixed, &mut self.weights, &mut self.halves, &mut self.full] {
+        for buf in [
+            &mut self.absorbed_queries,
+            &mut self.mixed_inputs,
+            &mut self.attention_weights,
+            &mut self.f16_copy,
+            &mut self.f32_copy,
+        ] {
             *buf = Buf::default();
         }
     }
 
     /// Whether the device can be used: an error says why not.
-    pub fn healthy(&self) -> Result<()> {
+    pub fn check_health(&self) -> Result<()> {
         self.thread.call(|_| Ok(()))
     }
 
     /// Forgets what has been recorded.
-    pub fn clear(&mut self) {
-        self.commands.clear();
-        self.operations = 0.0;
+    pub fn discard_recorded(&mut self) {
+        self.recorded.clear();
+        self.recorded_flop = 0.0;
     }
 
     /// How long one submission may take from here on.
-    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+    pub fn set_timeout(&self, patience: Duration) -> Result<()> {
         self.thread.call(move |device| {
-            device.set_patience(patience);
+            device.set_timeout(patience);
             Ok(())
         })
     }
 
     /// Nothing runs on the device from here on, for this reason.
-    pub fn break_down(&self, reason: String) {
+    pub fn mark_lost(&self, reason: String) {
         // Broken already, if this fails.
         let _ = self.thread.call(move |device| {
-            device.break_down(&reason);
+            device.mark_lost(&reason);
             Ok(())
         });
     }
 
     /// Destroys the device, as a driver that was reset does. What follows fails.
-    pub fn destroy(&self) -> Result<()> {
+    pub fn destroy_device(&self) -> Result<()> {
         self.thread.call(|device| {
             device.destroy();
             Ok(())
         })
     }
 
-    fn run(&mut self, read: Option<(Arc<Slot>, u64)>) -> Result<Vec<u8>> {
-        let commands = std::mem::take(&mut self.commands);
-        let operations = std::mem::take(&mut self.operations);
+    fn execute_recorded(&mut self, read: Option<(Arc<BufferHandle>, u64)>) -> Result<Vec<u8>> {
+        let commands = std::mem::take(&mut self.recorded);
+        let operations = std::mem::take(&mut self.recorded_flop);
         let job = move |device: &mut device::Device| {
-            device.run(&commands, read.as_ref().map(|(slot, bytes)| (slot.id(), *bytes)))
+            device.execute(&commands, read.as_ref().map(|(slot, bytes)| (slot.id(), *bytes)))
         };
         let (bytes, time) = self.thread.call(job)?;
-        if operations >= MIN_MEASURED || time * 10 >= SUBMISSION {
-            self.speed = 0.5 * self.speed + 0.5 * operations / time.as_secs_f64().max(1e-6);
+        if operations >= MIN_MEASURED_FLOP || time * 10 >= SUBMISSION_TIME {
+            self.flop_per_s = 0.5 * self.flop_per_s + 0.5 * operations / time.as_secs_f64().max(1e-6);
         }
         Ok(bytes)
     }
 
-    fn upload<T: bytemuck::Pod + Send>(&self, label: &'static str, values: Vec<T>) -> Result<Arc<Slot>> {
+    fn upload<T: bytemuck::Pod + Send>(
+        &self,
+        label: &'static str,
+        values: Vec<T>,
+    ) -> Result<Arc<BufferHandle>> {
         let id = self.thread.call(move |device| device.upload(label, bytemuck::cast_slice(&values)))?;
-        Ok(Arc::new(self.thread.slot(id)))
+        Ok(Arc::new(self.thread.handle(id)))
     }
 
-    fn allocate(&self, label: &'static str, bytes: u64) -> Result<Arc<Slot>> {
+    fn allocate(&self, label: &'static str, bytes: u64) -> Result<Arc<BufferHandle>> {
         let id = self.thread.call(move |device| device.allocate(label, bytes))?;
-        Ok(Arc::new(self.thread.slot(id)))
+        Ok(Arc::new(self.thread.handle(id)))
     }
 
     /// Records the upload of a list.
-    fn fill<T: bytemuck::Pod>(&mut self, label: &'static str, which: Lists, values: &[T]) -> Result<()> {
+    fn record_list<T: bytemuck::Pod>(
+        &mut self,
+        label: &'static str,
+        which: ListKind,
+        values: &[T],
+    ) -> Result<()> {
         let bytes = bytemuck::cast_slice::<T, u8>(values).to_vec();
         let capacity = bytes.len() as u64;
         let grown =
-            (self.list(which).capacity < capacity).then(|| self.allocate(label, capacity)).transpose()?;
-        let list = self.list(which);
+            (self.list_mut(which).capacity < capacity).then(|| self.allocate(label, capacity)).transpose()?;
+        let list = self.list_mut(which);
         if let Some(slot) = grown {
             *list = List { slot: Some(slot), capacity };
         }
         let slot = list.slot();
-        self.commands.push(Command::Upload(slot, bytes));
+        self.recorded.push(Command::Upload(slot, bytes));
         Ok(())
     }
 
-    fn list(&mut self, which: Lists) -> &mut List {
+    fn list_mut(&mut self, which: ListKind) -> &mut List {
         match which {
-            Lists::Work => &mut self.work,
-            Lists::Sequences => &mut self.sequences,
-            Lists::Tokens => &mut self.tokens,
-            Lists::Rows => &mut self.rows,
+            ListKind::Work => &mut self.work,
+            ListKind::Sequences => &mut self.sequences,
+            ListKind::Tokens => &mut self.tokens,
+            ListKind::Rows => &mut self.rows,
         }
     }
 
     fn resize(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
         // Every dispatch is smaller, and the products below stay far from overflow.
         if rows.max(cols) > u32::MAX as usize {
-            return Err(failed(format!("a buffer of {rows} rows and {cols} columns")));
+            return Err(gpu_error(format!("a buffer of {rows} rows and {cols} columns")));
         }
         (buf.rows, buf.cols) = (rows, cols);
         let bytes = buf.bytes();
@@ -321,48 +336,48 @@ impl Gpu {
         }
         if self.options.poison {
             let nan = NAN_IN_BOTH.to_le_bytes().repeat(buf.capacity as usize / 4);
-            self.commands.push(Command::Upload(buf.slot(), nan));
+            self.recorded.push(Command::Upload(buf.slot(), nan));
         }
         Ok(())
     }
 
     /// Whether linear layers read f16.
-    fn halves(&self) -> bool {
+    fn uses_f16(&self) -> bool {
         self.adapter().tier >= Tier::F16
     }
 
     /// An activation in f32.
-    fn full(&mut self, buf: &Buf) -> Arc<Slot> {
-        if buf.half { self.converted(buf, false) } else { buf.slot() }
+    fn record_as_f32(&mut self, buf: &Buf) -> Arc<BufferHandle> {
+        if buf.is_f16 { self.record_conversion(buf, false) } else { buf.slot() }
     }
 
     /// An activation in f16.
-    fn half(&mut self, buf: &Buf) -> Arc<Slot> {
-        if buf.half { buf.slot() } else { self.converted(buf, true) }
+    fn record_as_f16(&mut self, buf: &Buf) -> Arc<BufferHandle> {
+        if buf.is_f16 { buf.slot() } else { self.record_conversion(buf, true) }
     }
 
-    fn converted(&mut self, buf: &Buf, half: bool) -> Arc<Slot> {
+    fn record_conversion(&mut self, buf: &Buf, half: bool) -> Arc<BufferHandle> {
         let kernel = if half { Kernel::RoundF16 } else { Kernel::WidenF16 };
-        let mut copy = std::mem::take(if half { &mut self.halves } else { &mut self.full });
-        copy.half = half;
+        let mut copy = std::mem::take(if half { &mut self.f16_copy } else { &mut self.f32_copy });
+        copy.is_f16 = half;
         match self.resize(&mut copy, buf.rows, buf.cols) {
             Ok(()) => {
                 let arena = [buf.slot(), copy.slot()];
-                self.dispatch(kernel, &[buf.row4() as f64], &arena, &[], [buf.rows, 1, 1]);
+                self.record_dispatch(kernel, &[buf.row_vec4s() as f64], &arena, &[], [buf.rows, 1, 1]);
             }
             Err(error) => {
                 // Nothing runs, whatever is bound.
-                self.commands.push(Command::Fail(error));
+                self.recorded.push(Command::Fail(error));
                 return buf.slot();
             }
         }
         let slot = copy.slot();
-        *(if half { &mut self.halves } else { &mut self.full }) = copy;
+        *(if half { &mut self.f16_copy } else { &mut self.f32_copy }) = copy;
         slot
     }
 
     /// The side of the matrices and the invocations of the one linear shader, if the tier is Cooperative.
-    fn cooperative(&self) -> Option<(u32, u32)> {
+    fn cooperative_sizes(&self) -> Option<(u32, u32)> {
         let adapter = self.adapter();
         let lanes = adapter.subgroups.map(|(_, lanes)| lanes);
         adapter.cooperative.zip(lanes).filter(|_| adapter.tier == Tier::Cooperative)
@@ -370,88 +385,94 @@ impl Gpu {
 
     /// The shader for a linear layer over that many rows, the side of its tiles, and LANES where it has that override.
     fn linear_shader(&self, shape: Shape, rows: usize) -> (Kernel, usize, Option<u32>) {
-        if let Some((side, lanes)) = self.cooperative() {
+        if let Some((side, lanes)) = self.cooperative_sizes() {
             let kernel = if side == 8 { Kernel::LinearCoop8 } else { Kernel::LinearCoop16 };
             // Four matrices.
             return (kernel, 4 * side as usize, Some(lanes));
         }
         let tile = self.options.tile.or_else(|| self.tiles.get(shape, rows));
         let tile = tile.unwrap_or_else(|| Tile::for_rows(rows));
-        (tile.kernel(self.halves()), tile.side(), None)
+        (tile.kernel(self.uses_f16()), tile.side(), None)
     }
 
-    fn attention_with(
+    fn record_attention(
         &mut self,
         batch: &PackedBatch,
         qkv: &Buf,
-        terms: Terms<'_>,
+        terms: ScoreMod<'_>,
         heads: usize,
         out: &mut Buf,
     ) {
         let (hidden, width, longest) = (out.cols, out.cols / heads, batch.longest());
-        if width > MAX_HEAD_WIDTH {
-            return self.commands.push(Command::Fail(too_wide(width)));
+        if width > MAX_HEAD_DIM {
+            return self.recorded.push(Command::Fail(head_too_wide(width)));
         }
-        if terms.number > 0.0 && longest > terms.middle + 1 {
-            let message = format!("{longest} tokens, and distances of {} at most", terms.middle);
-            return self.commands.push(Command::Fail(Error::Internal { message }));
+        if terms.flags > 0.0 && longest > terms.center + 1 {
+            let message = format!("{longest} tokens, and distances of {} at most", terms.center);
+            return self.recorded.push(Command::Fail(Error::Internal { message }));
         }
         // Beyond every sequence of a batch, and far from overflow.
-        let reach = terms.reach.unwrap_or(MAX_WORKGROUPS).min(MAX_WORKGROUPS);
-        let sizes = [width, hidden, qkv.stride(), out.stride(), terms.middle, reach].map(|v| v as f64);
-        let values = [sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], terms.number];
+        let reach = terms.window_radius.unwrap_or(MAX_WORKGROUPS).min(MAX_WORKGROUPS);
+        let sizes = [width, hidden, qkv.stride(), out.stride(), terms.center, reach].map(|v| v as f64);
+        let values = [sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], terms.flags];
         // What is not read must be bound all the same.
-        let table = |slot: Option<&Arc<Slot>>| slot.map_or_else(|| qkv.slot(), Arc::clone);
+        let table = |slot: Option<&Arc<BufferHandle>>| slot.map_or_else(|| qkv.slot(), Arc::clone);
         let weights = [table(terms.keys), table(terms.queries), table(terms.row_of)];
-        let arena = [self.full(qkv), self.work.slot(), out.written()];
+        let arena = [self.record_as_f32(qkv), self.work.slot(), out.as_f32()];
         let grid = [self.work_items, heads, QUERIES];
-        self.dispatch(Kernel::AttentionDistance, &values, &arena, &weights, grid);
+        self.record_dispatch(Kernel::AttentionDistance, &values, &arena, &weights, grid);
         let seen = |rows: std::ops::Range<usize>| (rows.len() * rows.len().min(2 * reach + 1)) as f64;
-        self.operations += 4.0 * batch.rows().map(seen).sum::<f64>() * hidden as f64;
+        self.recorded_flop += 4.0 * batch.rows().map(seen).sum::<f64>() * hidden as f64;
     }
 
-    fn dispatch(
+    fn record_dispatch(
         &mut self,
         kernel: Kernel,
         values: &[f64],
-        arena: &[Arc<Slot>],
-        weights: &[Arc<Slot>],
+        arena: &[Arc<BufferHandle>],
+        weights: &[Arc<BufferHandle>],
         grid: [usize; 3],
     ) {
         let (values, arena, weights) = (values.to_vec(), arena.to_vec(), weights.to_vec());
-        self.commands.push(Command::Dispatch(Dispatch { kernel, values, arena, weights, grid }));
+        self.recorded.push(Command::Dispatch(Dispatch {
+            kernel,
+            overrides: values,
+            activations: arena,
+            weights,
+            grid,
+        }));
     }
 }
 
 /// What attention knows about distances: see shaders/attention_distance.wgsl.
 #[derive(Default)]
-struct Terms<'a> {
+struct ScoreMod<'a> {
     /// Keys of distances, or the bias.
-    keys: Option<&'a Arc<Slot>>,
-    queries: Option<&'a Arc<Slot>>,
-    row_of: Option<&'a Arc<Slot>>,
+    keys: Option<&'a Arc<BufferHandle>>,
+    queries: Option<&'a Arc<BufferHandle>>,
+    row_of: Option<&'a Arc<BufferHandle>>,
     /// L - 1, where there is a table of distances.
-    middle: usize,
+    center: usize,
     /// `None` sees every key.
-    reach: Option<usize>,
+    window_radius: Option<usize>,
     /// The shader's TERMS.
-    number: f64,
+    flags: f64,
 }
 
 /// The lists of a batch.
 #[derive(Clone, Copy)]
-enum Lists {
+enum ListKind {
     Work,
     Sequences,
     Tokens,
     Rows,
 }
 
-fn too_wide(width: usize) -> Error {
-    failed(format!("attention heads of width {width}: the most is {MAX_HEAD_WIDTH}"))
+fn head_too_wide(width: usize) -> Error {
+    gpu_error(format!("attention heads of width {width}: the most is {MAX_HEAD_DIM}"))
 }
 
-fn activation_number(then: &Epilogue<'_, Buf>) -> f64 {
+fn activation_code(then: &Epilogue<'_, Buf>) -> f64 {
     match then {
         Epilogue::Store | Epilogue::Add(_) => 0.0,
         Epilogue::Activate(Activation::Gelu) => 1.0,
@@ -474,7 +495,7 @@ impl Kernels for Gpu {
 
     fn make_linear(&self, parts: &[LinearPart<'_>], _keep: WeightStorage) -> Result<Linear> {
         let (weight, bias) = pack::linear(parts)?;
-        let weight = match self.halves() {
+        let weight = match self.uses_f16() {
             true => self.upload("linear weight", pack::halves(&weight)?)?,
             false => self.upload("linear weight", weight)?,
         };
@@ -506,7 +527,7 @@ impl Kernels for Gpu {
 
     fn make_rotary(&self, turns: Tensor<'_>) -> Result<Rotary> {
         let (positions, width) = (turns.rows, turns.cols);
-        Ok(Rotary { turns: self.upload("rotations", turns.values())?, positions, width })
+        Ok(Rotary { cos_sin: self.upload("rotations", turns.values())?, positions, head_dim: width })
     }
 
     fn make_relative(&self, distances: RelativePositions<'_, Norm>, _heads: usize) -> Result<Relative> {
@@ -515,7 +536,7 @@ impl Kernels for Gpu {
             return Err(Error::Internal { message: "a distance has no row".into() });
         }
         // Words change their backend: these run on another one on the same thread.
-        let mut gpu = Self::on(Arc::clone(&self.thread), self.options.clone());
+        let mut gpu = Self::with_thread(Arc::clone(&self.thread), self.options.clone());
         let mut embeddings = gpu.write(rows, cols, &distances.rows.values())?;
         if let Some(norm) = distances.norm {
             let mut normed = gpu.make_buf();
@@ -544,7 +565,7 @@ impl Kernels for Gpu {
 
     fn shape(&mut self, buf: &mut Buf, rows: usize, cols: usize) -> Result<()> {
         // Room for f32; a word that writes f16 needs half of it.
-        buf.half = false;
+        buf.is_f16 = false;
         self.resize(buf, rows, cols)
     }
 
@@ -555,13 +576,13 @@ impl Kernels for Gpu {
         for (to, from) in padded.chunks_exact_mut(buf.stride()).zip(values.chunks_exact(cols)) {
             to[..cols].copy_from_slice(from);
         }
-        self.commands.push(Command::Upload(buf.slot(), bytemuck::cast_slice(&padded).to_vec()));
+        self.recorded.push(Command::Upload(buf.slot(), bytemuck::cast_slice(&padded).to_vec()));
         Ok(buf)
     }
 
     fn read(&mut self, buf: &Buf, out: &mut [f32]) -> Result<()> {
-        let (dtype, width) = (if buf.half { Dtype::F16 } else { Dtype::F32 }, buf.width() as usize);
-        let bytes = self.run(Some((buf.slot(), (width * buf.rows * buf.stride()) as u64)))?;
+        let (dtype, width) = (if buf.is_f16 { Dtype::F16 } else { Dtype::F32 }, buf.elem_bytes() as usize);
+        let bytes = self.execute_recorded(Some((buf.slot(), (width * buf.rows * buf.stride()) as u64)))?;
         let rows = bytes.chunks_exact(width * buf.stride());
         for (to, from) in out.chunks_exact_mut(buf.cols).zip(rows) {
             widen(dtype, &from[..width * buf.cols], to);
@@ -572,7 +593,7 @@ impl Kernels for Gpu {
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
         let tokens = batch.tokens();
         if tokens > MAX_WORKGROUPS {
-            return Err(failed(format!("{tokens} tokens at once: the most is {MAX_WORKGROUPS}")));
+            return Err(gpu_error(format!("{tokens} tokens at once: the most is {MAX_WORKGROUPS}")));
         }
         // Below 2^16, as every row number is.
         let sequence =
@@ -580,17 +601,17 @@ impl Kernels for Gpu {
         let sequences: Vec<_> = batch.rows().map(sequence).collect();
         let work = work_list(&sequences);
         self.work_items = work.len();
-        self.fill("work", Lists::Work, &work)?;
-        self.fill("sequences", Lists::Sequences, &sequences)?;
+        self.record_list("work", ListKind::Work, &work)?;
+        self.record_list("sequences", ListKind::Sequences, &sequences)?;
         let spread = heads * padded_cols(hidden);
         let (mut back, mut mixed, mut weights) = Default::default();
-        std::mem::swap(&mut back, &mut self.back);
-        std::mem::swap(&mut mixed, &mut self.mixed);
-        std::mem::swap(&mut weights, &mut self.weights);
+        std::mem::swap(&mut back, &mut self.absorbed_queries);
+        std::mem::swap(&mut mixed, &mut self.mixed_inputs);
+        std::mem::swap(&mut weights, &mut self.attention_weights);
         self.resize(&mut back, sequences.len(), spread)?;
         self.resize(&mut mixed, sequences.len(), spread)?;
         self.resize(&mut weights, tokens, heads)?;
-        (self.back, self.mixed, self.weights) = (back, mixed, weights);
+        (self.absorbed_queries, self.mixed_inputs, self.attention_weights) = (back, mixed, weights);
         Ok(())
     }
 
@@ -604,25 +625,25 @@ impl Kernels for Gpu {
         out: &mut Buf,
     ) {
         let mut rows = Vec::new();
-        let [mut words, mut positions, mut kinds]: [Gather; 3] = Default::default();
+        let [mut words, mut positions, mut kinds]: [RowGather; 3] = Default::default();
         let tokens: Vec<_> = (0..batch.tokens())
             .map(|t| TokenRows {
-                word: words.place(word, batch.ids[t], &mut rows),
-                position: positions.place(position, batch.positions[t], &mut rows),
-                token_type: kinds.place(kind, batch.types[t], &mut rows),
+                word: words.uploaded_row(word, batch.ids[t], &mut rows),
+                position: positions.uploaded_row(position, batch.positions[t], &mut rows),
+                token_type: kinds.uploaded_row(kind, batch.types[t], &mut rows),
             })
             .collect();
         let uploaded = self
-            .fill("token rows", Lists::Tokens, &tokens)
-            .and_then(|()| self.fill("table rows", Lists::Rows, &rows));
+            .record_list("token rows", ListKind::Tokens, &tokens)
+            .and_then(|()| self.record_list("table rows", ListKind::Rows, &rows));
         if let Err(error) = uploaded {
-            self.commands.push(Command::Fail(error));
+            self.recorded.push(Command::Fail(error));
             return;
         }
-        let values = [out.cols as f64, out.row4() as f64, norm.epsilon.into()];
-        let arena = [self.rows.slot(), self.tokens.slot(), out.written()];
+        let values = [out.cols as f64, out.row_vec4s() as f64, norm.epsilon.into()];
+        let arena = [self.rows.slot(), self.tokens.slot(), out.as_f32()];
         let weights = [Arc::clone(&norm.gain), Arc::clone(&norm.bias)];
-        self.dispatch(Kernel::EmbedNorm, &values, &arena, &weights, [batch.tokens(), 1, 1]);
+        self.record_dispatch(Kernel::EmbedNorm, &values, &arena, &weights, [batch.tokens(), 1, 1]);
     }
 
     fn linear(&mut self, x: &Buf, w: &Linear, then: Epilogue<'_, Buf>, out: &mut Buf) {
@@ -630,36 +651,37 @@ impl Kernels for Gpu {
         if w.inputs != x.cols || w.outputs != out.cols || x.rows > out.rows {
             let (found, made) = ([x.cols, out.cols], [w.inputs, w.outputs]);
             let message = format!("a linear layer {made:?} was used as {found:?}");
-            return self.commands.push(Command::Fail(Error::Internal { message }));
+            return self.recorded.push(Command::Fail(Error::Internal { message }));
         }
         let shape = (w.inputs, w.outputs);
-        self.shapes.insert(shape);
+        self.linear_shapes.insert(shape);
         let (kernel, side, lanes) = self.linear_shader(shape, x.rows);
         let add = matches!(then, Epilogue::Add(_));
         let mut values =
-            vec![x.stride() as f64, out.stride() as f64, activation_number(&then), f64::from(u8::from(add))];
-        let input = if self.halves() {
+            vec![x.stride() as f64, out.stride() as f64, activation_code(&then), f64::from(u8::from(add))];
+        let input = if self.uses_f16() {
             // What is activated is read by the next linear layer alone, or is small.
-            out.half = matches!(then, Epilogue::Activate(_));
-            values.push(f64::from(u8::from(out.half)));
-            self.half(x)
+            out.is_f16 = matches!(then, Epilogue::Activate(_));
+            values.push(f64::from(u8::from(out.is_f16)));
+            self.record_as_f16(x)
         } else {
             x.slot()
         };
         values.extend(lanes.map(f64::from));
         // Where nothing is added nothing is read, but something must be bound.
-        let residual = if let Epilogue::Add(residual) = then { self.full(residual) } else { x.slot() };
+        let residual =
+            if let Epilogue::Add(residual) = then { self.record_as_f32(residual) } else { x.slot() };
         let weights = [Arc::clone(&w.weight), Arc::clone(&w.bias)];
         let grid = [out.cols.div_ceil(side), x.rows.div_ceil(side), 1];
-        self.dispatch(kernel, &values, &[input, residual, out.slot()], &weights, grid);
-        self.operations += 2.0 * x.rows as f64 * x.cols as f64 * out.cols as f64;
+        self.record_dispatch(kernel, &values, &[input, residual, out.slot()], &weights, grid);
+        self.recorded_flop += 2.0 * x.rows as f64 * x.cols as f64 * out.cols as f64;
     }
 
     fn norm(&mut self, x: &Buf, norm: &Norm, out: &mut Buf) {
-        let values = [x.cols as f64, x.row4() as f64, norm.epsilon.into()];
+        let values = [x.cols as f64, x.row_vec4s() as f64, norm.epsilon.into()];
         let weights = [Arc::clone(&norm.gain), Arc::clone(&norm.bias)];
-        let arena = [self.full(x), out.written()];
-        self.dispatch(Kernel::Norm, &values, &arena, &weights, [x.rows, 1, 1]);
+        let arena = [self.record_as_f32(x), out.as_f32()];
+        self.record_dispatch(Kernel::Norm, &values, &arena, &weights, [x.rows, 1, 1]);
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
@@ -667,23 +689,30 @@ impl Kernels for Gpu {
         let kernel = match hidden / heads {
             32 => Kernel::Attention32,
             64 => Kernel::Attention64,
-            _ => return self.attention_with(batch, qkv, Terms::default(), heads, out),
+            _ => return self.record_attention(batch, qkv, ScoreMod::default(), heads, out),
         };
         // A multiple of 32 or 64 is one of 16: the specialised shaders meet no padding.
         const { assert!(32 % COLUMN_TILE == 0 && QUERIES == 64) };
-        let arena = [self.full(qkv), self.work.slot(), out.written()];
-        self.dispatch(kernel, &[out.row4() as f64], &arena, &[], [self.work_items, heads, 1]);
+        let arena = [self.record_as_f32(qkv), self.work.slot(), out.as_f32()];
+        self.record_dispatch(kernel, &[out.row_vec4s() as f64], &arena, &[], [self.work_items, heads, 1]);
         let squares: f64 = batch.rows().map(|r| (r.len() * r.len()) as f64).sum();
-        self.operations += 4.0 * squares * hidden as f64;
+        self.recorded_flop += 4.0 * squares * hidden as f64;
     }
 
     fn attention_biased(&mut self, batch: &PackedBatch, qkv: &Buf, bias: &Bias, heads: usize, out: &mut Buf) {
-        let terms = Terms { keys: Some(&bias.values), middle: bias.middle, number: 1.0, ..Terms::default() };
-        self.attention_with(batch, qkv, terms, heads, out);
+        let terms =
+            ScoreMod { keys: Some(&bias.values), center: bias.middle, flags: 1.0, ..ScoreMod::default() };
+        self.record_attention(batch, qkv, terms, heads, out);
     }
 
     fn attention_local(&mut self, batch: &PackedBatch, qkv: &Buf, reach: usize, heads: usize, out: &mut Buf) {
-        self.attention_with(batch, qkv, Terms { reach: Some(reach), ..Terms::default() }, heads, out);
+        self.record_attention(
+            batch,
+            qkv,
+            ScoreMod { window_radius: Some(reach), ..ScoreMod::default() },
+            heads,
+            out,
+        );
     }
 
     fn attention_disentangled(
@@ -697,72 +726,79 @@ impl Kernels for Gpu {
         let (keys, queries) =
             (relative.keys.as_ref().map(Buf::slot), relative.queries.as_ref().map(Buf::slot));
         let number = if keys.is_some() { 2.0 } else { 0.0 } + if queries.is_some() { 4.0 } else { 0.0 };
-        let terms = Terms {
+        let terms = ScoreMod {
             keys: keys.as_ref(),
             queries: queries.as_ref(),
             row_of: Some(&relative.row_of),
-            middle: relative.middle,
-            number,
-            ..Terms::default()
+            center: relative.middle,
+            flags: number,
+            ..ScoreMod::default()
         };
-        self.attention_with(batch, qkv, terms, heads, out);
+        self.record_attention(batch, qkv, terms, heads, out);
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
-        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.width || qkv.half {
+        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.head_dim || qkv.is_f16 {
             let message = "rotations of other positions, widths or numbers".into();
-            return self.commands.push(Command::Fail(Error::Internal { message }));
+            return self.recorded.push(Command::Fail(Error::Internal { message }));
         }
-        let values = [rotary.width / 2, heads, qkv.stride()].map(|v| v as f64);
+        let values = [rotary.head_dim / 2, heads, qkv.stride()].map(|v| v as f64);
         let arena = [qkv.slot(), self.work.slot()];
         let grid = [self.work_items, QUERIES, 1];
-        self.dispatch(Kernel::Rotate, &values, &arena, &[Arc::clone(&rotary.turns)], grid);
+        self.record_dispatch(Kernel::Rotate, &values, &arena, &[Arc::clone(&rotary.cos_sin)], grid);
     }
 
     fn gate(&mut self, x: &Buf, f: Activation, out: &mut Buf) {
         if x.cols != 2 * out.cols || x.rows > out.rows {
             let message = format!("gates of {} columns for {}", x.cols, out.cols);
-            return self.commands.push(Command::Fail(Error::Internal { message }));
+            return self.recorded.push(Command::Fail(Error::Internal { message }));
         }
         let sizes = [out.cols, x.stride(), out.stride()].map(|v| v as f64);
-        let values = [sizes[0], sizes[1], sizes[2], activation_number(&Epilogue::Activate(f))];
-        let grid = [x.rows, out.row4().div_ceil(64), 1];
-        let arena = [self.full(x), out.written()];
-        self.dispatch(Kernel::Gate, &values, &arena, &[], grid);
+        let values = [sizes[0], sizes[1], sizes[2], activation_code(&Epilogue::Activate(f))];
+        let grid = [x.rows, out.row_vec4s().div_ceil(64), 1];
+        let arena = [self.record_as_f32(x), out.as_f32()];
+        self.record_dispatch(Kernel::Gate, &values, &arena, &[], grid);
     }
 
     fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
-        let arena = [self.full(x), self.sequences.slot(), out.written()];
-        let grid = [batch.sequences(), x.row4().div_ceil(64), 1];
-        self.dispatch(Kernel::MeanTokens, &[x.row4() as f64], &arena, &[], grid);
+        let arena = [self.record_as_f32(x), self.sequences.slot(), out.as_f32()];
+        let grid = [batch.sequences(), x.row_vec4s().div_ceil(64), 1];
+        self.record_dispatch(Kernel::MeanTokens, &[x.row_vec4s() as f64], &arena, &[], grid);
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
-        let arena = [self.full(x), self.sequences.slot(), out.written()];
-        self.dispatch(Kernel::FirstTokens, &[x.row4() as f64], &arena, &[], [batch.sequences(), 1, 1]);
+        let arena = [self.record_as_f32(x), self.sequences.slot(), out.as_f32()];
+        self.record_dispatch(
+            Kernel::FirstTokens,
+            &[x.row_vec4s() as f64],
+            &arena,
+            &[],
+            [batch.sequences(), 1, 1],
+        );
     }
 
     fn attention_first(&mut self, batch: &PackedBatch, q: &Buf, x: &Buf, kv: &KeyValue, out: &mut Buf) {
-        let (sequences, heads, row4) = (batch.sequences(), kv.heads, x.row4());
+        let (sequences, heads, row4) = (batch.sequences(), kv.heads, x.row_vec4s());
         let width = (out.cols / heads) as f64;
         let blocks = row4.div_ceil(64);
         let sizes = [width, heads as f64, row4 as f64];
         let list = self.sequences.slot();
-        let (back, mixed, weights) = (self.back.slot(), self.mixed.slot(), self.weights.slot());
+        let (back, mixed, weights) =
+            (self.absorbed_queries.slot(), self.mixed_inputs.slot(), self.attention_weights.slot());
 
-        let arena = [self.full(q), Arc::clone(&back)];
+        let arena = [self.record_as_f32(q), Arc::clone(&back)];
         let grid = [sequences.div_ceil(4), heads, blocks];
-        self.dispatch(Kernel::FirstBack, &sizes, &arena, &[Arc::clone(&kv.key)], grid);
-        let x = self.full(x);
+        self.record_dispatch(Kernel::FirstBack, &sizes, &arena, &[Arc::clone(&kv.key)], grid);
+        let x = self.record_as_f32(x);
         let arena = [Arc::clone(&x), back, Arc::clone(&list), Arc::clone(&weights)];
-        self.dispatch(Kernel::FirstScores, &sizes[1..], &arena, &[], [sequences, heads, 1]);
+        self.record_dispatch(Kernel::FirstScores, &sizes[1..], &arena, &[], [sequences, heads, 1]);
         let arena = [x, weights, list, Arc::clone(&mixed)];
-        self.dispatch(Kernel::FirstMix, &sizes[1..], &arena, &[], [sequences, heads, blocks]);
+        self.record_dispatch(Kernel::FirstMix, &sizes[1..], &arena, &[], [sequences, heads, blocks]);
         let value = [Arc::clone(&kv.value), Arc::clone(&kv.bias)];
         let grid = [sequences.div_ceil(4), (4 * row4).div_ceil(64), 1];
-        self.dispatch(Kernel::FirstOut, &sizes, &[mixed, out.written()], &value, grid);
+        self.record_dispatch(Kernel::FirstOut, &sizes, &[mixed, out.as_f32()], &value, grid);
         let hidden = out.cols as f64;
-        self.operations +=
+        self.recorded_flop +=
             4.0 * (batch.tokens() * heads) as f64 * hidden + 4.0 * sequences as f64 * hidden * hidden;
     }
 }

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::Gpu;
-use super::device::{Tier, failed};
+use super::device::{Tier, gpu_error};
 use super::pipelines::Tile;
 use crate::error::Result;
 use crate::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
@@ -68,7 +68,7 @@ impl Gpu {
                 let half = |v: &f32| f16::from_f32(*v).to_f64();
                 let sum = rows.map(|(a, b)| half(a) * half(b)).sum::<f64>() + f64::from(bias[output]);
                 let mut expected = if add { sum + f64::from(residual[i]) } else { sum.max(0.0) };
-                if self.options.fails.is_some_and(|lowest| tier >= lowest) {
+                if self.options.fail_self_test_from.is_some_and(|lowest| tier >= lowest) {
                     expected += 1.0;
                 }
                 let difference = (f64::from(*found) - expected).abs();
@@ -76,7 +76,7 @@ impl Gpu {
                 let near = difference <= MAX_DIFFERENCE * expected.abs().max(1.0);
                 if !near {
                     let message = format!("its self-test computed {found} where {expected} is right");
-                    return Err(failed(message));
+                    return Err(gpu_error(message));
                 }
             }
         }

@@ -5,25 +5,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
-use super::device::{Adapter, Device, DeviceOptions, failed};
+use super::device::{Adapter, Device, DeviceOptions, gpu_error};
 use crate::error::Result;
 
 /// What the thread owns: a device or, while it is suspended, what its buffers held.
 struct Session {
     options: DeviceOptions,
     device: Option<Device>,
-    kept: HashMap<u64, Vec<u8>>,
+    suspended_contents: HashMap<u64, Vec<u8>>,
 }
 
 impl Session {
     fn device(&mut self) -> Result<&mut Device> {
         let device = self.device.as_mut();
-        let device = device.ok_or_else(|| failed("it is suspended: resume it first".into()))?;
-        device.healthy().map(|()| device)
+        let device = device.ok_or_else(|| gpu_error("it is suspended: resume it first".into()))?;
+        device.check_health().map(|()| device)
     }
 
     fn free(&mut self, id: u64) {
-        self.kept.remove(&id);
+        self.suspended_contents.remove(&id);
         if let Some(device) = &mut self.device {
             device.free(id);
         }
@@ -31,7 +31,7 @@ impl Session {
 
     fn suspend(&mut self) -> Result<()> {
         if self.device.is_some() {
-            self.kept = self.device()?.contents()?;
+            self.suspended_contents = self.device()?.read_all_buffers()?;
             self.device = None;
         }
         Ok(())
@@ -40,9 +40,9 @@ impl Session {
     fn resume(&mut self) -> Result<()> {
         if self.device.is_none() {
             let mut device = Device::open(&self.options)?;
-            device.restore(&self.kept)?;
+            device.restore(&self.suspended_contents)?;
             self.device = Some(device);
-            self.kept = HashMap::new();
+            self.suspended_contents = HashMap::new();
         }
         Ok(())
     }
@@ -55,13 +55,13 @@ type Job = Option<Box<dyn FnOnce(&mut Session) + Send>>;
 const STACK_BYTES: usize = 8 << 20;
 
 /// An open device and its thread, joined on drop.
-pub struct Thread {
+pub struct DeviceThread {
     jobs: Sender<Job>,
     handle: Option<JoinHandle<()>>,
     adapter: Adapter,
 }
 
-impl Thread {
+impl DeviceThread {
     /// Opens a device on a thread of its own.
     pub fn start(options: DeviceOptions) -> Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -77,11 +77,11 @@ impl Thread {
                 }
             };
             let _ = opened.send(Ok(device.adapter().clone()));
-            let mut session = Session { options, device: Some(device), kept: HashMap::new() };
+            let mut session = Session { options, device: Some(device), suspended_contents: HashMap::new() };
             while let Ok(Some(job)) = queue.recv() {
                 let panicked = catch_unwind(AssertUnwindSafe(|| job(&mut session))).is_err();
                 if let (true, Some(device)) = (panicked, &session.device) {
-                    device.break_down("the driver or its interface panicked");
+                    device.mark_lost("the driver or its interface panicked");
                 }
             }
             // Dropping waits for the driver, which may panic as well.
@@ -104,7 +104,7 @@ impl Thread {
         self.session(|session| {
             let device = session.device()?;
             let value = job(device)?;
-            device.healthy().map(|()| value)
+            device.check_health().map(|()| value)
         })
     }
 
@@ -133,12 +133,12 @@ impl Thread {
     }
 
     /// The owner of a buffer.
-    pub fn slot(&self, id: u64) -> Slot {
-        Slot { id, jobs: self.jobs.clone() }
+    pub fn handle(&self, id: u64) -> BufferHandle {
+        BufferHandle { id, jobs: self.jobs.clone() }
     }
 }
 
-impl Drop for Thread {
+impl Drop for DeviceThread {
     fn drop(&mut self) {
         // Gone already, or about to go.
         let _ = self.jobs.send(None);
@@ -149,19 +149,19 @@ impl Drop for Thread {
 }
 
 /// Owns a buffer of the device: freed on drop.
-pub struct Slot {
+pub struct BufferHandle {
     id: u64,
     jobs: Sender<Job>,
 }
 
-impl Slot {
+impl BufferHandle {
     /// The buffer's number.
     pub fn id(&self) -> u64 {
         self.id
     }
 }
 
-impl Drop for Slot {
+impl Drop for BufferHandle {
     fn drop(&mut self) {
         let id = self.id;
         // With the device everything is freed.
@@ -170,15 +170,15 @@ impl Drop for Slot {
 }
 
 /// Runs something that touches the driver on a thread that ends with it.
-pub fn on_a_thread<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub fn run_on_new_thread<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     spawn(f)?.join().unwrap_or_else(|_| Err(panicked()))
 }
 
 fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
     let thread = std::thread::Builder::new().name("crossrank-gpu".into()).stack_size(STACK_BYTES);
-    thread.spawn(f).map_err(|error| failed(format!("no thread for the GPU: {error}")))
+    thread.spawn(f).map_err(|error| gpu_error(format!("no thread for the GPU: {error}")))
 }
 
 fn panicked() -> crate::error::Error {
-    failed("the driver or its interface panicked".into())
+    gpu_error("the driver or its interface panicked".into())
 }

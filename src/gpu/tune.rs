@@ -138,22 +138,22 @@ impl Gpu {
         most_rows: usize,
         mut time: impl FnMut(&mut Self, Shape, usize, Tile) -> Result<Option<Duration>>,
     ) -> Result<()> {
-        if self.options.tile.is_some() || self.cooperative().is_some() {
+        if self.options.tile.is_some() || self.cooperative_sizes().is_some() {
             return Ok(());
         }
-        let widest = self.shapes.iter().map(|shape| shape.0.max(shape.1)).max().unwrap_or(1);
-        let most_rows = most_rows.min(self.most_rows(widest));
+        let widest = self.linear_shapes.iter().map(|shape| shape.0.max(shape.1)).max().unwrap_or(1);
+        let most_rows = most_rows.min(self.max_rows(widest));
         let mut buckets = BUCKETS.to_vec();
         buckets.retain(|bucket| *bucket <= most_rows);
         if self.adapter().kind == AdapterKind::Software {
             // One larger product takes longer than all of these.
             buckets.truncate(1);
         }
-        let (shapes, mut tiles) = (self.shapes.clone(), std::mem::take(&mut self.tiles));
+        let (shapes, mut tiles) = (self.linear_shapes.clone(), std::mem::take(&mut self.tiles));
         let measured = tiles.measure(&shapes, &buckets, |shape, rows, tile| time(self, shape, rows, tile));
         self.tiles = tiles;
         self.options.tile = None;
-        self.clear();
+        self.discard_recorded();
         match measured {
             Err(Error::OutOfMemory { .. }) => Ok(()),
             result => result,
@@ -183,9 +183,9 @@ impl Gpu {
         let (mut x, mut out) = (Buf::default(), Buf::default());
         self.resize(&mut x, rows, inputs)?;
         self.resize(&mut out, rows, outputs)?;
-        x.half = self.halves();
+        x.is_f16 = self.uses_f16();
         let padded = outputs.next_multiple_of(OUTPUT_TILE) as u64;
-        let weight = self.allocate("timed weight", padded * padded_cols(inputs) as u64 * x.width())?;
+        let weight = self.allocate("timed weight", padded * padded_cols(inputs) as u64 * x.elem_bytes())?;
         let bias = self.allocate("timed bias", padded * size_of::<f32>() as u64)?;
         let linear = Linear { weight, bias, inputs, outputs };
         self.options.tile = Some(tile);
@@ -193,8 +193,8 @@ impl Gpu {
             for _ in 0..repeats {
                 self.linear(&x, &linear, Epilogue::Store, &mut out);
             }
-            let commands = std::mem::take(&mut self.commands);
-            self.thread.call(move |device| device.run(&commands, None)).map(|(_, time)| time)
+            let commands = std::mem::take(&mut self.recorded);
+            self.thread.call(move |device| device.execute(&commands, None)).map(|(_, time)| time)
         };
         // The first time buffers are filled with zeros.
         run(1)?;

@@ -49,7 +49,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Tokens of a group, where groups run one after another; `None` where threads take groups of their own.
-    fn in_turn(&self) -> Option<usize> {
+    fn sequential_group_tokens(&self) -> Option<usize> {
         None
     }
 

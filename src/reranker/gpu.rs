@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Executed, Run};
-use super::recovery::Source;
+use super::recovery::WeightSource;
 use super::run::{GPU_GROUP_TOKENS, GROUP_TOKENS};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::gpu::device::{Adapter, AdapterKind, DeviceOptions, Tier};
-use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_WIDTH, adapters};
+use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_DIM, adapters};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
@@ -27,33 +27,33 @@ const GLANCE: Duration = Duration::from_millis(1);
 
 /// Greatest difference of a logit from the CPU's, per unit of it beyond 1: ten times what is promised, so that no rounding
 /// of a sound driver is taken for a fault.
-fn most_difference(tier: Tier) -> f32 {
+fn max_difference(tier: Tier) -> f32 {
     if tier >= Tier::F16 { 5e-2 } else { 1e-3 }
 }
 
 /// What a new device is tried with: lengths around the edges of attention's blocks, in the smallest tile.
-const FIRST_LENGTHS: [usize; 4] = [33, 17, 3, 1];
+const PROBE_LENGTHS: [usize; 4] = [33, 17, 3, 1];
 
 /// Both backends' weights.
-struct OnGpu {
+struct GpuEngine {
     spec: Spec,
     adapter: String,
     tier: Tier,
     warnings: Vec<String>,
     /// Most tokens of a group that this adapter's buffers hold.
-    capacity: usize,
+    max_group_tokens: usize,
     /// Tokens of a group that go through a layer within one submission, at the speed that was measured.
     group_tokens: AtomicUsize,
     weights: Mutex<Arc<Weights<Gpu>>>,
     options: GpuOptions,
     /// How a lost device is made anew, where that can be.
-    source: Mutex<Option<Source>>,
+    weight_source: Mutex<Option<WeightSource>>,
     suspended: AtomicBool,
     /// One at a time: the device has one queue, and every run an arena.
     run: Mutex<Run<Gpu>>,
     cpu: Box<dyn Engine>,
     /// Groups of fewer tokens are computed on the CPU, which is done with them sooner.
-    least_tokens: usize,
+    min_gpu_tokens: usize,
 }
 
 /// Loads a checkpoint onto the GPU, and into the CPU by `load_cpu`.
@@ -64,7 +64,7 @@ pub fn load(
     load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
 ) -> Result<Box<dyn Engine>> {
     let gpu = gpu_options(options, options.allow_software_gpu);
-    Ok(Box::new(OnGpu::load(spec, checkpoint, gpu, load_cpu)?))
+    Ok(Box::new(GpuEngine::load(spec, checkpoint, gpu, load_cpu)?))
 }
 
 fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
@@ -80,7 +80,7 @@ fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
 }
 
 /// Loads a checkpoint into the faster of GPU and CPU; never a GPU in software.
-pub fn faster(
+pub fn load_faster(
     spec: &Spec,
     checkpoint: &Checkpoint<'_>,
     options: &LoadOptions,
@@ -89,17 +89,17 @@ pub fn faster(
     let hardware = |a: &Adapter| a.kind != AdapterKind::Software && a.tier != Tier::None;
     // Whatever is wrong with the GPU, here it only means that it is not the faster one.
     if adapters().is_ok_and(|all| all.iter().any(hardware))
-        && let Ok(mut model) = OnGpu::load(spec, checkpoint, gpu_options(options, false), &load_cpu)
+        && let Ok(mut model) = GpuEngine::load(spec, checkpoint, gpu_options(options, false), &load_cpu)
         && model.warmup().is_ok()
-        && let Ok(Some(least_tokens)) = model.measure()
+        && let Ok(Some(least_tokens)) = model.measure_break_even()
     {
-        model.least_tokens = least_tokens;
+        model.min_gpu_tokens = least_tokens;
         return Ok(Box::new(model));
     }
     load_cpu()
 }
 
-impl OnGpu {
+impl GpuEngine {
     fn load(
         spec: &Spec,
         checkpoint: &Checkpoint<'_>,
@@ -107,20 +107,20 @@ impl OnGpu {
         load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
         let width = spec.hidden / spec.heads;
-        if width > MAX_HEAD_WIDTH {
+        if width > MAX_HEAD_DIM {
             return Err(Error::Unsupported {
                 what: format!("attention with heads of width {width} on the GPU"),
-                hint: format!("the most is {MAX_HEAD_WIDTH}; use the CPU backend"),
+                hint: format!("the most is {MAX_HEAD_DIM}; use the CPU backend"),
             });
         }
         let gpu = Gpu::open(options.clone())?;
         let weights = Mutex::new(Arc::new(checkpoint.load(&gpu, spec)?));
         // The widest activations, and for first tokens N rows of H per sequence, which has three special tokens.
-        let widest = (3 * spec.hidden).max(up_columns(spec));
-        let spread = gpu.most_rows(spec.heads * spec.hidden).saturating_mul(3);
-        let capacity = GPU_GROUP_TOKENS.min(gpu.most_rows(widest)).min(spread);
+        let widest = (3 * spec.hidden).max(up_projection_cols(spec));
+        let spread = gpu.max_rows(spec.heads * spec.hidden).saturating_mul(3);
+        let capacity = GPU_GROUP_TOKENS.min(gpu.max_rows(widest)).min(spread);
         let (adapter, tier) = (gpu.adapter().name.clone(), gpu.adapter().tier);
-        let warnings = gpu.dropped().to_vec();
+        let warnings = gpu.downgrades().to_vec();
         let group_tokens = AtomicUsize::new(group_tokens(&gpu, spec, capacity));
         let run = Mutex::new(Run::new(gpu));
         let cpu = load_cpu()?;
@@ -130,22 +130,22 @@ impl OnGpu {
             adapter,
             tier,
             warnings,
-            capacity,
+            max_group_tokens: capacity,
             group_tokens,
             weights,
             options,
-            source: Mutex::new(None),
+            weight_source: Mutex::new(None),
             suspended: AtomicBool::new(false),
             run,
             cpu,
-            least_tokens: 0,
+            min_gpu_tokens: 0,
         };
-        model.compare(&model.batch(&FIRST_LENGTHS))?;
+        model.check_against_cpu(&model.probe_batch(&PROBE_LENGTHS))?;
         Ok(model)
     }
 
     /// Made-up sequences of these lengths, or of the model's longest.
-    fn batch(&self, lengths: &[usize]) -> PackedBatch {
+    fn probe_batch(&self, lengths: &[usize]) -> PackedBatch {
         let spec = &self.spec;
         let pair = |&len: &usize| {
             let count = |limit: usize| (0..).map(move |i: u32| i * 7 % limit.min(1 << 20) as u32);
@@ -157,33 +157,33 @@ impl OnGpu {
     }
 
     /// Computes a batch on both; a GPU that computes other numbers is not used any more.
-    fn compare(&self, batch: &PackedBatch) -> Result<()> {
-        self.compare_on(&mut *self.lock(&|| Ok(()))?, batch)
+    fn check_against_cpu(&self, batch: &PackedBatch) -> Result<()> {
+        self.check_run_against_cpu(&mut *self.lock(&|| Ok(()))?, batch)
     }
 
-    fn compare_on(&self, run: &mut Run<Gpu>, batch: &PackedBatch) -> Result<()> {
-        let (go, mut ours, mut theirs) = (|| Ok(()), self.room(batch), self.room(batch));
-        self.on_gpu(run, batch, &go, &mut ours)?;
-        self.on_cpu(batch, None, &go, &mut theirs)?;
+    fn check_run_against_cpu(&self, run: &mut Run<Gpu>, batch: &PackedBatch) -> Result<()> {
+        let (go, mut ours, mut theirs) = (|| Ok(()), self.logits_buffer(batch), self.logits_buffer(batch));
+        self.compute_on_gpu(run, batch, &go, &mut ours)?;
+        self.compute_on_cpu(batch, None, &go, &mut theirs)?;
         let differs = |(a, b): (&f32, &f32)| {
-            a.is_finite() != b.is_finite() || (a - b).abs() > most_difference(self.tier) * b.abs().max(1.0)
+            a.is_finite() != b.is_finite() || (a - b).abs() > max_difference(self.tier) * b.abs().max(1.0)
         };
         if let Some(i) = ours.iter().zip(&theirs).position(differs) {
             let message = format!("{} computed {} where the CPU has {}", self.adapter, ours[i], theirs[i]);
-            run.kernels.break_down(message.clone());
-            *locked(&self.source) = None;
+            run.kernels.mark_lost(message.clone());
+            *lock_unpoisoned(&self.weight_source) = None;
             return Err(Error::Gpu { message });
         }
         Ok(())
     }
 
-    fn room(&self, batch: &PackedBatch) -> Vec<f32> {
+    fn logits_buffer(&self, batch: &PackedBatch) -> Vec<f32> {
         vec![f32::NAN; batch.sequences() * self.spec.labels.len()]
     }
 
     /// From how many tokens on the GPU is faster; `None` if it never is. The GPU's time is a part that is always the
     /// same and a part per token, the CPU's is per token.
-    fn measure(&self) -> Result<Option<usize>> {
+    fn measure_break_even(&self) -> Result<Option<usize>> {
         let go = || Ok(());
         let time = |compute: &mut dyn FnMut() -> Result<()>| {
             // The better of two: the first may have to make room.
@@ -195,12 +195,12 @@ impl OnGpu {
             }
             Ok(best.as_secs_f64())
         };
-        let (few, many) = (self.batch(&[16]), self.batch(&[16; 64]));
-        let mut out = self.room(&many);
+        let (few, many) = (self.probe_batch(&[16]), self.probe_batch(&[16; 64]));
+        let mut out = self.logits_buffer(&many);
         let mut run = self.lock(&go)?;
-        let gpu_few = time(&mut || self.on_gpu(&mut run, &few, &go, &mut out))?;
-        let gpu_many = time(&mut || self.on_gpu(&mut run, &many, &go, &mut out))?;
-        let cpu_many = time(&mut || self.on_cpu(&many, None, &go, &mut out).map(drop))?;
+        let gpu_few = time(&mut || self.compute_on_gpu(&mut run, &few, &go, &mut out))?;
+        let gpu_many = time(&mut || self.compute_on_gpu(&mut run, &many, &go, &mut out))?;
+        let cpu_many = time(&mut || self.compute_on_cpu(&many, None, &go, &mut out).map(drop))?;
         let threads = crate::cpu::threads::physical_cores() as f64;
         Ok(break_even([few.tokens(), many.tokens()], [gpu_few, gpu_many], cpu_many / threads))
     }
@@ -217,7 +217,7 @@ impl OnGpu {
         }
     }
 
-    fn on_gpu(
+    fn compute_on_gpu(
         &self,
         run: &mut Run<Gpu>,
         batch: &PackedBatch,
@@ -225,49 +225,49 @@ impl OnGpu {
         out: &mut [f32],
     ) -> Result<()> {
         let Run { kernels, activations } = run;
-        let weights = Arc::clone(&*locked(&self.weights));
+        let weights = Arc::clone(&*lock_unpoisoned(&self.weights));
         let mut between = |gpu: &mut Gpu, _: usize, _: &_| {
-            if gpu.enough() {
+            if gpu.submission_is_full() {
                 gpu.flush()?;
             }
             stop()
         };
         let result = forward(kernels, &self.spec, &weights, activations, batch, &mut between, out);
         // What an ended call has recorded is nobody's.
-        kernels.clear();
-        self.group_tokens.store(group_tokens(kernels, &self.spec, self.capacity), Ordering::Relaxed);
+        kernels.discard_recorded();
+        self.group_tokens.store(group_tokens(kernels, &self.spec, self.max_group_tokens), Ordering::Relaxed);
         result
     }
 
     /// Notes that the device is lost, if it is.
-    fn note_loss(&self, run: &Run<Gpu>) {
+    fn note_device_loss(&self, run: &Run<Gpu>) {
         if !self.suspended.load(Ordering::Relaxed)
-            && run.kernels.healthy().is_err()
-            && let Some(source) = locked(&self.source).as_mut()
+            && run.kernels.check_health().is_err()
+            && let Some(source) = lock_unpoisoned(&self.weight_source).as_mut()
         {
-            source.lost();
+            source.note_loss();
         }
     }
 
     /// Makes a lost device anew, if the time has come. What goes wrong counts as one more loss, and the call that has met it
     /// is computed on the CPU.
-    fn remake_lost(&self, run: &mut Run<Gpu>) {
+    fn recover_lost_device(&self, run: &mut Run<Gpu>) {
         if self.suspended.load(Ordering::Relaxed) {
             return;
         }
-        let make = |source: &mut Source| source.due().then(|| source.make(&self.spec));
-        let made = locked(&self.source).as_mut().and_then(make);
+        let make = |source: &mut WeightSource| source.take_retry().then(|| source.reopen(&self.spec));
+        let made = lock_unpoisoned(&self.weight_source).as_mut().and_then(make);
         if let Some(Ok((mut gpu, weights))) = made {
             gpu.take_tiles(&mut run.kernels);
             *run = Run::new(gpu);
-            *locked(&self.weights) = Arc::new(weights);
+            *lock_unpoisoned(&self.weights) = Arc::new(weights);
             // If it fails here, so it does in the call that follows.
-            let _ = self.compare_on(run, &self.batch(&FIRST_LENGTHS));
+            let _ = self.check_run_against_cpu(run, &self.probe_batch(&PROBE_LENGTHS));
         }
     }
 
     /// The same on the CPU, in groups of its own size.
-    fn on_cpu(
+    fn compute_on_cpu(
         &self,
         batch: &PackedBatch,
         team: Option<&Arc<Pool>>,
@@ -296,7 +296,7 @@ fn break_even([few, many]: [usize; 2], [gpu_few, gpu_many]: [f64; 2], cpu_many: 
 }
 
 /// Columns of what the first feed-forward layer writes.
-fn up_columns(spec: &Spec) -> usize {
+fn up_projection_cols(spec: &Spec) -> usize {
     match spec.feed_forward {
         FeedForward::Plain => spec.intermediate,
         FeedForward::Gated => 2 * spec.intermediate,
@@ -305,12 +305,12 @@ fn up_columns(spec: &Spec) -> usize {
 
 /// Tokens that go through a layer within one submission, but not fewer than the CPU takes at once.
 fn group_tokens(gpu: &Gpu, spec: &Spec, capacity: usize) -> usize {
-    let per_token = 2 * spec.hidden * (4 * spec.hidden + up_columns(spec) + spec.intermediate);
-    let tokens = (gpu.operations_of_a_submission() / per_token as f64) as usize;
+    let per_token = 2 * spec.hidden * (4 * spec.hidden + up_projection_cols(spec) + spec.intermediate);
+    let tokens = (gpu.flop_per_submission() / per_token as f64) as usize;
     tokens.max(GROUP_TOKENS).min(capacity)
 }
 
-impl Engine for OnGpu {
+impl Engine for GpuEngine {
     fn runs(&self) -> Executed {
         Executed { backend: Backend::Gpu, isa: None, gpu_failure: None }
     }
@@ -327,7 +327,7 @@ impl Engine for OnGpu {
         self.warnings.clone()
     }
 
-    fn in_turn(&self) -> Option<usize> {
+    fn sequential_group_tokens(&self) -> Option<usize> {
         Some(self.group_tokens.load(Ordering::Relaxed))
     }
 
@@ -338,20 +338,20 @@ impl Engine for OnGpu {
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
-        if batch.tokens() < self.least_tokens {
-            return self.on_cpu(batch, team, stop, out);
+        if batch.tokens() < self.min_gpu_tokens {
+            return self.compute_on_cpu(batch, team, stop, out);
         }
         let mut run = self.lock(stop)?;
-        self.remake_lost(&mut run);
-        let result = self.on_gpu(&mut run, batch, stop, out);
+        self.recover_lost_device(&mut run);
+        let result = self.compute_on_gpu(&mut run, batch, stop, out);
         if result.is_err() {
-            self.note_loss(&run);
+            self.note_device_loss(&run);
         }
         drop(run);
         match result {
             Ok(()) => Ok(self.runs()),
             Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
-                let ran = self.on_cpu(batch, team, stop, out)?;
+                let ran = self.compute_on_cpu(batch, team, stop, out)?;
                 Ok(Executed { gpu_failure: Some(error), ..ran })
             }
             Err(error) => Err(error),
@@ -359,29 +359,29 @@ impl Engine for OnGpu {
     }
 
     fn loaded_from(&mut self, files: &ModelFiles, hash: u64) {
-        *locked(&self.source) = Source::new(files, hash, self.options.clone());
+        *lock_unpoisoned(&self.weight_source) = WeightSource::new(files, hash, self.options.clone());
     }
 
     /// Measures the tiles of the layers, all of which have run by now; then the tile of each number of rows in turn. The
     /// largest runs twice: the first time its pipelines are made.
     fn warmup(&self) -> Result<()> {
-        self.lock(&|| Ok(()))?.kernels.tune(self.capacity)?;
+        self.lock(&|| Ok(()))?.kernels.tune(self.max_group_tokens)?;
         for sequences in [4, 16, 64, 64] {
-            self.compare(&self.batch(&vec![16; sequences]))?;
+            self.check_against_cpu(&self.probe_batch(&vec![16; sequences]))?;
         }
         self.run.lock().unwrap_or_else(PoisonError::into_inner).kernels.save_cache()
     }
 
     fn trim(&self) {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_work_space(&mut run);
+        free_work_space(&mut run);
         drop(run);
         self.cpu.trim();
     }
 
     fn suspend(&self) -> Result<()> {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_work_space(&mut run);
+        free_work_space(&mut run);
         self.suspended.store(true, Ordering::Relaxed);
         run.kernels.suspend()
     }
@@ -394,11 +394,11 @@ impl Engine for OnGpu {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn forget_work_space(run: &mut Run<Gpu>) {
+fn free_work_space(run: &mut Run<Gpu>) {
     run.kernels.trim();
     run.activations = Activations::new(&run.kernels);
 }
@@ -415,11 +415,11 @@ mod tests {
     const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bert");
 
     /// The fixture on whatever adapter there is; `None`, printed, where there is none.
-    fn model() -> Option<OnGpu> {
+    fn model() -> Option<GpuEngine> {
         model_with(GpuOptions::default())
     }
 
-    fn model_with(mut options: GpuOptions) -> Option<OnGpu> {
+    fn model_with(mut options: GpuOptions) -> Option<GpuEngine> {
         if crate::gpu::adapters().unwrap().is_empty() {
             println!("SKIP: no GPU adapter, not even a software one");
             return None;
@@ -429,12 +429,12 @@ mod tests {
         options.device.allow_software = true;
         let isa = Some(crate::cpu::isa::best(None));
         let cpu = || super::super::engine::load(&spec, &checkpoint, isa, &serial, None);
-        Some(OnGpu::load(&spec, &checkpoint, options, cpu).unwrap())
+        Some(GpuEngine::load(&spec, &checkpoint, options, cpu).unwrap())
     }
 
     #[test]
     fn a_model_whose_f16_fails_the_self_test_runs_in_f32_and_warns() {
-        let mut options = GpuOptions { fails: Some(Tier::F16), ..GpuOptions::default() };
+        let mut options = GpuOptions { fail_self_test_from: Some(Tier::F16), ..GpuOptions::default() };
         options.device.tier = Tier::Cooperative;
         let (Some(fallen), Some(plain)) = (model_with(options), model()) else { return };
         assert_eq!((fallen.tier(), plain.tier()), (Some("f32"), Some("f32")));
@@ -467,13 +467,13 @@ mod tests {
         PackedBatch::new(std::iter::repeat_n(&pair, sequences), 0)
     }
 
-    fn logits(model: &OnGpu, batch: &PackedBatch) -> (Executed, Vec<f32>) {
+    fn logits(model: &GpuEngine, batch: &PackedBatch) -> (Executed, Vec<f32>) {
         let mut out = vec![f32::NAN; batch.sequences()];
         (model.logits(batch, None, &|| Ok(()), &mut out).unwrap(), out)
     }
 
     /// What the CPU computes, whatever became of the GPU.
-    fn assert_fell_back(model: &OnGpu, batch: &PackedBatch, why: &str) {
+    fn assert_fell_back(model: &GpuEngine, batch: &PackedBatch, why: &str) {
         let (ran, out) = logits(model, batch);
         let Some(Error::Gpu { message }) = &ran.gpu_failure else { panic!("{ran:?}") };
         assert!(message.contains(why), "{message}");
@@ -487,7 +487,7 @@ mod tests {
     fn a_destroyed_device_leaves_the_work_to_the_cpu() {
         let Some(model) = model() else { return };
         assert_eq!(logits(&model, &batch(3, 9)).0, model.runs());
-        model.run.lock().unwrap().kernels.destroy().ok();
+        model.run.lock().unwrap().kernels.destroy_device().ok();
         // More than one of the CPU's groups.
         assert_fell_back(&model, &batch(70, 9), "the device was lost");
         assert_fell_back(&model, &batch(1, 1), "the device was lost");
@@ -504,12 +504,12 @@ mod tests {
         model.warmup().unwrap();
         let tiles = model.run.lock().unwrap().kernels.tiles().clone();
         for loss in 0..3 {
-            model.run.lock().unwrap().kernels.destroy().ok();
+            model.run.lock().unwrap().kernels.destroy_device().ok();
             // Not at once.
             assert_fell_back(&model, &batch, "the device was lost");
             assert_fell_back(&model, &batch, "the device was lost");
-            if let Some(source) = locked(&model.source).as_mut() {
-                source.hurry();
+            if let Some(source) = lock_unpoisoned(&model.weight_source).as_mut() {
+                source.retry_now();
             }
             if loss < 2 {
                 assert_eq!(logits(&model, &batch), before, "loss {loss}");
@@ -527,8 +527,8 @@ mod tests {
         model.loaded_from(&files, files.hash().unwrap());
         let batch = batch(3, 9);
         let before = logits(&model, &batch);
-        let hurry = || locked(&model.source).as_mut().unwrap().hurry();
-        model.run.lock().unwrap().kernels.destroy().ok();
+        let hurry = || lock_unpoisoned(&model.weight_source).as_mut().unwrap().retry_now();
+        model.run.lock().unwrap().kernels.destroy_device().ok();
         assert_fell_back(&model, &batch, "the device was lost");
         model.suspend().ok();
         hurry();
@@ -543,7 +543,10 @@ mod tests {
     fn a_gated_feed_forward_counts_twice() {
         let fixture = std::path::Path::new(FIXTURE).with_file_name("modernbert");
         let spec = config::read(&ModelFiles::from_dir(&fixture).unwrap()).unwrap();
-        assert_eq!((spec.feed_forward, up_columns(&spec)), (FeedForward::Gated, 2 * spec.intermediate));
+        assert_eq!(
+            (spec.feed_forward, up_projection_cols(&spec)),
+            (FeedForward::Gated, 2 * spec.intermediate)
+        );
     }
 
     #[test]
@@ -552,9 +555,9 @@ mod tests {
         let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
         model.loaded_from(&files, files.hash().unwrap() + 1);
         let batch = batch(3, 9);
-        model.run.lock().unwrap().kernels.destroy().ok();
+        model.run.lock().unwrap().kernels.destroy_device().ok();
         assert_fell_back(&model, &batch, "the device was lost");
-        locked(&model.source).as_mut().unwrap().hurry();
+        lock_unpoisoned(&model.weight_source).as_mut().unwrap().retry_now();
         assert_fell_back(&model, &batch, "the device was lost");
     }
 
@@ -575,7 +578,7 @@ mod tests {
     #[test]
     fn a_submission_that_takes_too_long_leaves_the_work_to_the_cpu() {
         let Some(model) = model() else { return };
-        model.run.lock().unwrap().kernels.set_patience(Duration::ZERO).unwrap();
+        model.run.lock().unwrap().kernels.set_timeout(Duration::ZERO).unwrap();
         assert_fell_back(&model, &batch(40, 30), "no answer within 0 ms");
     }
 
@@ -639,7 +642,7 @@ mod tests {
                 |_: &mut Gpu, _, _, tile| Ok(Some(Duration::from_millis(1 + u64::from(tile != fastest))));
             let mut run = model.run.lock().unwrap();
             run.kernels.forget_tiles();
-            run.kernels.tune_by(model.capacity, time).unwrap();
+            run.kernels.tune_by(model.max_group_tokens, time).unwrap();
             let shape = (model.spec.hidden, model.spec.intermediate);
             assert_eq!(run.kernels.tiles().get(shape, 27), Some(fastest));
             drop(run);
@@ -655,7 +658,7 @@ mod tests {
             (options.device.cache, options.device.tier) = (Some(folder.path().to_owned()), tier);
             model_with(options)
         };
-        let tiles = |model: &OnGpu| model.run.lock().unwrap().kernels.tiles().clone();
+        let tiles = |model: &GpuEngine| model.run.lock().unwrap().kernels.tiles().clone();
         let Some(first) = load(Tier::F32) else { return };
         assert_eq!(tiles(&first), Default::default());
         first.warmup().unwrap();
@@ -668,8 +671,8 @@ mod tests {
     fn small_groups_are_computed_where_they_are_done_first() {
         let Some(mut model) = model() else { return };
         // A processor that poses as a GPU never catches up with itself.
-        assert_eq!(model.measure().unwrap(), None);
-        model.least_tokens = 20;
+        assert_eq!(model.measure_break_even().unwrap(), None);
+        model.min_gpu_tokens = 20;
         assert_eq!(logits(&model, &batch(2, 9)).0, model.cpu.runs());
         assert_eq!(logits(&model, &batch(2, 10)).0, model.runs());
     }
@@ -703,7 +706,7 @@ mod tests {
     #[test]
     fn a_call_that_was_finished_on_the_cpu_says_so() {
         let Some(broken) = model() else { return };
-        broken.run.lock().unwrap().kernels.destroy().ok();
+        broken.run.lock().unwrap().kernels.destroy_device().ok();
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
         let mut model = builder.load(FIXTURE).unwrap();
         let ranking = |model: &Reranker| model.rerank("a", &["b", "a"], &RerankOptions::new()).unwrap();

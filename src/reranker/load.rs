@@ -146,7 +146,7 @@ impl Loader<'_> {
             && self.options.memory_limit.is_none()
             && spec.precision != Precision::Int8
         {
-            return gpu::faster(spec, checkpoint, self.options, load);
+            return gpu::load_faster(spec, checkpoint, self.options, load);
         }
         match backend {
             #[cfg(feature = "gpu")]

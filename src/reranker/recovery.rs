@@ -11,45 +11,45 @@ use crate::model::spec::Spec;
 
 /// How long after a loss a device is tried again: soon, for a driver that was reset, and then once more. A device that is
 /// lost a third time is left alone.
-const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// Where the weights of a lost device can be had again.
-pub struct Source {
+pub struct WeightSource {
     files: ModelFiles,
     hash: u64,
     options: GpuOptions,
     losses: usize,
     /// When to try; `None` while nothing is lost.
-    at: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
-impl Source {
+impl WeightSource {
     /// From the files that a model was loaded from; `None` where they were in the caller's memory, which is the caller's
     /// again.
     pub fn new(files: &ModelFiles, hash: u64, options: GpuOptions) -> Option<Self> {
         let files = files.kept()?;
-        Some(Self { files, hash, options, losses: 0, at: None })
+        Some(Self { files, hash, options, losses: 0, retry_at: None })
     }
 
     /// The device was lost.
-    pub fn lost(&mut self) {
-        if self.at.is_none() {
-            self.at = WAITS.get(self.losses).map(|wait| Instant::now() + *wait);
+    pub fn note_loss(&mut self) {
+        if self.retry_at.is_none() {
+            self.retry_at = RETRY_DELAYS.get(self.losses).map(|wait| Instant::now() + *wait);
             self.losses += 1;
         }
     }
 
     /// Whether the time has come to try again; only once for each loss.
-    pub fn due(&mut self) -> bool {
-        let due = self.at.is_some_and(|at| Instant::now() >= at);
+    pub fn take_retry(&mut self) -> bool {
+        let due = self.retry_at.is_some_and(|at| Instant::now() >= at);
         if due {
-            self.at = None;
+            self.retry_at = None;
         }
         due
     }
 
     /// A new device with the same weights.
-    pub fn make(&self, spec: &Spec) -> Result<(Gpu, Weights<Gpu>)> {
+    pub fn reopen(&self, spec: &Spec) -> Result<(Gpu, Weights<Gpu>)> {
         // No change of the files after load may matter.
         if self.files.hash()? != self.hash {
             return Err(Error::Gpu { message: "the model's files have changed since it was loaded".into() });
@@ -60,7 +60,7 @@ impl Source {
     }
 
     #[cfg(test)]
-    pub fn hurry(&mut self) {
-        self.at = self.at.map(|_| Instant::now());
+    pub fn retry_now(&mut self) {
+        self.retry_at = self.retry_at.map(|_| Instant::now());
     }
 }

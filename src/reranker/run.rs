@@ -188,7 +188,7 @@ impl Call<'_> {
             })
             .collect();
         let lengths: Vec<usize> = windows.iter().map(|(_, _, pair)| pair.ids.len()).collect();
-        let (groups, shared) = match model.engine.in_turn() {
+        let (groups, shared) = match model.engine.sequential_group_tokens() {
             Some(tokens) => (group(&lengths, tokens), true),
             None => plan(&lengths, threads, model.pool.nests()),
         };
