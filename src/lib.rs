@@ -24,6 +24,7 @@ mod options;
 mod ranking;
 #[doc(hidden)]
 pub mod reference;
+mod rerank_options;
 mod reranker;
 #[doc(hidden)]
 pub mod tensor;
@@ -35,11 +36,9 @@ pub use error::{Error, Result};
 pub use model::files::{ModelFiles, WeightFile};
 pub use model::modules::ModuleFiles;
 pub use model::quantize::quantize;
-pub use options::{
-    Backend, Executor, GpuPrecision, Isa, Label, Precision, Progress, ProgressFn, RerankOptions, Truncation,
-    Windows,
-};
+pub use options::{Backend, Executor, GpuPrecision, Isa, Precision};
 pub use ranking::{Cut, PairStatus, Ranked, Ranking, Scored, Scores, Usage};
+pub use rerank_options::{Label, Progress, ProgressFn, RerankOptions, Truncation, Windows};
 pub use reranker::builder::RerankerBuilder;
 pub use reranker::cached::CachedReranker;
 pub use reranker::load::MemoryPlan;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::options::{Backend, Isa, RerankOptions};
+use crate::options::{Backend, Isa};
 
 /// What became of one pair.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,14 +140,18 @@ pub struct Usage {
 }
 
 impl Ranking {
-    /// Orders results and applies `threshold` and `top_k`. What has no score is kept: it comes last, so that nothing is
-    /// lost without a trace.
-    pub fn select(mut results: Vec<Ranked>, usage: Usage, options: &RerankOptions) -> Self {
+    /// Orders results, drops those whose score is below `threshold` and keeps the first `top_k`; without a value, each
+    /// keeps all. Results without a score pass the threshold and come last, so that a failed document does not disappear
+    /// silently.
+    pub fn select(
+        mut results: Vec<Ranked>,
+        usage: Usage,
+        top_k: Option<usize>,
+        threshold: Option<f64>,
+    ) -> Self {
         order(&mut results);
-        results.retain(|r| {
-            r.status != PairStatus::Scored || options.threshold.is_none_or(|least| r.score >= least)
-        });
-        results.truncate(options.top_k.unwrap_or(usize::MAX));
+        results.retain(|r| r.status != PairStatus::Scored || threshold.is_none_or(|least| r.score >= least));
+        results.truncate(top_k.unwrap_or(usize::MAX));
         Self { results, usage }
     }
 }

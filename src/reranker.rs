@@ -19,8 +19,9 @@ use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::model::score::Choice;
 use crate::model::spec::{ScoreActivation, Spec};
-use crate::options::{Backend, Isa, Label, Precision, RerankOptions, Truncation};
+use crate::options::{Backend, Isa, Precision};
 use crate::ranking::{PairStatus, Ranked, Ranking, Scored, Scores, Usage};
+use crate::rerank_options::{Label, RerankOptions, Truncation};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
 use profile::{Counters, StageTime};
@@ -284,5 +285,5 @@ fn rank<D: Document>(
             },
         })
         .collect();
-    Ranking::select(results, usage.clone(), options)
+    Ranking::select(results, usage.clone(), options.top_k, options.threshold)
 }

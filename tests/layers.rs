@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LEAVES: &[&str] = &["cancel", "error", "options", "ranking"];
+const LEAVES: &[&str] = &["cancel", "error", "options", "ranking", "rerank_options"];
 const BACKEND: &[&str] = &["error", "kernels", "options::Executor", "options::Isa", "tensor", "text::batch"];
 
 /// What each top-level module may import from this crate, besides itself. An empty name stands for everything.
@@ -13,6 +13,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("error", LEAVES),
     ("options", LEAVES),
     ("ranking", LEAVES),
+    ("rerank_options", LEAVES),
     ("text", LEAVES),
     ("tensor", &[]),
     ("kernels", &["error", "tensor", "text::batch"]),
@@ -21,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cpu", BACKEND),
     ("gpu", BACKEND),
     ("reranker", &[""]),
-    ("capi", &["cancel", "error", "options", "ranking", "reranker", "model::files"]),
+    ("capi", &["cancel", "error", "options", "ranking", "rerank_options", "reranker", "model::files"]),
     ("lib", &[""]),
     // A program of its own, which sees the library as every user does: its `crate::` is not ours.
     ("bin", &[""]),

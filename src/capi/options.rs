@@ -11,7 +11,8 @@ use super::handle::Table;
 use super::rank::crossrank_ranked;
 use super::status::crossrank_status;
 use super::text::{c_string, out};
-use crate::options::{Backend, Executor, GpuPrecision, Isa, Label, Precision, RerankOptions, Truncation};
+use crate::options::{Backend, Executor, GpuPrecision, Isa, Precision};
+use crate::rerank_options::{Label, RerankOptions, Truncation};
 use crate::reranker::builder::RerankerBuilder;
 
 /// Options of a load or of a call. {0}, CROSSRANK_DEFAULTS, stands for all defaults.

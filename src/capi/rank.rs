@@ -10,8 +10,8 @@ use super::options::{self, Options, crossrank_options};
 use super::status::crossrank_status::{self, CROSSRANK_ERR_BUFFER, CROSSRANK_ERR_NOT_SCORED, CROSSRANK_OK};
 use super::text::{crossrank_str, out, slice, slice_mut, utf8};
 use super::usage;
-use crate::options::{Progress, RerankOptions, Windows};
 use crate::ranking::{Cut, PairStatus, Ranked, Scored};
+use crate::rerank_options::{Progress, RerankOptions, Windows};
 
 /// One document or pair with its score. Its size never changes: 64 bytes where pointers take 8.
 #[repr(C)]

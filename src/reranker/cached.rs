@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::model::RerankerModel;
 use crate::error::{Error, Result};
-use crate::options::{Progress, ProgressFn, RerankOptions};
 use crate::ranking::{PairStatus, Ranked, Ranking, Scored};
+use crate::rerank_options::{Progress, ProgressFn, RerankOptions};
 
 /// Wraps a reranker with a bounded cache of scores, keyed by model hash, options, query and document. That is sound
 /// because a pair's score depends on nothing else, whatever else is in the batch.
@@ -135,7 +135,7 @@ impl<R: RerankerModel> RerankerModel for CachedReranker<R> {
             }
             results.push(ranked);
         }
-        Ok(Ranking::select(results, ranking.usage, options))
+        Ok(Ranking::select(results, ranking.usage, options.top_k, options.threshold))
     }
 }
 
@@ -203,7 +203,8 @@ mod tests {
                 if document.is_empty() { Ranked { status: failed, ..ranked } } else { ranked }
             };
             let usage = Usage { tokens: documents.len(), ..Usage::default() };
-            Ok(Ranking::select(documents.iter().enumerate().map(result).collect(), usage, options))
+            let results = documents.iter().enumerate().map(result).collect();
+            Ok(Ranking::select(results, usage, options.top_k, options.threshold))
         }
     }
 

@@ -409,7 +409,7 @@ mod tests {
     use crate::gpu::pipelines::Tile;
     use crate::model::config;
     use crate::model::weights::serial;
-    use crate::options::RerankOptions;
+    use crate::rerank_options::RerankOptions;
     use crate::reranker::Reranker;
 
     const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bert");

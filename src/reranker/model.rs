@@ -2,8 +2,8 @@
 
 use super::Reranker;
 use crate::error::Result;
-use crate::options::RerankOptions;
 use crate::ranking::Ranking;
+use crate::rerank_options::RerankOptions;
 
 /// Something that ranks documents.
 ///
@@ -28,7 +28,7 @@ use crate::ranking::Ranking;
 ///             let count = count(document);
 ///             Ranked::new(index, count as f32, count as f64)
 ///         });
-///         Ok(Ranking::select(results.collect(), Usage::default(), options))
+///         Ok(Ranking::select(results.collect(), Usage::default(), options.top_k, options.threshold))
 ///     }
 /// }
 ///

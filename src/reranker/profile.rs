@@ -358,7 +358,8 @@ impl<K: Kernels> Kernels for Timed<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Backend, RerankOptions};
+    use crate::options::Backend;
+    use crate::rerank_options::RerankOptions;
     use crate::reranker::Reranker;
     use crate::reranker::builder::RerankerBuilder;
 

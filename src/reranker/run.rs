@@ -10,8 +10,8 @@ use super::profile::Stage;
 use crate::error::{Error, Result};
 use crate::model::score::Choice;
 use crate::model::spec::ScoreActivation;
-use crate::options::{Progress, RerankOptions, Truncation};
 use crate::ranking::{PairStatus, Scored, Usage};
+use crate::rerank_options::{Progress, RerankOptions, Truncation};
 use crate::text::batch::{Pair, group};
 use crate::text::windows;
 

@@ -26,8 +26,8 @@ use super::truncation;
 use super::windows::{self, Layout};
 use super::wordpiece::WordPiece;
 use crate::error::{Error, Result};
-use crate::options::{Truncation, Windows};
 use crate::ranking::Cut;
+use crate::rerank_options::{Truncation, Windows};
 
 /// English has 4 to 5 bytes per token: the first prefix is nearly always enough, and little is read in vain.
 const BYTES_PER_TOKEN: usize = 6;

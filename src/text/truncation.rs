@@ -1,6 +1,6 @@
 //! How many tokens of each side stay when a pair is longer than the window.
 
-use crate::options::Truncation;
+use crate::rerank_options::Truncation;
 
 /// Tokens to keep of a query and a document of the given lengths, so that together they have at most `budget` tokens:
 /// the window without the special tokens. `None` where the policy refuses the pair.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::options::Windows;
+use crate::rerank_options::Windows;
 
 /// The windows of one document.
 #[derive(Debug, PartialEq, Eq)]
