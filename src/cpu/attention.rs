@@ -7,161 +7,86 @@
 use std::ops::Range;
 
 use super::activation::{LEAST, exp_within};
-use super::distance::extra;
+use super::relative_position;
+use super::score_mod::{QueryBlock, ScoreMod};
 use super::simd::{
     ColMajor, LANES, Lhs, MatMut, Rhs, RowMajor, RowScale, SCORE_STRIDE, Simd, SimdKernel, even_tiles,
     multiply_tile,
 };
 
-/// The heads of one sequence.
-pub struct Attention<'a, T> {
+/// Attention of some heads of one sequence.
+pub struct Attention<'a, M> {
     /// Rows of the sequence [len, 3H]: scaled queries, keys, values.
     pub qkv: &'a [f32],
     /// H.
     pub hidden: usize,
     /// D.
-    pub width: usize,
+    pub head_dim: usize,
     /// Heads to compute.
     pub heads: Range<usize>,
-    /// What the scores are besides products of queries and keys.
-    pub terms: T,
+    /// What changes the scores besides products of queries and keys.
+    pub score_mod: M,
     /// `[len, heads.len() * D]`.
     pub out: MatMut<'a>,
     /// Work space of [`scratch`] floats.
     pub scratch: &'a mut [f32],
 }
 
-/// A block of queries of one head. Queries are lanes, and those that do not fill a vector hold the first query again.
-pub struct Block<'a> {
-    /// The head.
-    pub head: usize,
-    /// D.
-    pub width: usize,
-    /// Tokens of the sequence.
-    pub len: usize,
-    /// The queries of the block.
-    pub queries: Range<usize>,
-    /// Lanes in use, whole vectors.
-    pub lanes: usize,
-    /// The queries transposed, `[D][SCORE_STRIDE]`.
-    pub transposed: &'a [f32],
+/// Work space that [`Attention`] needs for a sequence of `len` tokens and heads of dimension D, in floats.
+pub fn scratch(len: usize, head_dim: usize) -> usize {
+    let padded = head_dim.next_multiple_of(LANES);
+    // Scores, values, a transposed block of queries, and the work space of a score modification.
+    len * SCORE_STRIDE + len * padded + head_dim * SCORE_STRIDE + relative_position::scratch(len)
 }
 
-/// What attention scores are besides products of queries and keys: nothing, unless a method says otherwise.
-pub trait Terms {
-    /// Whether some of a block's keys are not for all of its queries.
-    const MASKS: bool = false;
-
-    /// The keys that a block of queries needs.
-    #[inline(always)]
-    fn keys(&self, _queries: Range<usize>, len: usize) -> Range<usize> {
-        0..len
-    }
-
-    /// Called before the scores of a block.
-    #[inline(always)]
-    fn begin<S: Simd>(&self, _s: S, _block: &Block<'_>, _extra: &mut [f32]) {}
-
-    /// Adds to the scores `[keys.len(), SCORE_STRIDE]` of some keys, whose rows are at hand as left operand.
-    #[inline(always)]
-    fn add<S: Simd>(
-        &self,
-        _s: S,
-        _block: &Block<'_>,
-        _keys: Range<usize>,
-        _rows: Lhs<'_, RowMajor>,
-        _extra: &mut [f32],
-        _scores: &mut [f32],
-    ) {
-    }
-
-    /// Sets what a query does not see, among the scores of a block or among their weights.
-    #[inline(always)]
-    fn mask(&self, _block: &Block<'_>, _keys: Range<usize>, _scores: &mut [f32], _value: f32) {}
-}
-
-/// Nothing more.
-pub struct Content;
-
-impl Terms for Content {}
-
-/// Work space that [`Attention`] needs for a sequence of `len` tokens and heads of width D, in floats.
-pub fn scratch(len: usize, width: usize) -> usize {
-    let padded = width.next_multiple_of(LANES);
-    // Scores, values, a block of queries, and what terms need.
-    len * SCORE_STRIDE + len * padded + width * SCORE_STRIDE + extra(len)
-}
-
-impl<T: Terms> SimdKernel for Attention<'_, T> {
+impl<M: ScoreMod> SimdKernel for Attention<'_, M> {
     type Output = ();
 
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
-        let (len, width, stride) = (self.out.rows(), self.width, 3 * self.hidden);
-        let padded = width.next_multiple_of(LANES);
+        let (len, head_dim, stride) = (self.out.rows(), self.head_dim, 3 * self.hidden);
+        let padded = head_dim.next_multiple_of(LANES);
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
         let (values, rest) = rest.split_at_mut(len * padded);
-        let (queries, extra) = rest.split_at_mut(width * SCORE_STRIDE);
-        let block = S::NV * LANES;
+        let (transposed, mod_scratch) = rest.split_at_mut(head_dim * SCORE_STRIDE);
+        let block_len = S::NV * LANES;
 
         for (slot, head) in self.heads.clone().enumerate() {
-            // The rows of queries, keys or values from one row on.
+            // The head's part of the queries (0), keys (1) or values (2), from one row on.
             let part =
-                |third: usize, row: usize| &self.qkv[row * stride + third * self.hidden + head * width..];
-            copy_rows(len, part(2, 0), stride, values, padded, width);
-            if padded > width {
-                // The lanes beyond the width.
-                values.chunks_exact_mut(padded).for_each(|to| to[width..].fill(0.0));
+                |third: usize, row: usize| &self.qkv[row * stride + third * self.hidden + head * head_dim..];
+            copy_rows(len, part(2, 0), stride, values, padded, head_dim);
+            if padded > head_dim {
+                // The lanes beyond the head's dimension.
+                values.chunks_exact_mut(padded).for_each(|to| to[head_dim..].fill(0.0));
             }
-            for start in (0..len).step_by(block) {
-                let count = block.min(len - start);
+            for start in (0..len).step_by(block_len) {
+                let count = block_len.min(len - start);
                 let lanes = count.next_multiple_of(LANES);
                 for at in (0..lanes).step_by(LANES) {
                     // Idle lanes hold the first query: finite whenever the sequence is.
                     let rows: [&[f32]; LANES] = std::array::from_fn(|lane| {
                         let query = start + if at + lane < count { at + lane } else { 0 };
-                        &part(0, query)[..width]
+                        &part(0, query)[..head_dim]
                     });
-                    transpose_rows(s, rows, &mut queries[at..]);
+                    transpose_rows(s, rows, &mut transposed[at..]);
                 }
-                let (transposed, queries) = (&*queries, start..start + count);
-                let seen = self.terms.keys(queries.clone(), len);
-                let queries = Block { head, width, len, queries, lanes, transposed };
-                self.terms.begin(s, &queries, extra);
-                let scores = &mut scores[..seen.len() * SCORE_STRIDE];
-                let mut top = LOWEST;
-                for tile in even_tiles(seen.len(), S::MR) {
-                    let tile_keys = seen.start + tile.start..seen.start + tile.end;
-                    let keys = Lhs { values: part(1, tile_keys.start), layout: RowMajor(stride) };
-                    let rows = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
-                    let mut c = MatMut::new(rows, tile.len(), SCORE_STRIDE);
-                    let c = c.block(0..tile.len(), 0..lanes);
-                    multiply_tile(s, width, keys, Rhs::new(transposed, SCORE_STRIDE), c, false, ());
-                    self.terms.add(s, &queries, tile_keys, keys, extra, rows);
-                    if !T::MASKS {
-                        // While the tile is in L1.
-                        raise(s, rows, lanes, &mut top);
-                    }
-                }
-                if T::MASKS {
-                    self.terms.mask(&queries, seen.clone(), scores, f32::NEG_INFINITY);
-                    raise(s, scores, lanes, &mut top);
-                }
-                let mut inverse = softmax(s, scores, lanes, &top);
-                if T::MASKS {
-                    // Zeros before the sum: how many keys a block has beyond those of a query changes no bit.
-                    self.terms.mask(&queries, seen.clone(), scores, 0.0);
-                    inverse = inverse_sums(s, scores, lanes);
-                }
+                let (transposed, queries) = (&*transposed, start..start + count);
+                let keys = self.score_mod.visible_keys(queries.clone(), len);
+                let block = QueryBlock { head, head_dim, len, queries, lanes, transposed };
+                let key_rows = Lhs { values: part(1, keys.start), layout: RowMajor(stride) };
+                let weights = &mut scores[..keys.len() * SCORE_STRIDE];
+                let inverse =
+                    softmax_weights(s, &self.score_mod, &block, keys.clone(), key_rows, mod_scratch, weights);
                 for tile in even_tiles(count, S::MR) {
-                    let weights = Lhs { values: &scores[tile.start..], layout: ColMajor };
-                    for column in (0..width).step_by(block) {
-                        let columns = column..(column + block).min(width);
+                    let weights = Lhs { values: &weights[tile.start..], layout: ColMajor };
+                    for column in (0..head_dim).step_by(block_len) {
+                        let columns = column..(column + block_len).min(head_dim);
                         let rows = start + tile.start..start + tile.end;
-                        let c =
-                            self.out.block(rows, slot * width + columns.start..slot * width + columns.end);
-                        let b = Rhs::new(&values[seen.start * padded + column..], padded);
-                        multiply_tile(s, seen.len(), weights, b, c, false, RowScale(&inverse[tile.clone()]));
+                        let first = slot * head_dim;
+                        let c = self.out.block(rows, first + columns.start..first + columns.end);
+                        let b = Rhs::new(&values[keys.start * padded + column..], padded);
+                        multiply_tile(s, keys.len(), weights, b, c, false, RowScale(&inverse[tile.clone()]));
                     }
                 }
             }
@@ -169,12 +94,53 @@ impl<T: Terms> SimdKernel for Attention<'_, T> {
     }
 }
 
-/// Writes rows as columns, [`SCORE_STRIDE`] floats from step to step.
+/// The softmax weights of a block of queries before their division by their sum, and one over that sum for each query.
+/// `key_rows` are the rows of `keys`; `weights` is `[keys.len(), SCORE_STRIDE]`.
+#[inline(always)]
+fn softmax_weights<S: Simd, M: ScoreMod>(
+    s: S,
+    score_mod: &M,
+    block: &QueryBlock<'_>,
+    keys: Range<usize>,
+    key_rows: Lhs<'_, RowMajor>,
+    mod_scratch: &mut [f32],
+    weights: &mut [f32],
+) -> [f32; SCORE_STRIDE] {
+    score_mod.begin_block(s, block, mod_scratch);
+    let mut running_max = NEG_INF_ROW;
+    for tile in even_tiles(keys.len(), S::MR) {
+        let tile_keys = keys.start + tile.start..keys.start + tile.end;
+        let RowMajor(stride) = key_rows.layout;
+        let tile_rows = Lhs { values: &key_rows.values[tile.start * stride..], layout: key_rows.layout };
+        let scores = &mut weights[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
+        let mut c = MatMut::new(scores, tile.len(), SCORE_STRIDE);
+        let c = c.block(0..tile.len(), 0..block.lanes);
+        multiply_tile(s, block.head_dim, tile_rows, Rhs::new(block.transposed, SCORE_STRIDE), c, false, ());
+        score_mod.add_to_scores(s, block, tile_keys, tile_rows, mod_scratch, scores);
+        if !M::MASKS {
+            // While the tile is in L1.
+            update_running_max(s, scores, block.lanes, &mut running_max);
+        }
+    }
+    if M::MASKS {
+        score_mod.mask(block, keys.clone(), weights, f32::NEG_INFINITY);
+        update_running_max(s, weights, block.lanes, &mut running_max);
+    }
+    let mut inverse = softmax(s, weights, block.lanes, &running_max);
+    if M::MASKS {
+        // Zeros before the sum: how many keys a block has beyond those of a query changes no bit.
+        score_mod.mask(block, keys, weights, 0.0);
+        inverse = inverse_sums(s, weights, block.lanes);
+    }
+    inverse
+}
+
+/// Writes rows as columns, [`SCORE_STRIDE`] floats from one step of k to the next.
 #[inline(always)]
 fn transpose_rows<S: Simd>(s: S, rows: [&[f32]; LANES], to: &mut [f32]) {
-    let width = rows[0].len();
-    let whole = width - width % LANES;
-    for start in (0..whole).step_by(LANES) {
+    let row_len = rows[0].len();
+    let vectors_end = row_len - row_len % LANES;
+    for start in (0..vectors_end).step_by(LANES) {
         let mut block = [s.splat(0.0); LANES];
         for lane in 0..LANES {
             block[lane] = s.load_slice(&rows[lane][start..start + LANES]);
@@ -184,73 +150,79 @@ fn transpose_rows<S: Simd>(s: S, rows: [&[f32]; LANES], to: &mut [f32]) {
             s.store_slice(block[step], &mut to[(start + step) * SCORE_STRIDE..][..LANES]);
         }
     }
-    for step in whole..width {
+    for step in vectors_end..row_len {
         for lane in 0..LANES {
             to[step * SCORE_STRIDE + lane] = rows[lane][step];
         }
     }
 }
 
-/// Copies the first `width` floats of some rows, a vector of every row at a time: a row of one head is too short to be worth
+/// Copies the first `cols` floats of some rows, a vector of every row at a time: a row of one head is too short to be worth
 /// a call of memcpy.
 #[inline(always)]
-fn copy_rows(rows: usize, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize, width: usize) {
-    let whole = width - width % LANES;
-    for v in (0..whole).step_by(LANES) {
+fn copy_rows(rows: usize, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize, cols: usize) {
+    let vectors_end = cols - cols % LANES;
+    for v in (0..vectors_end).step_by(LANES) {
         for row in 0..rows {
             let from = &from[row * from_stride + v..][..LANES];
             to[row * to_stride + v..][..LANES].copy_from_slice(from);
         }
     }
-    if whole < width {
+    if vectors_end < cols {
         for row in 0..rows {
-            let from = &from[row * from_stride..][whole..width];
-            to[row * to_stride..][whole..width].copy_from_slice(from);
+            let from = &from[row * from_stride..][vectors_end..cols];
+            to[row * to_stride..][vectors_end..cols].copy_from_slice(from);
         }
     }
 }
 
-/// No score is lower.
-pub const LOWEST: [f32; SCORE_STRIDE] = [f32::NEG_INFINITY; SCORE_STRIDE];
+/// Where a running maximum of scores begins: no score is lower.
+pub const NEG_INF_ROW: [f32; SCORE_STRIDE] = [f32::NEG_INFINITY; SCORE_STRIDE];
 
-/// The vectors that begin at `v` in each row of scores.
+/// The vector at columns `v..v + LANES` of each row of scores.
 #[inline(always)]
-fn cells(scores: &[f32], v: usize) -> impl Iterator<Item = &[f32; LANES]> {
+fn column_vectors(scores: &[f32], v: usize) -> impl Iterator<Item = &[f32; LANES]> {
     let rows = scores.as_chunks::<SCORE_STRIDE>().0.iter();
     rows.map(move |row| row[v..].first_chunk().expect("a row is whole vectors"))
 }
 
-/// top = max(top, the greatest of each column).
+/// running_max = max(running_max, the maximum of each column).
 #[inline(always)]
-pub fn raise<S: Simd>(s: S, scores: &[f32], lanes: usize, top: &mut [f32; SCORE_STRIDE]) {
+pub fn update_running_max<S: Simd>(
+    s: S,
+    scores: &[f32],
+    lanes: usize,
+    running_max: &mut [f32; SCORE_STRIDE],
+) {
     for v in (0..lanes).step_by(LANES) {
-        let top = top[v..].first_chunk_mut().expect("a row is whole vectors");
-        let greatest = cells(scores, v).fold(s.load(top), |greatest, cell| s.max(greatest, s.load(cell)));
-        s.store(greatest, top);
+        let running_max = running_max[v..].first_chunk_mut().expect("a row is whole vectors");
+        let max =
+            column_vectors(scores, v).fold(s.load(running_max), |max, vector| s.max(max, s.load(vector)));
+        s.store(max, running_max);
     }
 }
 
-/// Replaces scores by exp(score - top of its column), and gives one over the sum of each column.
+/// Replaces scores by exp(score - maximum of its column), and returns one over the sum of each column.
 #[inline(always)]
 pub fn softmax<S: Simd>(
     s: S,
     scores: &mut [f32],
     lanes: usize,
-    top: &[f32; SCORE_STRIDE],
+    column_max: &[f32; SCORE_STRIDE],
 ) -> [f32; SCORE_STRIDE] {
     let mut inverse = [0.0; SCORE_STRIDE];
     for v in (0..lanes).step_by(LANES) {
-        let top = s.load(top[v..].first_chunk().expect("a row is whole vectors"));
+        let max = s.load(column_max[v..].first_chunk().expect("a row is whole vectors"));
         let mut sum = s.splat(0.0);
         for row in scores.as_chunks_mut::<SCORE_STRIDE>().0 {
-            let cell = row[v..].first_chunk_mut().expect("a row is whole vectors");
-            // At most 0, unless a NaN in its column spoils the sum anyway: the upper bound of `exp` is idle.
-            let weight = exp_within(s, s.max(s.splat(LEAST), s.sub(s.load(cell), top)));
+            let vector = row[v..].first_chunk_mut().expect("a row is whole vectors");
+            // The argument is at most 0, so `exp` needs no upper bound; a NaN in the column makes the sum NaN anyway.
+            let weight = exp_within(s, s.max(s.splat(LEAST), s.sub(s.load(vector), max)));
             sum = s.add(sum, weight);
-            s.store(weight, cell);
+            s.store(weight, vector);
         }
-        let one = s.div(s.splat(1.0), sum);
-        s.store(one, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));
+        let quotient = s.div(s.splat(1.0), sum);
+        s.store(quotient, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));
     }
     inverse
 }
@@ -260,9 +232,9 @@ pub fn softmax<S: Simd>(
 fn inverse_sums<S: Simd>(s: S, weights: &[f32], lanes: usize) -> [f32; SCORE_STRIDE] {
     let mut inverse = [0.0; SCORE_STRIDE];
     for v in (0..lanes).step_by(LANES) {
-        let sum = cells(weights, v).fold(s.splat(0.0), |sum, cell| s.add(sum, s.load(cell)));
-        let one = s.div(s.splat(1.0), sum);
-        s.store(one, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));
+        let sum = column_vectors(weights, v).fold(s.splat(0.0), |sum, vector| s.add(sum, s.load(vector)));
+        let quotient = s.div(s.splat(1.0), sum);
+        s.store(quotient, inverse[v..].first_chunk_mut().expect("a row is whole vectors"));
     }
     inverse
 }
@@ -273,11 +245,11 @@ mod tests {
 
     #[test]
     fn work_space_is_linear_in_the_length() {
-        for width in [16, 64, 100] {
-            let per_token = scratch(2, width) - scratch(1, width);
-            assert_eq!(scratch(8192, width), scratch(1, width) + 8191 * per_token);
-            // 8192 tokens and heads of 64 take 4 MiB, where their scores would take 256.
-            assert!(scratch(8192, width) * 4 < 8 << 20);
+        for head_dim in [16, 64, 100] {
+            let per_token = scratch(2, head_dim) - scratch(1, head_dim);
+            assert_eq!(scratch(8192, head_dim), scratch(1, head_dim) + 8191 * per_token);
+            // 8192 tokens and heads of 64 take 4 MiB; all of their scores at once would take 256.
+            assert!(scratch(8192, head_dim) * 4 < 8 << 20);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::attention::{LOWEST, raise, softmax};
+use super::attention::{NEG_INF_ROW, softmax, update_running_max};
 use super::gemm::{self, Linear, TileEpilogue};
 use super::pack::Packed;
 use super::simd::{
@@ -159,9 +159,9 @@ impl SimdKernel for Mix<'_> {
                     multiply_tile(s, steps.len(), a, b, c, steps.start > 0, ());
                 }
             }
-            let mut top = LOWEST;
-            raise(s, scores, lanes, &mut top);
-            let inverse = softmax(s, scores, lanes, &top);
+            let mut running_max = NEG_INF_ROW;
+            update_running_max(s, scores, lanes, &mut running_max);
+            let inverse = softmax(s, scores, lanes, &running_max);
             for tile in even_tiles(count, S::MR) {
                 let heads = start + tile.start..start + tile.end;
                 let a = Lhs { values: &scores[tile.start..], layout: ColMajor };

@@ -2,7 +2,6 @@
 
 pub mod activation;
 pub mod attention;
-pub mod distance;
 pub mod embed;
 pub mod first;
 pub mod gate;
@@ -12,7 +11,9 @@ pub mod isa;
 pub mod mean;
 pub mod norm;
 pub mod pack;
+pub mod relative_position;
 pub mod rotary;
+pub mod score_mod;
 pub mod simd;
 pub mod threads;
 
@@ -24,8 +25,7 @@ use crate::kernels::{
     Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
 };
 use crate::text::batch::PackedBatch;
-use attention::{Attention, Content, Terms};
-use distance::{Bias, Local, Relative};
+use attention::Attention;
 use embed::Embed;
 use first::{First, KeyValue};
 use gate::Gate;
@@ -34,7 +34,9 @@ use int8::LinearInt8;
 use mean::Mean;
 use norm::{Norm, NormRows};
 use pack::{Packed, grow};
+use relative_position::{DisentangledPositions, RelativeBias, SlidingWindow};
 use rotary::{Rotary, Rotate};
+use score_mod::{NoScoreMod, ScoreMod};
 use simd::{Int8Kernel, LANES, MatMut, Simd};
 use threads::Pool;
 
@@ -200,22 +202,22 @@ impl<S: Simd> Cpu<S> {
     }
 
     /// Attention of every sequence, its heads shared out.
-    fn attend<T: Terms>(
+    fn attend<M: ScoreMod>(
         &self,
         batch: &PackedBatch,
         qkv: &Buf,
         heads: usize,
-        terms: impl Fn() -> T + Sync,
+        score_mod: impl Fn() -> M + Sync,
         out: &mut Buf,
     ) {
         let hidden = out.cols;
-        let width = hidden / heads;
-        self.share_columns(heads, width, out.mat(), |heads, mut out, scratch| {
+        let head_dim = hidden / heads;
+        self.share_columns(heads, head_dim, out.mat(), |heads, mut out, scratch| {
             for rows in batch.rows() {
                 let qkv = &qkv.get()[rows.start * qkv.cols..rows.end * qkv.cols];
                 let columns = 0..out.cols();
-                let (heads, terms, out) = (heads.clone(), terms(), out.block(rows, columns));
-                self.simd.dispatch(Attention { qkv, hidden, width, heads, terms, out, scratch });
+                let (heads, score_mod, out) = (heads.clone(), score_mod(), out.block(rows, columns));
+                self.simd.dispatch(Attention { qkv, hidden, head_dim, heads, score_mod, out, scratch });
             }
         });
     }
@@ -227,9 +229,9 @@ impl<S: Simd> Kernels for Cpu<S> {
     type Table = OwnedTensor;
     type Norm = Norm;
     type KeyValue = KeyValue<S>;
-    type Bias = Bias;
+    type Bias = RelativeBias;
     type Rotary = Rotary;
-    type Relative = Relative;
+    type Relative = DisentangledPositions;
 
     fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Packed<S>> {
         Packed::new(self.simd, parts, keep, self.dot)
@@ -252,15 +254,19 @@ impl<S: Simd> Kernels for Cpu<S> {
         KeyValue::new(self.simd, key, value, heads, self.dot)
     }
 
-    fn make_bias(&self, bias: Tensor<'_>) -> Result<Bias> {
-        Bias::new(bias)
+    fn make_bias(&self, bias: Tensor<'_>) -> Result<RelativeBias> {
+        RelativeBias::new(bias)
     }
 
     fn make_rotary(&self, turns: Tensor<'_>) -> Result<Rotary> {
         Rotary::new(turns)
     }
 
-    fn make_relative(&self, distances: RelativePositions<'_, Norm>, heads: usize) -> Result<Relative> {
+    fn make_relative(
+        &self,
+        distances: RelativePositions<'_, Norm>,
+        heads: usize,
+    ) -> Result<DisentangledPositions> {
         // A run of its own: the words of this one may be in use.
         let mut cpu = Cpu::new(self.simd);
         let (rows, hidden) = (distances.rows.rows, distances.rows.cols);
@@ -281,7 +287,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         let queries = distances.query.map(&mut project).transpose()?;
         let keys = distances.key.map(&mut project).transpose()?;
         let [keys, queries] = [&keys, &queries].map(|made| made.as_ref().map(Buf::get));
-        Relative::new(keys, queries, distances.row_of, rows, heads)
+        DisentangledPositions::new(keys, queries, distances.row_of, rows, heads)
     }
 
     fn make_buf(&self) -> Buf {
@@ -367,22 +373,36 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Buf, heads: usize, out: &mut Buf) {
-        self.attend(batch, qkv, heads, || Content, out);
+        self.attend(batch, qkv, heads, || NoScoreMod, out);
     }
 
-    fn attention_biased(&mut self, batch: &PackedBatch, qkv: &Buf, bias: &Bias, heads: usize, out: &mut Buf) {
+    fn attention_biased(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Buf,
+        bias: &RelativeBias,
+        heads: usize,
+        out: &mut Buf,
+    ) {
         self.attend(batch, qkv, heads, || bias, out);
     }
 
-    fn attention_local(&mut self, batch: &PackedBatch, qkv: &Buf, reach: usize, heads: usize, out: &mut Buf) {
-        self.attend(batch, qkv, heads, || Local { reach }, out);
+    fn attention_local(
+        &mut self,
+        batch: &PackedBatch,
+        qkv: &Buf,
+        radius: usize,
+        heads: usize,
+        out: &mut Buf,
+    ) {
+        self.attend(batch, qkv, heads, || SlidingWindow { radius }, out);
     }
 
     fn attention_disentangled(
         &mut self,
         batch: &PackedBatch,
         qkv: &Buf,
-        relative: &Relative,
+        relative: &DisentangledPositions,
         heads: usize,
         out: &mut Buf,
     ) {
