@@ -33,8 +33,7 @@ pub mod text;
 
 pub use cancel::CancelToken;
 pub use error::{Error, Result};
-pub use model::files::{ModelFiles, WeightFile};
-pub use model::modules::ModuleFiles;
+pub use model::files::{ModelFiles, ModuleFiles, WeightFile};
 pub use model::quantize::quantize;
 pub use options::{Backend, Executor, GpuPrecision, Isa, Precision};
 pub use ranking::{Cut, PairStatus, Ranked, Ranking, Scored, Scores, Usage};

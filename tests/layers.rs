@@ -41,7 +41,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "gpu/pipelines.rs",
             "gpu/tune.rs",
             "model/checkpoint.rs",
-            "model/files.rs",
+            "model/hash.rs",
             "model/header.rs",
             "reranker/model.rs",
             "text/wordpiece.rs",
@@ -62,7 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("eprintln!", &["bin/"]),
     ("eprint!", &["bin/"]),
     ("dbg!", &[]),
-    ("env::var", &["model/files.rs", "bin/"]),
+    ("env::var", &["model/find.rs", "bin/"]),
 ];
 
 /// What `code`, the text of `src/{path}`, does against the tables; `dependencies` are the crates of Cargo.toml.

@@ -4,7 +4,8 @@ use serde_json::{Map, json};
 
 use crate::error::{Error, Result};
 use crate::kernels::Activation;
-use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS, parse_json};
+use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS};
+use crate::model::io::parse_json;
 use crate::model::json::{
     Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH, printable,
 };

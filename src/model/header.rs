@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Vi
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
-use crate::model::files::parse_json;
+use crate::model::io::parse_json;
 use crate::model::source::Source;
 
 /// Bytes of the field that holds the header's length.

@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::model::files::{
-    MAX_CONFIG_BYTES, ModelFiles, WeightFile, is_file, is_plain_name, parse_json, read_small,
-};
+use crate::model::files::{ModelFiles, ModuleFiles, WeightFile};
+use crate::model::io::{MAX_CONFIG_BYTES, is_file, is_plain_name, parse_json, read_small};
 use crate::model::json::{Config, MAX_LABELS, printable};
 use crate::model::spec::{Biases, Head, Pooling, ScoreActivation, Spec};
 
@@ -16,19 +15,6 @@ const MAX_MODULES: usize = 16;
 
 /// The key of a dense layer's activation.
 const ACTIVATION: &str = "activation_function";
-
-/// One module after the encoder.
-#[derive(Clone, Debug)]
-pub struct ModuleFiles {
-    /// Its folder, for example `2_Dense`.
-    pub path: String,
-    /// Its class, for example `sentence_transformers.models.Dense`.
-    pub kind: String,
-    /// Its config.json.
-    pub config: Vec<u8>,
-    /// Its model.safetensors, where it has weights.
-    pub weights: Option<WeightFile>,
-}
 
 /// The modules that the modules.json of a directory lists after the encoder, which lies in the directory itself.
 pub(super) fn find(dir: &Path) -> Result<Vec<ModuleFiles>> {

@@ -10,7 +10,8 @@ use safetensors::tensor::{Dtype, View, serialize};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Checkpoint, scales_of};
 use crate::model::config;
-use crate::model::files::{ModelFiles, io_error};
+use crate::model::files::ModelFiles;
+use crate::model::io::io_error;
 use crate::model::network::Network;
 use crate::options::Precision;
 

@@ -6,7 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::model::files::{WeightFile, io_error, open};
+use crate::model::files::WeightFile;
+use crate::model::io::{io_error, open};
 
 /// Bytes that are read at a time: few system calls, and still in a core's second cache when they are looked at.
 const BLOCK: usize = 256 << 10;

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config;
 use crate::model::files::ModelFiles;
+use crate::model::hash::hash_model;
 use crate::model::spec::Spec;
 use crate::model::weights::{ParallelFor, serial};
 use crate::options::{Backend, Isa, LoadOptions, Precision};
@@ -123,7 +124,7 @@ impl Loader<'_> {
             return Err(Error::MemoryLimit { needed, limit });
         }
         let mut engine = self.engine(&spec, &checkpoint, spread, counters)?;
-        let hash = files.hash_with(&checkpoint)?;
+        let hash = hash_model(files, &checkpoint)?;
         engine.loaded_from(files, hash);
         let weight_bytes = weight_bytes(&spec, &checkpoint, engine.runs().backend)?;
         let warnings = checkpoint.warnings(&spec)?;

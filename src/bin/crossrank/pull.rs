@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crossrank::model::files;
+use crossrank::model::find;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{HumanBytes, ProgressBar};
@@ -52,7 +52,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
-    let alias = files::alias(&args.name);
+    let alias = find::alias(&args.name);
     if let Some(name) = alias {
         writeln!(out, "{} stands for {name}, which has the same weights as safetensors", args.name)?;
         out.flush()?;
@@ -102,7 +102,7 @@ impl Hub {
     /// Asks the hub for the newest commit of a repository.
     fn open(name: &str) -> Result<Self, Failure> {
         let variable = |key| env::var(key).ok().filter(|value| !value.trim().is_empty());
-        let folder = files::hub_folder()
+        let folder = find::hub_folder()
             .ok_or_else(|| Failure::new("no home directory: set HF_HOME to a folder for models"))?;
         let folder = std::path::absolute(&folder).map_err(|error| cannot_write(&folder, error))?;
         let arrivals = Cache::new(folder.join(ARRIVALS));
