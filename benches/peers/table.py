@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the README's tables from benches/results: ratios first, the medians and the range of each beside them.
+"""Print the tables of docs/measured.md from benches/results: ratios first, the medians and the range of each beside them.
 
 usage: table.py RESULTS_DIR
 """
