@@ -233,7 +233,7 @@ fn with<S: Simd>(criterion: &mut Criterion, fractions: &mut Vec<String>, simd: S
     for threads in [1, 2] {
         let mut cpu = Cpu::new(simd);
         if threads > 1 {
-            cpu.set_team(Some(Arc::new(Pool::new(threads))));
+            cpu.set_pool(Some(Arc::new(Pool::new(threads))));
         }
         let mut bench = Bench { criterion: &mut *criterion, cpu, threads, fractions: &mut *fractions };
         bench.linear();

@@ -41,7 +41,7 @@ pub enum Activation {
 
 /// What [`Kernels::linear`] does with `x w^T + bias` before it is stored.
 #[derive(Debug)]
-pub enum Epilogue<'a, Buf> {
+pub enum Epilogue<'a, Buf: ?Sized> {
     /// Nothing.
     Store,
     /// An activation.
@@ -49,6 +49,14 @@ pub enum Epilogue<'a, Buf> {
     /// Adds a residual of the output's shape.
     Add(&'a Buf),
 }
+
+impl<Buf: ?Sized> Clone for Epilogue<'_, Buf> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Buf: ?Sized> Copy for Epilogue<'_, Buf> {}
 
 /// One linear layer, or one of several that are stacked into a single matrix along their output features.
 #[derive(Clone, Copy, Debug)]

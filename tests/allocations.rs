@@ -47,7 +47,7 @@ static ALLOCATOR: Counting = Counting;
 /// Runs batches of several layouts until they are warm, then counts what one more round allocates.
 fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usize {
     let mut cpu = Cpu::new(simd);
-    cpu.set_team(team.cloned());
+    cpu.set_pool(team.cloned());
     let spec = config::read(files).unwrap();
     let weights = checkpoint::load(&cpu, &spec, files).unwrap();
     let cases = golden(&files.name).cases;

@@ -94,9 +94,9 @@ fn tall_outputs<S: Simd>(simd: S, threads: usize) -> Vec<Output> {
 }
 
 fn team<S: Simd>(simd: S, threads: usize, dot: &'static Int8Kernel) -> Cpu<S> {
-    let mut cpu = Cpu::with_dot(simd, dot);
+    let mut cpu = Cpu::with_int8_kernel(simd, dot);
     if threads > 1 {
-        cpu.set_team(Some(Arc::new(Pool::new(threads))));
+        cpu.set_pool(Some(Arc::new(Pool::new(threads))));
     }
     cpu
 }
@@ -171,7 +171,7 @@ fn spoiled_rows<S: Simd>(simd: S, dot: &'static Int8Kernel) {
     let bytes: Vec<u8> = noise.values(INPUTS * OUTPUTS).iter().map(|v| (v * 127.0) as i8 as u8).collect();
     let (scales, bias) = (vec![0.01; OUTPUTS], noise.bytes(OUTPUTS, 1.0));
     let weight = Tensor { scales: &scales, ..Tensor::new(OUTPUTS, INPUTS, Dtype::I8, &bytes) };
-    let k = &mut Cpu::with_dot(simd, dot);
+    let k = &mut Cpu::with_int8_kernel(simd, dot);
     let part = LinearPart { weight, bias: words::tensor(1, OUTPUTS, &bias), scale: 1.0 };
     let w = k.make_linear(&[part], WeightStorage::AsStored).unwrap();
     let mut run = |x: &[f32], then: Epilogue<'_, _>| {

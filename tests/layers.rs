@@ -49,7 +49,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     ("hashbrown::", &["text/wordpiece.rs"]),
     ("wgpu::", &["gpu/"]),
-    ("bytemuck::", &["cpu/pack.rs", "gpu/"]),
+    ("bytemuck::", &["cpu/alloc.rs", "gpu/"]),
     ("half::", &["gpu/"]),
     ("pollster::", &["gpu/"]),
     ("core::arch", &["cpu/simd/"]),

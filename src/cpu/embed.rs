@@ -5,20 +5,20 @@ use super::simd::{MatMut, Simd, SimdKernel};
 use crate::kernels::OwnedTensor;
 use crate::text::batch::PackedBatch;
 
-/// out = norm(word + position + kind), summed in that order, for some of the tokens.
+/// out = norm(word + position + token type), summed in that order, for some of the tokens.
 pub struct Embed<'a> {
     /// The ids.
     pub batch: &'a PackedBatch,
     /// `[V,H]`, gathered by token id.
     pub word: &'a OwnedTensor,
-    /// Gathered by position id.
+    /// Gathered by position.
     pub position: &'a OwnedTensor,
-    /// Gathered by segment id.
+    /// Gathered by token type.
     pub token_type: &'a OwnedTensor,
     /// The norm.
     pub norm: &'a Norm,
-    /// The first of the tokens.
-    pub start: usize,
+    /// The first of the tokens to compute.
+    pub first_token: usize,
     /// Their rows `[tokens, H]`.
     pub out: MatMut<'a>,
     /// Work space of 2 H floats.
@@ -33,7 +33,7 @@ impl SimdKernel for Embed<'_> {
         let batch = self.batch;
         let (sum, other) = self.scratch.split_at_mut(self.out.cols());
         for row in 0..self.out.rows() {
-            let t = self.start + row;
+            let t = self.first_token + row;
             self.word.tensor().widen_row(batch.ids[t] as usize, sum);
             for (table, id) in [(self.position, batch.positions[t]), (self.token_type, batch.types[t])] {
                 table.tensor().widen_row(id as usize, other);

@@ -8,48 +8,41 @@
 use std::ops::Range;
 
 use super::attention::{NEG_INF_ROW, softmax, update_running_max};
-use super::gemm::{self, Linear, TileEpilogue};
-use super::pack::Packed;
+use super::gemm::{self, Gemm};
+use super::pack::FloatPanels;
 use super::simd::{
-    ColMajor, Int8Kernel, KC, LANES, Lhs, MatMut, Rhs, RowMajor, RowScale, SCORE_STRIDE, Simd, SimdKernel,
-    even_tiles, multiply_tile,
+    ColMajor, KC, LANES, Lhs, MatMut, Rhs, RowMajor, RowScale, SCORE_STRIDE, Simd, SimdKernel, even_tiles,
+    multiply_tile,
 };
 use crate::error::Result;
-use crate::kernels::{LinearPart, WeightStorage};
+use crate::kernels::{Dtype, Epilogue, LinearPart};
 use crate::text::batch::PackedBatch;
 
 /// Key and value projections, head by head.
 pub struct KeyValue<S> {
     /// Wk^T of each head: D -> H, no bias.
-    pub keys: Vec<Packed<S>>,
+    pub keys: Vec<FloatPanels<S>>,
     /// Wv of each head: H -> D.
-    pub values: Vec<Packed<S>>,
+    pub values: Vec<FloatPanels<S>>,
 }
 
 impl<S: Simd> KeyValue<S> {
     /// Cuts `[H,H]` projections into heads. The key's bias is not needed.
-    pub fn new(
-        s: S,
-        key: LinearPart<'_>,
-        value: LinearPart<'_>,
-        heads: usize,
-        dot: &'static Int8Kernel,
-    ) -> Result<Self> {
-        let width = key.weight.rows / heads;
-        let mut made = Self { keys: Vec::new(), values: Vec::new() };
+    pub fn new(key: LinearPart<'_>, value: LinearPart<'_>, heads: usize) -> Result<Self> {
+        let head_dim = key.weight.rows / heads;
+        let mut packed = Self { keys: Vec::new(), values: Vec::new() };
         for head in 0..heads {
-            let rows = head * width..(head + 1) * width;
-            made.keys.push(Packed::transposed(key.weight, rows.clone(), key.scale, dot)?);
-            let part =
-                LinearPart { weight: value.weight.rows(rows.clone()), bias: value.bias.slice(rows), ..value };
-            made.values.push(Packed::new(s, &[part], WeightStorage::F32, dot)?);
+            let rows = head * head_dim..(head + 1) * head_dim;
+            packed.keys.push(FloatPanels::transposed(key.weight, rows.clone(), key.scale)?);
+            let (weight, bias) = (value.weight.rows(rows.clone()), value.bias.slice(rows));
+            packed.values.push(FloatPanels::new(&[LinearPart { weight, bias, ..value }], Dtype::F32)?);
         }
-        Ok(made)
+        Ok(packed)
     }
 }
 
 /// Some heads of every sequence.
-pub struct First<'a, S> {
+pub struct FirstAttention<'a, S> {
     /// The sequences.
     pub batch: &'a PackedBatch,
     /// Scaled queries `[S,H]`.
@@ -64,55 +57,57 @@ pub struct First<'a, S> {
     pub hidden: usize,
     /// The columns of those heads of `[S,H]`.
     pub out: MatMut<'a>,
-    /// Work space of [`scratch`] floats.
+    /// Work space of [`scratch_floats`] floats.
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`First`] needs for that many heads of so many sequences of at most `len` tokens, in floats.
-pub fn scratch(len: usize, sequences: usize, heads: usize, hidden: usize) -> usize {
-    // Queries projected back and mixed rows; a copied left operand or what `Mix` needs: scores, a block of projected
-    // queries, the last columns.
-    let mix = len * SCORE_STRIDE + hidden * SCORE_STRIDE + len * LANES;
-    2 * sequences * heads * hidden + mix.max(gemm::scratch(sequences))
+/// Work space that [`FirstAttention`] needs for that many heads of so many sequences of at most `len` tokens, in floats.
+pub fn scratch_floats(len: usize, sequences: usize, heads: usize, hidden: usize) -> usize {
+    // Back-projected queries and weighted sums of rows; then what `Gemm` or `WeightedRows` needs: scores, a block of
+    // back-projected queries, the last columns.
+    let weighted_rows = len * SCORE_STRIDE + hidden * SCORE_STRIDE + len * LANES;
+    2 * sequences * heads * hidden + weighted_rows.max(gemm::scratch_floats(sequences))
 }
 
-impl<W: Simd> SimdKernel for First<'_, W> {
+impl<W: Simd> SimdKernel for FirstAttention<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
-        let (hidden, width) = (self.hidden, self.hidden / self.kv.keys.len());
+        let (hidden, head_dim) = (self.hidden, self.hidden / self.kv.keys.len());
         let (sequences, stride) = (self.batch.sequences(), self.heads.len() * hidden);
-        let (back, rest) = self.scratch.split_at_mut(sequences * stride);
-        let (mixed, scratch) = rest.split_at_mut(sequences * stride);
+        let (projected, rest) = self.scratch.split_at_mut(sequences * stride);
+        let (sums, scratch) = rest.split_at_mut(sequences * stride);
         let rows = 0..sequences;
-        let mut columns = MatMut::new(back, sequences, stride);
+        let mut columns = MatMut::new(projected, sequences, stride);
         for (slot, head) in self.heads.clone().enumerate() {
-            let w = &self.kv.keys[head];
-            let (x, panels, then) = (&self.q[head * width..], 0..w.panels(), TileEpilogue::Bias);
+            let weights = &self.kv.keys[head];
+            let (x, x_stride, scratch) = (&self.q[head * head_dim..], hidden, &mut *scratch);
+            let (panels, epilogue) = (0..weights.panels(), Epilogue::Store);
             let out = columns.block(rows.clone(), slot * hidden..(slot + 1) * hidden);
-            s.dispatch(Linear { x, x_stride: hidden, w, then, panels, out, scratch: &mut *scratch });
+            s.dispatch(Gemm { x, x_stride, weights, epilogue, panels, out, scratch });
         }
-        let each = back.chunks_exact(stride).zip(mixed.chunks_exact_mut(stride));
-        for (rows, (back, out)) in self.batch.rows().zip(each) {
+        let per_sequence = projected.chunks_exact(stride).zip(sums.chunks_exact_mut(stride));
+        for (rows, (projected, out)) in self.batch.rows().zip(per_sequence) {
             let x = &self.x[rows.start * hidden..rows.end * hidden];
-            Mix { x, back, hidden, out, scratch: &mut *scratch }.compute(s);
+            WeightedRows { x, projected, hidden, out, scratch: &mut *scratch }.compute(s);
         }
         for (slot, head) in self.heads.clone().enumerate() {
-            let w = &self.kv.values[head];
-            let (x, panels, then) = (&mixed[slot * hidden..], 0..w.panels(), TileEpilogue::Bias);
-            let out = self.out.block(rows.clone(), slot * width..(slot + 1) * width);
-            s.dispatch(Linear { x, x_stride: stride, w, then, panels, out, scratch: &mut *scratch });
+            let weights = &self.kv.values[head];
+            let (x, x_stride, scratch) = (&sums[slot * hidden..], stride, &mut *scratch);
+            let (panels, epilogue) = (0..weights.panels(), Epilogue::Store);
+            let out = self.out.block(rows.clone(), slot * head_dim..(slot + 1) * head_dim);
+            s.dispatch(Gemm { x, x_stride, weights, epilogue, panels, out, scratch });
         }
     }
 }
 
 /// z = sum p x for some heads of one sequence, where p = softmax(x u).
-struct Mix<'a> {
+struct WeightedRows<'a> {
     /// Rows of the sequence `[len, H]`.
     x: &'a [f32],
-    /// The heads' queries projected back, `[heads, H]`.
-    back: &'a [f32],
+    /// The heads' back-projected queries u, `[heads, H]`.
+    projected: &'a [f32],
     /// H.
     hidden: usize,
     /// `[heads, H]`.
@@ -121,20 +116,20 @@ struct Mix<'a> {
     scratch: &'a mut [f32],
 }
 
-impl SimdKernel for Mix<'_> {
+impl SimdKernel for WeightedRows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn compute<S: Simd>(self, s: S) {
         let hidden = self.hidden;
-        let (len, heads) = (self.x.len() / hidden, self.back.len() / hidden);
+        let (len, heads) = (self.x.len() / hidden, self.projected.len() / hidden);
         let (scores, rest) = self.scratch.split_at_mut(len * SCORE_STRIDE);
         let (queries, rest) = rest.split_at_mut(hidden * SCORE_STRIDE);
-        let edge = &mut rest[..len * LANES];
+        let last_columns = &mut rest[..len * LANES];
         let block = S::NV * LANES;
         // The columns that do not fill a vector, filled up with zeros.
         let whole = hidden - hidden % LANES;
-        for (from, to) in self.x.chunks_exact(hidden).zip(edge.as_chunks_mut::<LANES>().0) {
+        for (from, to) in self.x.chunks_exact(hidden).zip(last_columns.as_chunks_mut::<LANES>().0) {
             to[..hidden - whole].copy_from_slice(&from[whole..]);
             to[hidden - whole..].fill(0.0);
         }
@@ -144,19 +139,19 @@ impl SimdKernel for Mix<'_> {
             let lanes = count.next_multiple_of(LANES);
             for lane in 0..lanes {
                 let head = start + if lane < count { lane } else { 0 };
-                for (h, u) in self.back[head * hidden..][..hidden].iter().enumerate() {
+                for (h, u) in self.projected[head * hidden..][..hidden].iter().enumerate() {
                     queries[h * SCORE_STRIDE + lane] = *u;
                 }
             }
-            for steps in even_tiles(hidden, KC) {
+            for ks in even_tiles(hidden, KC) {
                 for tile in even_tiles(len, S::MR) {
-                    let values = &self.x[tile.start * hidden + steps.start..];
-                    let a = Lhs { values, layout: RowMajor(hidden) };
+                    let values = &self.x[tile.start * hidden + ks.start..];
+                    let lhs = Lhs { values, layout: RowMajor(hidden) };
                     let cells = &mut scores[tile.start * SCORE_STRIDE..tile.end * SCORE_STRIDE];
                     let mut c = MatMut::new(cells, tile.len(), SCORE_STRIDE);
                     let c = c.block(0..tile.len(), 0..lanes);
-                    let b = Rhs::new(&queries[steps.start * SCORE_STRIDE..], SCORE_STRIDE);
-                    multiply_tile(s, steps.len(), a, b, c, steps.start > 0, ());
+                    let rhs = Rhs::new(&queries[ks.start * SCORE_STRIDE..], SCORE_STRIDE);
+                    multiply_tile(s, ks.len(), lhs, rhs, c, ks.start > 0, ());
                 }
             }
             let mut running_max = NEG_INF_ROW;
@@ -164,16 +159,16 @@ impl SimdKernel for Mix<'_> {
             let inverse = softmax(s, scores, lanes, &running_max);
             for tile in even_tiles(count, S::MR) {
                 let heads = start + tile.start..start + tile.end;
-                let a = Lhs { values: &scores[tile.start..], layout: ColMajor };
-                let end = RowScale(&inverse[tile.clone()]);
+                let lhs = Lhs { values: &scores[tile.start..], layout: ColMajor };
+                let scale = RowScale(&inverse[tile.clone()]);
                 for column in (0..whole).step_by(block) {
                     let c = out.block(heads.clone(), column..(column + block).min(whole));
-                    let b = Rhs::new(&self.x[column..], hidden);
-                    multiply_tile(s, len, a, b, c, false, end);
+                    let rhs = Rhs::new(&self.x[column..], hidden);
+                    multiply_tile(s, len, lhs, rhs, c, false, scale);
                 }
                 if whole < hidden {
                     let c = out.block(heads.clone(), whole..hidden);
-                    multiply_tile(s, len, a, Rhs::new(edge, LANES), c, false, end);
+                    multiply_tile(s, len, lhs, Rhs::new(last_columns, LANES), c, false, scale);
                 }
             }
         }

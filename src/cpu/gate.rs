@@ -9,10 +9,10 @@ pub struct Gate<'a> {
     /// `[rows, 2F]`.
     pub x: &'a [f32],
     /// F.
-    pub width: usize,
+    pub features: usize,
     /// f.
     pub f: Activation,
-    /// The first of the columns.
+    /// The first of the columns to compute.
     pub start: usize,
     /// Those columns of `[rows, F]`.
     pub out: MatMut<'a>,
@@ -24,10 +24,10 @@ impl SimdKernel for Gate<'_> {
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
         let columns = self.start..self.start + self.out.cols();
-        for (row, x) in self.x.chunks_exact(2 * self.width).enumerate() {
-            let (gates, values) = x.split_at(self.width);
-            let parts = gates[columns.clone()].chunks(LANES).zip(values[columns.clone()].chunks(LANES));
-            for ((gate, value), out) in parts.zip(self.out.row(row).chunks_mut(LANES)) {
+        for (row, x) in self.x.chunks_exact(2 * self.features).enumerate() {
+            let (gates, values) = x.split_at(self.features);
+            let vectors = gates[columns.clone()].chunks(LANES).zip(values[columns.clone()].chunks(LANES));
+            for ((gate, value), out) in vectors.zip(self.out.row(row).chunks_mut(LANES)) {
                 s.store_slice(s.mul(activate(s, self.f, s.load_slice(gate)), s.load_slice(value)), out);
             }
         }

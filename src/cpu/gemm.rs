@@ -1,100 +1,87 @@
-//! out = then(x w^T + bias): the loop nest around the microkernel.
+//! Linear layers in f32, out = epilogue(x w^T + bias): the loop nest around the microkernel.
 
 use std::ops::Range;
 
-use super::activation::activate;
-use super::pack::Packed;
+use super::epilogue::{Accumulators, apply_epilogue};
+use super::pack::FloatPanels;
 use super::simd::{
     KC, LANES, Lhs, MatMut, PrefetchLines, Rhs, RowMajor, Simd, SimdKernel, even_tiles, multiply_tile,
 };
-use crate::kernels::Activation;
-
-/// What happens to a tile while it is still in L1.
-#[derive(Clone, Copy)]
-pub enum TileEpilogue<'a> {
-    /// Adds the bias.
-    Bias,
-    /// Adds the bias, then an activation.
-    Activate(Activation),
-    /// Adds the bias and a residual `[rows, outputs]`.
-    Add(&'a [f32]),
-}
+use crate::kernels::Epilogue;
 
 /// Some panels of a linear layer.
-pub struct Linear<'a, S> {
+pub struct Gemm<'a, S> {
     /// The input `[rows, inputs]`, `x_stride` floats from row to row.
     pub x: &'a [f32],
     /// At least the layer's inputs.
     pub x_stride: usize,
-    /// The weights.
-    pub w: &'a Packed<S>,
-    /// What follows the sum.
-    pub then: TileEpilogue<'a>,
+    /// The weights and the bias.
+    pub weights: &'a FloatPanels<S>,
+    /// What follows the sums.
+    pub epilogue: Epilogue<'a, [f32]>,
     /// The panels to compute.
     pub panels: Range<usize>,
     /// The output columns of those panels.
     pub out: MatMut<'a>,
-    /// Work space of [`scratch`] floats.
+    /// Work space of [`scratch_floats`] floats.
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`Linear`] needs for that many rows, in floats: the rows, and a widened panel.
-pub fn scratch(rows: usize) -> usize {
-    rows * ROW_STRIDE + WIDEST * KC
+/// Work space that [`Gemm`] needs for that many rows, in floats: a copy of KC columns of x, and one widened panel.
+pub fn scratch_floats(rows: usize) -> usize {
+    rows * COPY_STRIDE + MAX_NR * KC
 }
 
-/// Rows that are so many floats apart, or a multiple of it, would all lie in the same set of a first-level cache of 64 sets of
-/// 64 bytes, which holds fewer of them than a tile has rows: such are copied.
-const FLOATS_OF_ALL_SETS: usize = 1024;
+/// Rows that are this many floats apart, or a multiple of it, would all lie in the same set of a first-level cache of 64 sets
+/// of 64 bytes, which holds fewer of them than a tile has rows: such rows are copied.
+const CACHE_SET_PERIOD: usize = 1024;
 
 /// Floats from row to row of the copy: an odd number of cache lines (25), so that the rows spread over all sets.
-const ROW_STRIDE: usize = KC + 16;
+const COPY_STRIDE: usize = KC + 16;
 
 /// Columns of the widest panel.
-const WIDEST: usize = 32;
+const MAX_NR: usize = 32;
 
-impl<W: Simd> SimdKernel for Linear<'_, W> {
+impl<W: Simd> SimdKernel for Gemm<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
-        let (rows, inputs) = (self.out.rows(), self.w.inputs());
+        let (rows, inputs) = (self.out.rows(), self.weights.inputs());
         debug_assert_eq!(S::ISA, W::ISA);
-        let (wide, copied) = self.scratch.split_at_mut(WIDEST * KC);
-        for steps in even_tiles(inputs, KC) {
-            let (values, stride) = if self.x_stride.is_multiple_of(FLOATS_OF_ALL_SETS) {
+        let (widened, copied) = self.scratch.split_at_mut(MAX_NR * KC);
+        for ks in even_tiles(inputs, KC) {
+            let (lhs, lhs_stride) = if self.x_stride.is_multiple_of(CACHE_SET_PERIOD) {
                 for row in 0..rows {
-                    let from = &self.x[row * self.x_stride..][steps.clone()];
-                    copied[row * ROW_STRIDE..][..from.len()].copy_from_slice(from);
+                    let from = &self.x[row * self.x_stride..][ks.clone()];
+                    copied[row * COPY_STRIDE..][..from.len()].copy_from_slice(from);
                 }
-                (&*copied, ROW_STRIDE)
+                (&*copied, COPY_STRIDE)
             } else {
-                (&self.x[steps.start..], self.x_stride)
+                (&self.x[ks.start..], self.x_stride)
             };
-            for (column, panel) in self.panels.clone().enumerate() {
-                let width = Packed::<W>::WIDTH;
-                let columns = column * width..((column + 1) * width).min(self.out.cols());
-                let (next, length) = next(self.w, &self.panels, panel, &steps);
-                let panel_steps = self.w.panel(s, panel, steps.clone(), wide);
-                // The tiles fetch the next panel together, each the same part of it: step k of one of T tiles the line of
-                // float k * width / T. Some lines are asked for twice, which costs nothing.
+            for (index, panel) in self.panels.clone().enumerate() {
+                let nr = FloatPanels::<W>::NR;
+                let cols = index * nr..((index + 1) * nr).min(self.out.cols());
+                let (next, next_floats) = next_panel(self.weights, &self.panels, panel, &ks);
+                let rhs = self.weights.panel(s, panel, ks.clone(), widened);
+                // The tiles prefetch the next panel together, each an equal share of it: at step k, one of T tiles fetches
+                // the line of float k * NR / T of its share. Some lines are fetched twice, which costs nothing.
                 let tiles = rows.div_ceil(S::MR);
-                let fetch = length.div_ceil(steps.len() * tiles);
-                for (index, tile) in even_tiles(rows, S::MR).enumerate() {
-                    let start = next.wrapping_add(length * index / tiles);
-                    let b = Rhs {
-                        values: panel_steps,
-                        stride: width,
-                        prefetch: PrefetchLines { start, stride: fetch },
-                    };
-                    let mut out = self.out.block(tile.clone(), columns.clone());
-                    let a = Lhs { values: &values[tile.start * stride..], layout: RowMajor(stride) };
-                    let c = out.block(0..tile.len(), 0..columns.len());
-                    multiply_tile(s, steps.len(), a, b, c, steps.start > 0, ());
-                    if steps.end == inputs {
-                        let at = tile.start * self.w.outputs() + panel * width;
-                        let bias = &self.w.bias()[panel * width..(panel + 1) * width];
-                        finish(s, &Biased(bias), self.then, at, self.w.outputs(), out);
+                let stride = next_floats.div_ceil(ks.len() * tiles);
+                for (tile_index, tile) in even_tiles(rows, S::MR).enumerate() {
+                    let start = next.wrapping_add(next_floats * tile_index / tiles);
+                    let rhs = Rhs { values: rhs, stride: nr, prefetch: PrefetchLines { start, stride } };
+                    let mut out = self.out.block(tile.clone(), cols.clone());
+                    let layout = RowMajor(lhs_stride);
+                    let lhs = Lhs { values: &lhs[tile.start * lhs_stride..], layout };
+                    let c = out.block(0..tile.len(), 0..cols.len());
+                    multiply_tile(s, ks.len(), lhs, rhs, c, ks.start > 0, ());
+                    if ks.end == inputs {
+                        let outputs = self.weights.outputs();
+                        let residual_start = tile.start * outputs + panel * nr;
+                        let sums = BiasedSums { bias: &self.weights.bias()[panel * nr..(panel + 1) * nr] };
+                        apply_epilogue(s, &sums, self.epilogue, residual_start, outputs, out);
                     }
                 }
             }
@@ -102,85 +89,37 @@ impl<W: Simd> SimdKernel for Linear<'_, W> {
     }
 }
 
-/// The part of the weights that is multiplied after some steps of a panel: of the next panel, or the next steps of the first;
-/// at the very end the same part again. Where it lies, and how many floats would fill it.
-fn next<W: Simd>(
-    w: &Packed<W>,
+/// The part of the weights that is multiplied after the rows `ks` of a panel: the same rows of the next panel, or the next
+/// rows of the first panel; at the very end the same part again. Gives its address, and how many floats would fill it.
+fn next_panel<W: Simd>(
+    weights: &FloatPanels<W>,
     panels: &Range<usize>,
     panel: usize,
-    steps: &Range<usize>,
+    ks: &Range<usize>,
 ) -> (*const f32, usize) {
-    let (panel, start) = match (panel + 1 < panels.end, steps.end < w.inputs()) {
-        (true, _) => (panel + 1, steps.start),
-        (false, true) => (panels.start, steps.end),
-        (false, false) => (panel, steps.start),
+    let (panel, start) = match (panel + 1 < panels.end, ks.end < weights.inputs()) {
+        (true, _) => (panel + 1, ks.start),
+        (false, true) => (panels.start, ks.end),
+        (false, false) => (panel, ks.start),
     };
-    w.lines(panel, start..(start + steps.len()).min(w.inputs()))
+    weights.panel_address(panel, start..(start + ks.len()).min(weights.inputs()))
 }
 
-/// What a tile holds before what follows, a column of vectors at a time.
-pub trait Tile<S: Simd> {
-    /// What all rows of a column share, in registers.
-    type Column;
-    /// Of the column from `v` on.
-    fn column(&self, s: S, v: usize) -> Self::Column;
-    /// Row `r` of that column; `place` is where it goes.
-    fn row(&self, s: S, column: &Self::Column, r: usize, v: usize, place: &[f32]) -> S::V;
+/// Sums that the microkernel has left in the output, and the bias of their columns.
+struct BiasedSums<'a> {
+    bias: &'a [f32],
 }
 
-/// Sums that stand in their place, and a bias.
-struct Biased<'a>(&'a [f32]);
-
-impl<S: Simd> Tile<S> for Biased<'_> {
-    type Column = S::V;
+impl<S: Simd> Accumulators<S> for BiasedSums<'_> {
+    type ColumnParams = S::V;
 
     #[inline(always)]
-    fn column(&self, s: S, v: usize) -> S::V {
-        s.load_slice(&self.0[v..v + LANES])
+    fn column_params(&self, s: S, col: usize) -> S::V {
+        s.load_slice(&self.bias[col..col + LANES])
     }
 
     #[inline(always)]
-    fn row(&self, s: S, bias: &S::V, _: usize, _: usize, place: &[f32]) -> S::V {
-        s.add(s.load_slice(place), *bias)
+    fn values(&self, s: S, bias: &S::V, _: usize, _: usize, out: &[f32]) -> S::V {
+        s.add(s.load_slice(out), *bias)
     }
-}
-
-/// Writes then(tile) to `out`; `at` and `stride` say where the tile lies in a residual.
-#[inline(always)]
-pub fn finish<S: Simd>(
-    s: S,
-    tile: &impl Tile<S>,
-    then: TileEpilogue<'_>,
-    at: usize,
-    stride: usize,
-    mut out: MatMut<'_>,
-) {
-    // Each arm is a loop of its own without a choice in it: a closure would not be compiled for the instruction set.
-    macro_rules! each {
-        (|$y:ident, $r:ident, $columns:ident| $f:expr) => {
-            for v in (0..out.cols()).step_by(LANES) {
-                let column = tile.column(s, v);
-                let $columns = v..out.cols().min(v + LANES);
-                for $r in 0..out.rows() {
-                    let place = &mut out.row($r)[$columns.clone()];
-                    let $y = tile.row(s, &column, $r, v, place);
-                    s.store_slice($f, place);
-                }
-            }
-        };
-    }
-    macro_rules! arms {
-        ($($f:ident)+) => {
-            match then {
-                TileEpilogue::Bias => each!(|y, r, columns| y),
-                TileEpilogue::Add(residual) => each!(|y, r, columns| {
-                    s.add(y, s.load_slice(&residual[at + r * stride..][columns.clone()]))
-                }),
-                $(TileEpilogue::Activate(Activation::$f) => {
-                    each!(|y, r, columns| activate(s, Activation::$f, y));
-                })+
-            }
-        };
-    }
-    arms!(Gelu GeluTanh Relu Silu Tanh)
 }

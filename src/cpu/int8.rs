@@ -1,250 +1,192 @@
-//! Linear layers in 8-bit integers: out = then((x - zero) w^T * scales + bias).
+//! Linear layers in 8-bit integers: out = epilogue((x - zero_point) w^T * scales + bias).
 //!
-//! Weights are signed bytes with a scale per output feature. Each row of x is rounded to bytes of its own scale and zero
-//! when it is read. Sums are exact integers, so their order is free and every instruction set gives the same bits.
+//! Weights are signed bytes with a scale per output feature. Each row of x is quantized to bytes, with a scale and a zero
+//! point of its own, when it is read. Sums are exact integers, so their order is free and every instruction set gives the
+//! same bits.
 
 use std::ops::Range;
 
-use super::gemm::{Tile, TileEpilogue, finish};
-use super::pack::{filled, room, zeros};
+use super::alloc::{filled, with_capacity, zeros};
+use super::epilogue::{Accumulators, apply_epilogue};
+use super::pack::stacked_bias;
 use super::simd::{
-    BLOCK, Form, Int8Kernel, LANES, MAX_COLUMNS, MAX_ROWS, MatMut, ROW_BYTES, Simd, SimdKernel, as_bytes,
+    Int8Kernel, KC_BYTES, LANES, LHS_STRIDE, LhsFormat, MAX_MR, MAX_NR, MatMut, Simd, SimdKernel, as_bytes,
     even_tiles,
 };
 use crate::error::Result;
-use crate::kernels::LinearPart;
-use crate::options::Isa;
+use crate::kernels::{Epilogue, LinearPart};
 use crate::tensor::{QuantParams, ROUND_TO_INT};
 
 /// Most inputs whose sums cannot leave an i32: 65 536 * 255 * 127 < 2^31.
 pub const MAX_INPUTS: usize = 65_536;
 
-/// Weights `[out, in]` as [`Int8Kernel`] reads them: panels of its columns, the last filled up with zeros.
-pub struct Int8 {
-    dot: &'static Int8Kernel,
-    panels: Vec<i8>,
-    /// Inputs of a panel: whole groups, the last filled up with zeros.
+/// The weight `[out, in]` of a linear layer as an [`Int8Kernel`] reads it: panels of NR output features, the last filled up
+/// with zeros; and the bias, as long as all panels.
+pub struct Int8Panels {
+    kernel: &'static Int8Kernel,
+    values: Vec<i8>,
+    /// Inputs of a panel: whole groups of KR, the last filled up with zeros.
     depth: usize,
     outputs: usize,
     /// Per output feature.
     scales: Vec<f32>,
-    /// Sums of an output feature's weights: what a zero other than the microkernel's own is worth.
-    totals: Vec<i32>,
+    /// The sum of each output feature's weights, by which a zero point other than the microkernel's own is multiplied.
+    weight_sums: Vec<i32>,
+    bias: Vec<f32>,
 }
 
-impl Int8 {
+impl Int8Panels {
     /// Stacks `parts`, which are of [`Dtype::I8`](crate::kernels::Dtype::I8), along their output features.
-    pub fn new<S: Simd>(s: S, parts: &[LinearPart<'_>], dot: &'static Int8Kernel) -> Result<Self> {
+    pub fn new<S: Simd>(s: S, parts: &[LinearPart<'_>], kernel: &'static Int8Kernel) -> Result<Self> {
         let inputs = parts[0].weight.cols;
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
-        let (depth, padded) = (inputs.next_multiple_of(dot.group), outputs.next_multiple_of(dot.columns));
-        let mut made = Self {
-            dot,
-            panels: room(padded * depth)?,
+        let (depth, padded) = (inputs.next_multiple_of(kernel.kr()), outputs.next_multiple_of(kernel.nr));
+        let mut packed = Self {
+            kernel,
+            values: with_capacity(padded * depth)?,
             depth,
             outputs,
             scales: zeros(padded)?,
-            totals: filled(padded, 0)?,
+            weight_sums: filled(padded, 0)?,
+            bias: stacked_bias(parts, kernel.nr),
         };
         let rows: Vec<_> =
             parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row))).collect();
         for (output, (part, row)) in rows.iter().enumerate() {
-            made.scales[output] = (f64::from(part.weight.scales[*row]) * part.scale) as f32;
-            // Of unsigned bytes, for which there is an instruction everywhere.
+            packed.scales[output] = (f64::from(part.weight.scales[*row]) * part.scale) as f32;
+            // As unsigned bytes, for whose sum there is an instruction everywhere.
             let bytes = part.weight.row(*row);
             let shifted: u32 = bytes.iter().map(|b| u32::from(b ^ 128)).sum();
-            made.totals[output] = shifted.cast_signed() - 128 * bytes.len() as i32;
+            packed.weight_sums[output] = shifted.cast_signed() - 128 * bytes.len() as i32;
         }
-        // By way of one panel, so that fresh memory is written once.
-        let mut panel = filled(dot.columns * depth, 0)?;
-        for rows in rows.chunks(dot.columns) {
-            if rows.len() < dot.columns {
-                panel.fill(0);
-            }
-            let mut rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
-            let columns = dot.columns;
-            // Not where floats may be moved through registers that change the bits of a NaN.
-            let done = match dot.group {
-                4 if S::ISA != Isa::Scalar => {
-                    s.dispatch(DealLines { rows: &rows, columns, panel: &mut panel })
-                }
-                _ => 0,
-            };
-            rows.iter_mut().for_each(|row| *row = &row[done..]);
-            let rest = &mut panel[done * columns..];
-            match dot.group {
-                2 => deal::<2>(&rows, columns, rest),
-                4 => deal::<4>(&rows, columns, rest),
-                8 => deal::<8>(&rows, columns, rest),
-                group => unreachable!("groups of {group}"),
-            }
-            made.panels.extend_from_slice(&panel);
+        // Through one panel, so that fresh memory is written once.
+        let mut panel = filled(kernel.nr * depth, 0)?;
+        for rows in rows.chunks(kernel.nr) {
+            let rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
+            kernel.pack_panel(s, &rows, &mut panel);
+            packed.values.extend_from_slice(&panel);
         }
-        Ok(made)
+        Ok(packed)
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.outputs.div_ceil(self.kernel.nr)
     }
 
     /// Output features per panel.
-    pub fn width(&self) -> usize {
-        self.dot.columns
+    pub fn panel_cols(&self) -> usize {
+        self.kernel.nr
     }
 }
 
-/// Writes rows to the columns of a panel by groups, of a length known here, or each would be a loop; a cache line of each row
-/// at a time, for their groups lie far apart in the panel.
-fn deal<const GROUP: usize>(rows: &[&[u8]], columns: usize, panel: &mut [i8]) {
-    let panel = panel.as_chunks_mut::<GROUP>().0;
-    let whole = rows[0].len() / GROUP;
-    for start in (0..whole).step_by(LINE / GROUP) {
-        let end = whole.min(start + LINE / GROUP);
-        for (column, row) in rows.iter().enumerate() {
-            let to = panel[start * columns + column..].iter_mut().step_by(columns);
-            for (to, group) in to.zip(&row.as_chunks::<GROUP>().0[start..end]) {
-                *to = group.map(u8::cast_signed);
-            }
-        }
-    }
-    if let Some(last) = panel.get_mut(whole * columns..) {
-        for (to, row) in last.iter_mut().zip(rows) {
-            let rest = row.as_chunks::<GROUP>().1;
-            to.iter_mut().zip(rest).for_each(|(to, b)| *to = b.cast_signed());
-        }
-    }
-}
-
-/// Deals groups of four bytes, as many whole cache lines as the rows have: those of [`LANES`] rows at a time, transposed as if
-/// they were floats. Gives the bytes of each row that it has dealt.
-struct DealLines<'a> {
-    rows: &'a [&'a [u8]],
-    columns: usize,
-    panel: &'a mut [i8],
-}
-
-impl SimdKernel for DealLines<'_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn compute<S: Simd>(self, s: S) -> usize {
-        let Self { rows, columns, panel } = self;
-        let (blocks, rest) = rows.as_chunks::<LANES>();
-        let lines = if rest.is_empty() { rows[0].len() / LINE } else { 0 };
-        for (block, rows) in blocks.iter().enumerate() {
-            for line in 0..lines {
-                let mut tile = [s.splat(0.0); LANES];
-                for (lanes, row) in tile.iter_mut().zip(rows) {
-                    let groups = row[line * LINE..][..LINE].as_chunks().0;
-                    *lanes = s.load(&std::array::from_fn(|i| f32::from_le_bytes(groups[i])));
-                }
-                for (step, lanes) in s.transpose(tile).into_iter().enumerate() {
-                    let start = ((line * LANES + step) * columns + block * LANES) * size_of::<f32>();
-                    let to = panel[start..start + LINE].as_chunks_mut().0;
-                    for (to, group) in to.iter_mut().zip(s.lanes(lanes)) {
-                        *to = group.to_le_bytes().map(u8::cast_signed);
-                    }
-                }
-            }
-        }
-        lines * LINE
-    }
-}
-
-/// Some panels of a linear layer.
-pub struct LinearInt8<'a> {
+/// Some panels of a linear layer in integers.
+pub struct Int8Gemm<'a> {
     /// The input `[rows, inputs]`.
     pub x: &'a [f32],
-    /// The weights.
-    pub w: &'a Int8,
-    /// The bias, as long as the panels.
-    pub bias: &'a [f32],
-    /// What follows the sum.
-    pub then: TileEpilogue<'a>,
+    /// The weights and the bias.
+    pub weights: &'a Int8Panels,
+    /// What follows the sums.
+    pub epilogue: Epilogue<'a, [f32]>,
     /// The panels to compute.
     pub panels: Range<usize>,
     /// The output columns of those panels.
     pub out: MatMut<'a>,
-    /// Work space of [`scratch`] floats.
+    /// Work space of [`scratch_floats`] floats.
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`LinearInt8`] needs for that many rows, in floats: how each is rounded, and a block of it.
-pub fn scratch(rows: usize) -> usize {
-    rows * (KEPT + ROW_BYTES / size_of::<f32>())
+/// Work space that [`Int8Gemm`] needs for that many rows, in floats: for each row its [`RowQuant`] and a block of bytes.
+pub fn scratch_floats(rows: usize) -> usize {
+    rows * (ROW_QUANT_FLOATS + LHS_STRIDE / size_of::<f32>())
 }
 
-/// What is kept of a row's rounding: scale, zero, one over the scale, and the bits of what [`missing`] gives.
-const KEPT: usize = 4;
+/// How a row of x is quantized, as it lies in work space: its scale, its zero point, one over the scale, and the bits of its
+/// [`zero_point_correction`].
+type RowQuant = [f32; ROW_QUANT_FLOATS];
 
-/// A microkernel subtracts a zero of its own, or none, from each byte of x. What is left to subtract, negated.
-fn missing(form: Form, zero: f32) -> i32 {
-    match form {
-        Form::Unsigned => -(zero as i32),
-        Form::Signed => 128 - zero as i32,
-        Form::Wide => 0,
+const ROW_QUANT_FLOATS: usize = 4;
+
+/// What the sum of an output's weights is multiplied by and added to a sum of products. A microkernel computes with bytes of
+/// which 0 or 128, or the zero point itself, has been subtracted: this is the rest of the zero point, negated.
+fn zero_point_correction(format: LhsFormat, zero_point: f32) -> i32 {
+    match format {
+        LhsFormat::U8 => -(zero_point as i32),
+        LhsFormat::I8 => 128 - zero_point as i32,
+        LhsFormat::I16 => 0,
     }
 }
 
-impl SimdKernel for LinearInt8<'_> {
+impl SimdKernel for Int8Gemm<'_> {
     type Output = ();
 
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
-        let (rows, w, dot) = (self.out.rows(), self.w, self.w.dot);
+        let (rows, weights, kernel) = (self.out.rows(), self.weights, self.weights.kernel);
         if rows == 0 {
             return;
         }
-        let (inputs, width) = (self.x.len() / rows, dot.columns);
-        let block = BLOCK / dot.form.bytes();
-        let (roundings, bytes) = self.scratch.split_at_mut(KEPT * rows);
-        let (roundings, bytes) = (roundings.as_chunks_mut::<KEPT>().0, as_bytes(bytes));
-        for (row, kept) in roundings.iter_mut().enumerate() {
-            let QuantParams { scale, zero_point: zero, inverse } =
-                rounding(s, &self.x[row * inputs..][..inputs]);
-            *kept = [scale, zero, inverse, f32::from_bits(missing(dot.form, zero).cast_unsigned())];
+        let (inputs, nr) = (self.x.len() / rows, kernel.nr);
+        let kc = KC_BYTES / kernel.format.bytes();
+        let (row_quants, lhs) = self.scratch.split_at_mut(ROW_QUANT_FLOATS * rows);
+        let (row_quants, lhs) = (row_quants.as_chunks_mut::<ROW_QUANT_FLOATS>().0, as_bytes(lhs));
+        for (row, row_quant) in row_quants.iter_mut().enumerate() {
+            let QuantParams { scale, zero_point, inverse } =
+                quant_params(s, &self.x[row * inputs..][..inputs]);
+            let correction = zero_point_correction(kernel.format, zero_point);
+            *row_quant = [scale, zero_point, inverse, f32::from_bits(correction.cast_unsigned())];
         }
-        let mut sums = [0; MAX_ROWS * MAX_COLUMNS];
-        for start in (0..w.depth).step_by(block) {
-            let last = start + block >= w.depth;
-            let (end, steps) = ((start + block).min(inputs), (w.depth - start).min(block) / dot.group);
-            for (row, [scale, zero, inverse, _]) in roundings.iter().copied().enumerate() {
+        let mut sums = [0; MAX_MR * MAX_NR];
+        for start in (0..weights.depth).step_by(kc) {
+            let last = start + kc >= weights.depth;
+            let end = (start + kc).min(inputs);
+            let k_groups = (weights.depth - start).min(kc) / kernel.kr();
+            for (row, [scale, zero_point, inverse, _]) in row_quants.iter().copied().enumerate() {
                 let x = &self.x[row * inputs..][start..end];
-                let to = &mut bytes[row * ROW_BYTES..][..BLOCK];
-                round(s, QuantParams { scale, zero_point: zero, inverse }, dot.form, x, to);
+                let to = &mut lhs[row * LHS_STRIDE..][..KC_BYTES];
+                quantize_row(s, QuantParams { scale, zero_point, inverse }, kernel.format, x, to);
             }
-            for (column, panel) in self.panels.clone().enumerate() {
-                let columns = column * width..((column + 1) * width).min(self.out.cols());
-                let of_panel = panel * width..(panel + 1) * width;
-                let weights = |panel: usize| {
-                    &w.panels[(panel * w.depth + start) * width..][..steps * dot.group * width]
+            for (index, panel) in self.panels.clone().enumerate() {
+                let cols = index * nr..((index + 1) * nr).min(self.out.cols());
+                let panel_cols = panel * nr..(panel + 1) * nr;
+                let rhs_of = |panel: usize| {
+                    &weights.values[(panel * weights.depth + start) * nr..][..k_groups * kernel.kr() * nr]
                 };
-                let b = weights(panel);
-                // The tiles fetch the next panel together, each a part of it before it begins.
-                let next = if panel + 1 < self.panels.end { weights(panel + 1) } else { &[] };
-                let tiles = rows.div_ceil(dot.rows);
-                for (index, tile) in even_tiles(rows, dot.rows).enumerate() {
-                    let lines = next.len() * index / tiles..next.len() * (index + 1) / tiles;
-                    next[lines].iter().step_by(LINE).for_each(|at| s.prefetch(std::ptr::from_ref(at).cast()));
-                    let sums = &mut sums[..tile.len() * width];
-                    let mut out = self.out.block(tile.clone(), columns.clone());
+                let rhs = rhs_of(panel);
+                // The tiles prefetch the next panel together, each a part of it before it begins.
+                let next = if panel + 1 < self.panels.end { rhs_of(panel + 1) } else { &[] };
+                let tiles = rows.div_ceil(kernel.mr());
+                for (tile_index, tile) in even_tiles(rows, kernel.mr()).enumerate() {
+                    let lines = next.len() * tile_index / tiles..next.len() * (tile_index + 1) / tiles;
+                    next[lines]
+                        .iter()
+                        .step_by(CACHE_LINE)
+                        .for_each(|at| s.prefetch(std::ptr::from_ref(at).cast()));
+                    let sums = &mut sums[..tile.len() * nr];
+                    let mut out = self.out.block(tile.clone(), cols.clone());
                     if start > 0 {
-                        // The sums so far, which lie in the output as what they are: integers.
-                        for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
-                            let so_far = out.row(r).iter().map(|sum| sum.to_bits().cast_signed());
-                            sums.iter_mut().zip(so_far).for_each(|(sum, so_far)| *sum = so_far);
+                        // The partial sums lie in the output as what they are: integers.
+                        for (row, sums) in sums.chunks_exact_mut(nr).enumerate() {
+                            let partial = out.row(row).iter().map(|sum| sum.to_bits().cast_signed());
+                            sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum = partial);
                         }
                     }
-                    dot.multiply(tile.len(), steps, &bytes[tile.start * ROW_BYTES..], b, sums, start > 0);
+                    let lhs = &lhs[tile.start * LHS_STRIDE..];
+                    kernel.multiply_tile(tile.len(), k_groups, lhs, rhs, sums, start > 0);
                     if last {
-                        let sums = Sums {
+                        let sums = Int8Sums {
                             sums,
-                            rows: &roundings[tile.clone()],
-                            totals: &w.totals[of_panel.clone()],
-                            scales: &w.scales[of_panel.clone()],
-                            bias: &self.bias[of_panel.clone()],
+                            row_quants: &row_quants[tile.clone()],
+                            weight_sums: &weights.weight_sums[panel_cols.clone()],
+                            scales: &weights.scales[panel_cols.clone()],
+                            bias: &weights.bias[panel_cols.clone()],
                         };
-                        finish(s, &sums, self.then, tile.start * w.outputs + panel * width, w.outputs, out);
+                        let residual_start = tile.start * weights.outputs + panel * nr;
+                        apply_epilogue(s, &sums, self.epilogue, residual_start, weights.outputs, out);
                     } else {
-                        for (r, sums) in sums.chunks_exact(width).enumerate() {
+                        for (row, sums) in sums.chunks_exact(nr).enumerate() {
                             let bits = sums.iter().map(|sum| f32::from_bits(sum.cast_unsigned()));
-                            out.row(r).iter_mut().zip(bits).for_each(|(o, bits)| *o = bits);
+                            out.row(row).iter_mut().zip(bits).for_each(|(o, bits)| *o = bits);
                         }
                     }
                 }
@@ -253,93 +195,96 @@ impl SimdKernel for LinearInt8<'_> {
     }
 }
 
-/// Bytes that are fetched at once.
-const LINE: usize = 64;
+/// Bytes that one prefetch fetches.
+const CACHE_LINE: usize = 64;
 
-/// The integer sums of a tile, and what makes them numbers.
-struct Sums<'a> {
-    /// As wide as the other fields.
+/// The integer sums of a tile, and what turns them into floats.
+struct Int8Sums<'a> {
+    /// `[rows, NR]`.
     sums: &'a [i32],
-    /// Of each row.
-    rows: &'a [[f32; KEPT]],
-    totals: &'a [i32],
+    /// One per row.
+    row_quants: &'a [RowQuant],
+    /// One per column, as are the following.
+    weight_sums: &'a [i32],
     scales: &'a [f32],
     bias: &'a [f32],
 }
 
-/// (sums + missing * totals) * scale * scales + bias.
-impl<'a, S: Simd> Tile<S> for Sums<'a> {
-    type Column = (&'a [i32; LANES], S::V, S::V);
+/// (sums + zero_point_correction * weight_sums) * scale of the row * scales + bias.
+impl<'a, S: Simd> Accumulators<S> for Int8Sums<'a> {
+    type ColumnParams = (&'a [i32; LANES], S::V, S::V);
 
     #[inline(always)]
-    fn column(&self, s: S, v: usize) -> Self::Column {
-        let totals = self.totals[v..].first_chunk().expect("whole vectors");
-        (totals, s.load_slice(&self.scales[v..v + LANES]), s.load_slice(&self.bias[v..v + LANES]))
+    fn column_params(&self, s: S, col: usize) -> Self::ColumnParams {
+        let weight_sums = self.weight_sums[col..].first_chunk().expect("whole vectors");
+        let (scales, bias) = (&self.scales[col..col + LANES], &self.bias[col..col + LANES]);
+        (weight_sums, s.load_slice(scales), s.load_slice(bias))
     }
 
     #[inline(always)]
-    fn row(&self, s: S, (totals, scales, bias): &Self::Column, r: usize, v: usize, _: &[f32]) -> S::V {
-        let [scale, _, _, missing] = self.rows[r];
-        let missing = missing.to_bits().cast_signed();
+    fn values(&self, s: S, params: &Self::ColumnParams, row: usize, col: usize, _: &[f32]) -> S::V {
+        let (weight_sums, scales, bias) = params;
+        let [scale, _, _, correction] = self.row_quants[row];
+        let correction = correction.to_bits().cast_signed();
         let sums: &[i32; LANES] =
-            self.sums[r * self.scales.len() + v..].first_chunk().expect("whole vectors");
+            self.sums[row * self.scales.len() + col..].first_chunk().expect("whole vectors");
         let mut lanes = [0.0; LANES];
         for lane in 0..LANES {
-            lanes[lane] = sums[lane].wrapping_add(totals[lane].wrapping_mul(missing)) as f32;
+            lanes[lane] = sums[lane].wrapping_add(weight_sums[lane].wrapping_mul(correction)) as f32;
         }
         s.fma(s.load(&lanes), s.mul(s.splat(scale), *scales), *bias)
     }
 }
 
-/// [`Rounding::of`] a row, sixteen lanes at a time.
+/// [`QuantParams::of_row`], sixteen lanes at a time.
 #[inline(always)]
-fn rounding<S: Simd>(s: S, x: &[f32]) -> QuantParams {
+fn quant_params<S: Simd>(s: S, x: &[f32]) -> QuantParams {
     let zero = s.splat(0.0);
-    let (mut low, mut high, mut spoiled) = (zero, zero, zero);
-    let (whole, rest) = x.as_chunks::<LANES>();
-    let rest = &filled_up(rest)[..usize::from(!rest.is_empty())];
-    for x in whole.iter().chain(rest) {
+    let (mut low, mut high, mut nan_guard) = (zero, zero, zero);
+    let (vectors, rest) = x.as_chunks::<LANES>();
+    let rest = &padded_vector(rest)[..usize::from(!rest.is_empty())];
+    for x in vectors.iter().chain(rest) {
         let x = s.load(x);
         low = s.min(x, low);
         high = s.max(x, high);
-        // Not fused, for all wait for this sum: adding takes half as long.
-        spoiled = s.add(spoiled, s.mul(x, zero));
+        // Not fused: the whole loop waits for this sum, and an addition takes half as long.
+        nan_guard = s.add(nan_guard, s.mul(x, zero));
     }
     let [low, high] = [s.lanes(low), s.lanes(high)];
     let low = low.into_iter().fold(0.0, f32::min);
-    QuantParams::new(low, high.into_iter().fold(0.0, f32::max), s.sum(spoiled))
+    QuantParams::new(low, high.into_iter().fold(0.0, f32::max), s.sum(nan_guard))
 }
 
-/// Less than a vector, and zeros.
+/// A vector of less than [`LANES`] values and zeros.
 #[inline(always)]
-fn filled_up(rest: &[f32]) -> [[f32; LANES]; 1] {
+fn padded_vector(rest: &[f32]) -> [[f32; LANES]; 1] {
     let mut lanes = [0.0; LANES];
     lanes[..rest.len()].copy_from_slice(rest);
     [lanes]
 }
 
-/// Rounds a row as `form` says into `to`, and fills it up with zeros to a whole group.
+/// Quantizes a row into `to` as `format` says, and fills the last vector up.
 #[inline(always)]
-fn round<S: Simd>(s: S, rounding: QuantParams, form: Form, x: &[f32], to: &mut [u8]) {
-    let (base, inverse) = (s.splat(ROUND_TO_INT + rounding.zero_point), s.splat(rounding.inverse));
-    let (least, most) = (s.splat(ROUND_TO_INT), s.splat(ROUND_TO_INT + 255.0));
-    // The weights beyond the inputs are zero: what x is there does not matter.
-    let (whole, rest) = x.as_chunks::<LANES>();
-    let rest = &filled_up(rest)[..usize::from(!rest.is_empty())];
-    // A loop for each form, without a choice in it.
-    macro_rules! each {
-        ($bytes:literal, |$byte:ident| $form:expr) => {
-            for (x, to) in whole.iter().chain(rest).zip(to.as_chunks_mut::<{ $bytes * LANES }>().0) {
-                let rounded = s.min(s.max(s.fma(s.load(x), inverse, base), least), most);
+fn quantize_row<S: Simd>(s: S, params: QuantParams, format: LhsFormat, x: &[f32], to: &mut [u8]) {
+    let (base, inverse) = (s.splat(ROUND_TO_INT + params.zero_point), s.splat(params.inverse));
+    let (min, max) = (s.splat(ROUND_TO_INT), s.splat(ROUND_TO_INT + 255.0));
+    // The weights beyond the inputs are zero, so the values of x there do not matter.
+    let (vectors, rest) = x.as_chunks::<LANES>();
+    let rest = &padded_vector(rest)[..usize::from(!rest.is_empty())];
+    // One loop for each format, without a branch in it.
+    macro_rules! for_each_vector {
+        ($bytes:literal, |$byte:ident| $value:expr) => {
+            for (x, to) in vectors.iter().chain(rest).zip(to.as_chunks_mut::<{ $bytes * LANES }>().0) {
+                let rounded = s.min(s.max(s.fma(s.load(x), inverse, base), min), max);
                 *to.as_chunks_mut::<$bytes>().0.first_chunk_mut().expect("sixteen") =
-                    s.low_bytes(rounded).map(|$byte| $form);
+                    s.low_bytes(rounded).map(|$byte| $value);
             }
         };
     }
-    let zero = rounding.zero_point as i16;
-    match form {
-        Form::Unsigned => each!(1, |byte| [byte]),
-        Form::Signed => each!(1, |byte| [byte ^ 128]),
-        Form::Wide => each!(2, |byte| (i16::from(byte) - zero).to_le_bytes()),
+    let zero_point = params.zero_point as i16;
+    match format {
+        LhsFormat::U8 => for_each_vector!(1, |byte| [byte]),
+        LhsFormat::I8 => for_each_vector!(1, |byte| [byte ^ 128]),
+        LhsFormat::I16 => for_each_vector!(2, |byte| (i16::from(byte) - zero_point).to_le_bytes()),
     }
 }

@@ -4,8 +4,8 @@ use super::simd::{LANES, Simd, SimdKernel};
 use crate::text::batch::PackedBatch;
 
 /// out `[S,H]` = the mean of each sequence's rows, summed in their order.
-pub struct Mean<'a> {
-    /// Whose rows.
+pub struct MeanTokens<'a> {
+    /// The sequences.
     pub batch: &'a PackedBatch,
     /// `[T,H]`.
     pub x: &'a [f32],
@@ -15,7 +15,7 @@ pub struct Mean<'a> {
     pub out: &'a mut [f32],
 }
 
-impl SimdKernel for Mean<'_> {
+impl SimdKernel for MeanTokens<'_> {
     type Output = ();
 
     #[inline(always)]

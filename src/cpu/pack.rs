@@ -1,131 +1,113 @@
-//! Weights in the order in which the microkernel reads them.
+//! Weights in floats, in the order in which the microkernel reads them.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use bytemuck::allocation::try_zeroed_vec;
-
-use super::int8::{self, Int8};
-use super::simd::{Int8Kernel, LANES, Simd};
-use crate::error::{Error, Result};
-use crate::kernels::{Dtype, LinearPart, Tensor, WeightStorage};
+use super::alloc::{filled, with_capacity, zeros};
+use super::simd::{LANES, Simd};
+use crate::error::Result;
+use crate::kernels::{Dtype, LinearPart, Tensor};
 use crate::tensor::widen;
 
-/// A linear layer: its weight `[out, in]` cut into panels of `NV * LANES` output features, each panel stored step by step
-/// of k, `[panel][in][NV * LANES]`, the last panel filled up with zeros; and its bias, as long as the panels.
-pub struct Packed<S> {
-    panels: Panels,
+/// The weight `[out, in]` of a linear layer cut into panels of NR output features, each panel stored by rows of k,
+/// `[panel][in][NR]`, the last panel filled up with zeros; and the bias, as long as all panels.
+pub struct FloatPanels<S> {
+    values: PanelValues,
     bias: Vec<f32>,
     inputs: usize,
     outputs: usize,
     isa: PhantomData<S>,
 }
 
-/// The weights in the numbers that they are kept in.
-enum Panels {
-    Wide(Vec<f32>),
+/// The weights in the type that they are kept in.
+enum PanelValues {
+    F32(Vec<f32>),
     /// f16 or bf16, widened panel by panel when they are read, then multiplied by a factor for each output.
-    Half(Vec<[u8; 2]>, Dtype, Vec<f64>),
-    Int8(Int8),
+    Half {
+        values: Vec<[u8; 2]>,
+        dtype: Dtype,
+        scales: Vec<f64>,
+    },
 }
 
-impl<S: Simd> Packed<S> {
-    /// Output features per panel of floats.
-    pub const WIDTH: usize = S::NV * LANES;
+impl<S: Simd> FloatPanels<S> {
+    /// Output features per panel.
+    pub const NR: usize = S::NV * LANES;
 
-    /// Stacks `parts` along their output features.
-    pub fn new(
-        s: S,
-        parts: &[LinearPart<'_>],
-        keep: WeightStorage,
-        dot: &'static Int8Kernel,
-    ) -> Result<Self> {
-        let (inputs, dtype) = (parts[0].weight.cols, parts[0].weight.dtype);
+    /// Stacks `parts` along their output features. Parts that are all of one half-width `dtype` stay so; everything else is
+    /// widened.
+    pub fn new(parts: &[LinearPart<'_>], dtype: Dtype) -> Result<Self> {
+        let inputs = parts[0].weight.cols;
         let outputs: usize = parts.iter().map(|part| part.weight.rows).sum();
-        let alike = parts.iter().all(|part| part.weight.dtype == dtype);
-        let kept = if keep == WeightStorage::AsStored && alike { dtype } else { Dtype::F32 };
         let rows = parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row)));
         let rows: Vec<_> = rows.collect();
-        let mut bias = Vec::new();
-        for part in parts {
-            let mut values = part.bias.values();
-            multiply(&mut values, part.scale);
-            bias.extend(values);
-        }
-        let panels = match kept {
-            Dtype::I8 if inputs <= int8::MAX_INPUTS => Panels::Int8(Int8::new(s, parts, dot)?),
+        let values = match dtype {
             Dtype::F16 | Dtype::Bf16 => {
-                let panels = Self::pack(inputs, outputs, [0; 2], |output, out| {
+                let values = Self::pack_panels(inputs, outputs, [0; 2], |output, to| {
                     let (part, row) = rows[output];
-                    out.copy_from_slice(part.weight.row(row).as_chunks().0);
+                    to.copy_from_slice(part.weight.row(row).as_chunks().0);
                 })?;
                 let mut scales: Vec<f64> = rows.iter().map(|(part, _)| part.scale).collect();
-                scales.resize(outputs.next_multiple_of(Self::WIDTH), 1.0);
-                Panels::Half(panels, kept, scales)
+                scales.resize(outputs.next_multiple_of(Self::NR), 1.0);
+                PanelValues::Half { values, dtype, scales }
             }
-            Dtype::F32 | Dtype::I8 => Panels::Wide(Self::pack(inputs, outputs, 0.0, |output, wide| {
-                let (part, row) = rows[output];
-                part.weight.widen_row(row, wide);
-                multiply(wide, part.scale);
-            })?),
+            Dtype::F32 | Dtype::I8 => {
+                PanelValues::F32(Self::pack_panels(inputs, outputs, 0.0, |output, to| {
+                    let (part, row) = rows[output];
+                    part.weight.widen_row(row, to);
+                    scale_in_place(to, part.scale);
+                })?)
+            }
         };
-        Ok(Self::finish(panels, bias, inputs, outputs, dot))
+        let bias = stacked_bias(parts, Self::NR);
+        Ok(Self { values, bias, inputs, outputs, isa: PhantomData })
     }
 
-    /// The transpose of `weight`'s rows `rows` as a layer without bias: outputs are the columns of `weight`.
-    pub fn transposed(
-        weight: Tensor<'_>,
-        rows: Range<usize>,
-        scale: f64,
-        dot: &'static Int8Kernel,
-    ) -> Result<Self> {
+    /// The transpose of some rows of `weight` as a layer without bias: its outputs are the columns of `weight`.
+    pub fn transposed(weight: Tensor<'_>, rows: Range<usize>, scale: f64) -> Result<Self> {
         let (inputs, outputs) = (rows.len(), weight.cols);
-        let mut panels = zeros(outputs.next_multiple_of(Self::WIDTH) * inputs)?;
-        let mut wide = vec![0.0; outputs];
+        let padded = outputs.next_multiple_of(Self::NR);
+        let mut panels = zeros(padded * inputs)?;
+        let mut widened = vec![0.0; outputs];
         for (input, row) in rows.enumerate() {
-            weight.widen_row(row, &mut wide);
-            multiply(&mut wide, scale);
-            for (panel, values) in wide.chunks(Self::WIDTH).enumerate() {
-                panels[(panel * inputs + input) * Self::WIDTH..][..values.len()].copy_from_slice(values);
+            weight.widen_row(row, &mut widened);
+            scale_in_place(&mut widened, scale);
+            for (panel, values) in widened.chunks(Self::NR).enumerate() {
+                panels[(panel * inputs + input) * Self::NR..][..values.len()].copy_from_slice(values);
             }
         }
-        Ok(Self::finish(Panels::Wide(panels), vec![], inputs, outputs, dot))
+        let bias = vec![0.0; padded];
+        Ok(Self { values: PanelValues::F32(panels), bias, inputs, outputs, isa: PhantomData })
     }
 
-    fn finish(panels: Panels, mut bias: Vec<f32>, inputs: usize, outputs: usize, dot: &Int8Kernel) -> Self {
-        // Whole panels of either kind.
-        bias.resize(outputs.next_multiple_of(Self::WIDTH.max(dot.columns)), 0.0);
-        Self { panels, bias, inputs, outputs, isa: PhantomData }
-    }
-
-    /// Panels of the rows that `row` gives, the last one filled up with `zero`: a cache line of each row at a time, by way of
-    /// a tile, so that fresh memory is written once and in order.
-    fn pack<T: Copy>(
+    /// Panels of the rows that `read_row` writes, the last one filled up with `zero`. One cache line of each row at a time is
+    /// transposed through a tile, so that fresh memory is written once and in order.
+    fn pack_panels<T: Copy>(
         inputs: usize,
         outputs: usize,
         zero: T,
-        mut row: impl FnMut(usize, &mut [T]),
+        mut read_row: impl FnMut(usize, &mut [T]),
     ) -> Result<Vec<T>> {
         // The floats of a cache line.
-        const STEPS: usize = 16;
-        let mut panels = room(outputs.next_multiple_of(Self::WIDTH) * inputs)?;
-        let mut rows = filled(Self::WIDTH * inputs, zero)?;
-        let mut tile = vec![zero; STEPS * Self::WIDTH];
-        for first in (0..outputs).step_by(Self::WIDTH) {
-            let count = Self::WIDTH.min(outputs - first);
-            for (output, out) in (first..first + count).zip(rows.chunks_exact_mut(inputs.max(1))) {
-                row(output, out);
+        const TILE_KS: usize = 16;
+        let mut panels = with_capacity(outputs.next_multiple_of(Self::NR) * inputs)?;
+        let mut rows = filled(Self::NR * inputs, zero)?;
+        let mut tile = vec![zero; TILE_KS * Self::NR];
+        for first in (0..outputs).step_by(Self::NR) {
+            let count = Self::NR.min(outputs - first);
+            for (output, to) in (first..first + count).zip(rows.chunks_exact_mut(inputs.max(1))) {
+                read_row(output, to);
             }
             rows[count * inputs..].fill(zero);
-            for start in (0..inputs).step_by(STEPS) {
-                let steps = STEPS.min(inputs - start);
-                for lane in 0..Self::WIDTH {
-                    let values = &rows[lane * inputs + start..][..steps];
-                    for (to, value) in tile[lane..].iter_mut().step_by(Self::WIDTH).zip(values) {
+            for start in (0..inputs).step_by(TILE_KS) {
+                let ks = TILE_KS.min(inputs - start);
+                for lane in 0..Self::NR {
+                    let values = &rows[lane * inputs + start..][..ks];
+                    for (to, value) in tile[lane..].iter_mut().step_by(Self::NR).zip(values) {
                         *to = *value;
                     }
                 }
-                panels.extend_from_slice(&tile[..steps * Self::WIDTH]);
+                panels.extend_from_slice(&tile[..ks * Self::NR]);
             }
         }
         Ok(panels)
@@ -141,132 +123,101 @@ impl<S: Simd> Packed<S> {
         self.outputs
     }
 
-    /// The weights, where they are integers.
-    pub fn int8(&self) -> Option<&Int8> {
-        match &self.panels {
-            Panels::Int8(int8) => Some(int8),
-            _ => None,
-        }
-    }
-
-    /// Bytes that a weight takes.
-    pub fn bytes_per_weight(&self) -> usize {
-        match self.panels {
-            Panels::Wide(_) => 4,
-            Panels::Half(..) => 2,
-            Panels::Int8(_) => 1,
-        }
-    }
-
-    /// Panels.
+    /// Number of panels.
     pub fn panels(&self) -> usize {
-        self.outputs.div_ceil(self.width())
+        self.outputs.div_ceil(Self::NR)
     }
 
-    /// Output features per panel.
-    pub fn width(&self) -> usize {
-        self.int8().map_or(Self::WIDTH, Int8::width)
+    /// Bytes of one weight.
+    pub fn bytes_per_weight(&self) -> usize {
+        match self.values {
+            PanelValues::F32(_) => size_of::<f32>(),
+            PanelValues::Half { .. } => size_of::<u16>(),
+        }
     }
 
-    /// Some steps of one panel of floats; half-width ones are widened into `wide`, which has room for
-    /// [`KC`](super::simd::KC) steps.
+    /// The bias, as long as all panels.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// Rows `ks` of one panel. Half-width weights are widened into `widened`, which has room for
+    /// [`KC`](super::simd::KC) rows.
     #[inline(always)]
     pub fn panel<'a, T: Simd>(
         &'a self,
         s: T,
         panel: usize,
-        steps: Range<usize>,
-        wide: &'a mut [f32],
+        ks: Range<usize>,
+        widened: &'a mut [f32],
     ) -> &'a [f32] {
-        let start = (panel * self.inputs + steps.start) * Self::WIDTH;
-        let range = start..start + steps.len() * Self::WIDTH;
-        match &self.panels {
-            Panels::Wide(panels) => &panels[range],
-            Panels::Half(panels, dtype, scales) => {
-                let wide = &mut wide[..range.len()];
+        let range = self.panel_range(panel, ks);
+        match &self.values {
+            PanelValues::F32(values) => &values[range],
+            PanelValues::Half { values, dtype, scales } => {
+                let widened = &mut widened[..range.len()];
                 if *dtype == Dtype::F16 {
-                    let halves = panels[range].as_chunks().0;
-                    for (wide, half) in wide.as_chunks_mut().0.iter_mut().zip(halves) {
-                        s.store(s.load_f16(half), wide);
+                    let halves = values[range].as_chunks().0;
+                    for (to, half) in widened.as_chunks_mut().0.iter_mut().zip(halves) {
+                        s.store(s.load_f16(half), to);
                     }
                 } else {
-                    widen(*dtype, panels[range].as_flattened(), wide);
+                    widen(*dtype, values[range].as_flattened(), widened);
                 }
-                let scales = &scales[panel * Self::WIDTH..][..Self::WIDTH];
+                let scales = &scales[panel * Self::NR..][..Self::NR];
                 if scales.iter().any(|scale| *scale != 1.0) {
-                    for wide in wide.chunks_exact_mut(Self::WIDTH) {
-                        wide.iter_mut()
-                            .zip(scales)
-                            .for_each(|(w, scale)| *w = (f64::from(*w) * scale) as f32);
+                    for row in widened.chunks_exact_mut(Self::NR) {
+                        row.iter_mut().zip(scales).for_each(|(w, scale)| *w = (f64::from(*w) * scale) as f32);
                     }
                 }
-                wide
+                widened
             }
-            Panels::Int8(_) => unreachable!("integers are multiplied as such"),
         }
     }
 
-    /// Where some steps of one panel of floats lie, and how many floats would fill them.
-    pub fn lines(&self, panel: usize, steps: Range<usize>) -> (*const f32, usize) {
-        let (start, count) = ((panel * self.inputs + steps.start) * Self::WIDTH, steps.len() * Self::WIDTH);
-        match &self.panels {
-            Panels::Wide(panels) => (panels[start..start + count].as_ptr(), count),
-            Panels::Half(panels, ..) => (panels[start..start + count].as_ptr().cast(), count / 2),
-            Panels::Int8(_) => unreachable!("integers are multiplied as such"),
+    /// The address of rows `ks` of one panel, and how many floats would fill them.
+    pub fn panel_address(&self, panel: usize, ks: Range<usize>) -> (*const f32, usize) {
+        let range = self.panel_range(panel, ks);
+        let count = range.len();
+        match &self.values {
+            PanelValues::F32(values) => (values[range].as_ptr(), count),
+            PanelValues::Half { values, .. } => (values[range].as_ptr().cast(), count / 2),
         }
     }
 
-    /// The bias, as long as whole panels.
-    pub fn bias(&self) -> &[f32] {
-        &self.bias
+    /// Where rows `ks` of one panel lie.
+    #[inline(always)]
+    fn panel_range(&self, panel: usize, ks: Range<usize>) -> Range<usize> {
+        let start = (panel * self.inputs + ks.start) * Self::NR;
+        start..start + ks.len() * Self::NR
     }
+}
+
+/// The biases of `parts`, scaled and one after the other, filled up with zeros to whole panels of `panel_cols` columns.
+pub fn stacked_bias(parts: &[LinearPart<'_>], panel_cols: usize) -> Vec<f32> {
+    let mut bias = Vec::new();
+    for part in parts {
+        let mut values = part.bias.values();
+        scale_in_place(&mut values, part.scale);
+        bias.extend(values);
+    }
+    bias.resize(bias.len().next_multiple_of(panel_cols), 0.0);
+    bias
 }
 
 /// Multiplies in f64 and rounds once.
-fn multiply(values: &mut [f32], scale: f64) {
+fn scale_in_place(values: &mut [f32], scale: f64) {
     if scale != 1.0 {
         values.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
     }
-}
-
-/// `count` zeros, or an error where the system has no memory left. Fresh pages are zeros already: each is touched first by
-/// the thread that writes to it.
-pub fn zeros(count: usize) -> Result<Vec<f32>> {
-    try_zeroed_vec(count).map_err(|()| Error::OutOfMemory { bytes: (count * size_of::<f32>()) as u64 })
-}
-
-/// `count` times the same, or an error where the system has no memory left.
-pub fn filled<T: Copy>(count: usize, value: T) -> Result<Vec<T>> {
-    let mut values = room(count)?;
-    values.resize(count, value);
-    Ok(values)
-}
-
-/// An empty vector with room for `count` values, or an error where the system has no memory left.
-pub fn room<T>(count: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(count)
-        .map_err(|_| Error::OutOfMemory { bytes: (count * size_of::<T>()) as u64 })?;
-    Ok(values)
-}
-
-/// Makes `values` at least `count` long; what they were is lost. Allocates only when they never were that long.
-pub fn grow(values: &mut Vec<f32>, count: usize) -> Result<()> {
-    if values.len() < count {
-        *values = Vec::new();
-        *values = zeros(count)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::simd::Scalar;
     use super::*;
-    use crate::options::Isa;
 
-    /// Weights that tell where they come from: the row and the column.
+    /// Weights whose values say where they come from: the row and the column.
     fn rows(rows: std::ops::Range<usize>, cols: usize) -> Vec<u8> {
         rows.flat_map(|row| (0..cols).flat_map(move |col| ((row * 1000 + col) as f32).to_le_bytes()))
             .collect()
@@ -278,9 +229,9 @@ mod tests {
 
     #[test]
     fn every_weight_is_where_the_microkernel_reads_it_and_zeros_are_elsewhere() {
-        let width = Packed::<Scalar>::WIDTH;
-        // Around the panel's width, and around the steps that are transposed at a time.
-        for (first, second) in [(1, 0), (width - 1, 0), (width, 0), (width, 1), (5, width), (2 * width, 7)] {
+        let nr = FloatPanels::<Scalar>::NR;
+        // Around a panel's columns, and around the inputs that are transposed at a time.
+        for (first, second) in [(1, 0), (nr - 1, 0), (nr, 0), (nr, 1), (5, nr), (2 * nr, 7)] {
             for inputs in [1, 15, 16, 17, 40] {
                 let outputs = first + second;
                 let (a, b) = (rows(0..first, inputs), rows(first..outputs, inputs));
@@ -292,27 +243,22 @@ mod tests {
                 };
                 let mut parts = vec![part(first, &a, &a_bias, 0.5)];
                 parts.extend((second > 0).then(|| part(second, &b, &b_bias, 1.0)));
-                let packed =
-                    Packed::new(Scalar, &parts, WeightStorage::F32, Int8Kernel::best(Isa::Scalar)).unwrap();
+                let packed = FloatPanels::<Scalar>::new(&parts, Dtype::F32).unwrap();
 
-                let whole = rows(0..outputs, inputs);
-                let transposed = Packed::<Scalar>::transposed(
-                    tensor(outputs, inputs, &whole),
-                    first..outputs,
-                    2.0,
-                    Int8Kernel::best(Isa::Scalar),
-                )
-                .unwrap();
+                let stacked = rows(0..outputs, inputs);
+                let transposed =
+                    FloatPanels::<Scalar>::transposed(tensor(outputs, inputs, &stacked), first..outputs, 2.0)
+                        .unwrap();
                 for panel in 0..packed.panels() {
                     let weights = packed.panel(Scalar, panel, 0..inputs, &mut []);
-                    let bias = &packed.bias()[panel * width..][..width];
+                    let bias = &packed.bias()[panel * nr..][..nr];
                     for (at, weight) in weights.iter().enumerate() {
-                        let (input, output) = (at / width, panel * width + at % width);
+                        let (input, output) = (at / nr, panel * nr + at % nr);
                         let value = (output * 1000 + input) as f32 * if output < first { 0.5 } else { 1.0 };
                         assert_eq!(*weight, if output < outputs { value } else { 0.0 }, "{output}, {input}");
                     }
                     for (lane, bias) in bias.iter().enumerate() {
-                        let output = panel * width + lane;
+                        let output = panel * nr + lane;
                         let value = match output {
                             _ if output < first => (7000 + output) as f32 * 0.5,
                             _ if output < outputs => (8000 + output - first) as f32,
@@ -325,7 +271,7 @@ mod tests {
                     for (at, weight) in
                         transposed.panel(Scalar, panel, 0..transposed.inputs(), &mut []).iter().enumerate()
                     {
-                        let (input, output) = (at / width, panel * width + at % width);
+                        let (input, output) = (at / nr, panel * nr + at % nr);
                         let value = ((first + input) * 1000 + output) as f32 * 2.0;
                         assert_eq!(*weight, if output < inputs { value } else { 0.0 }, "{output}, {input}");
                     }

@@ -29,7 +29,7 @@ impl RelativeBias {
     /// From `[N, 2L-1]`.
     pub fn new(bias: Tensor<'_>) -> Result<Self> {
         let stride = bias.cols + MAX_NR;
-        let mut values = super::pack::zeros(bias.rows * stride)?;
+        let mut values = super::alloc::zeros(bias.rows * stride)?;
         for (row, to) in values.chunks_exact_mut(stride).enumerate() {
             bias.widen_row(row, &mut to[..bias.cols]);
         }
@@ -127,7 +127,7 @@ impl DisentangledPositions {
         if let Some(keys) = keys {
             let hidden = keys.len() / rows;
             let head_dim = hidden / heads;
-            made.keys = super::pack::zeros(keys.len())?;
+            made.keys = super::alloc::zeros(keys.len())?;
             for (i, to) in made.keys.chunks_exact_mut(head_dim).enumerate() {
                 let (head, row) = (i / rows, i % rows);
                 to.copy_from_slice(&keys[row * hidden + head * head_dim..][..head_dim]);
@@ -135,7 +135,7 @@ impl DisentangledPositions {
         }
         if let Some(queries) = queries {
             let hidden = queries.len() / rows;
-            made.queries = super::pack::zeros(hidden * stride)?;
+            made.queries = super::alloc::zeros(hidden * stride)?;
             for (row, from) in queries.chunks_exact(hidden).enumerate() {
                 for (h, q) in from.iter().enumerate() {
                     made.queries[h * stride + row] = *q;

@@ -1,31 +1,33 @@
-//! Rotary positions: queries and keys turned by their position, in place.
+//! Rotary positions: queries and keys rotated by their position, in place.
 
+use super::alloc::zeros;
 use super::simd::{LANES, Simd, SimdKernel};
+use crate::error::Result;
 use crate::kernels::Tensor;
 use crate::text::batch::PackedBatch;
 
-/// Cosines and sines by position, `[L,D]`: in each row D/2 of each.
+/// Cosines and sines by position, `[L,D]`: in each row D/2 cosines and then D/2 sines.
 pub struct Rotary {
-    turns: Vec<f32>,
-    width: usize,
+    cos_sin: Vec<f32>,
+    head_dim: usize,
 }
 
 impl Rotary {
     /// Keeps a table.
-    pub fn new(turns: Tensor<'_>) -> crate::error::Result<Self> {
-        let mut values = super::pack::zeros(turns.rows * turns.cols)?;
-        for (row, to) in values.chunks_exact_mut(turns.cols).enumerate() {
-            turns.widen_row(row, to);
+    pub fn new(cos_sin: Tensor<'_>) -> Result<Self> {
+        let mut values = zeros(cos_sin.rows * cos_sin.cols)?;
+        for (row, to) in values.chunks_exact_mut(cos_sin.cols).enumerate() {
+            cos_sin.widen_row(row, to);
         }
-        Ok(Self { turns: values, width: turns.cols })
+        Ok(Self { cos_sin: values, head_dim: cos_sin.cols })
     }
 }
 
 /// (x, y) -> (x cos - y sin, y cos + x sin) for the halves of every head of queries and keys.
 pub struct Rotate<'a> {
-    /// Whose rows.
+    /// The sequences.
     pub batch: &'a PackedBatch,
-    /// The turns.
+    /// The rotations.
     pub rotary: &'a Rotary,
     /// N.
     pub heads: usize,
@@ -40,19 +42,20 @@ impl SimdKernel for Rotate<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(self, s: S) {
-        let width = self.rotary.width;
+        let head_dim = self.rotary.head_dim;
         for rows in self.batch.rows() {
-            let turns = self.rotary.turns.chunks_exact(width);
-            for (row, turn) in rows.zip(turns) {
-                let (cosines, sines) = turn.split_at(width / 2);
+            let positions = self.rotary.cos_sin.chunks_exact(head_dim);
+            for (row, cos_sin) in rows.zip(positions) {
+                let (cosines, sines) = cos_sin.split_at(head_dim / 2);
                 // The heads of the queries, then those of the keys.
-                let both = &mut self.qkv[row * self.stride..][..2 * self.heads * width];
-                for head in both.chunks_exact_mut(width) {
-                    let (xs, ys) = head.split_at_mut(width / 2);
-                    let turn = cosines.chunks(LANES).zip(sines.chunks(LANES));
-                    for ((x, y), (cos, sin)) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(turn) {
-                        let (a, b, cos, sin) =
-                            (s.load_slice(x), s.load_slice(y), s.load_slice(cos), s.load_slice(sin));
+                let queries_keys = &mut self.qkv[row * self.stride..][..2 * self.heads * head_dim];
+                for head in queries_keys.chunks_exact_mut(head_dim) {
+                    let (xs, ys) = head.split_at_mut(head_dim / 2);
+                    let rotations = cosines.chunks(LANES).zip(sines.chunks(LANES));
+                    for ((x, y), (cos, sin)) in xs.chunks_mut(LANES).zip(ys.chunks_mut(LANES)).zip(rotations)
+                    {
+                        let (a, b) = (s.load_slice(x), s.load_slice(y));
+                        let (cos, sin) = (s.load_slice(cos), s.load_slice(sin));
                         s.store_slice(s.sub(s.mul(a, cos), s.mul(b, sin)), x);
                         s.store_slice(s.add(s.mul(b, cos), s.mul(a, sin)), y);
                     }

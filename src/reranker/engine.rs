@@ -193,7 +193,7 @@ pub fn load(
     ) -> Result<Box<dyn Engine>> {
         load_into(spec, checkpoint, spread, Some(S::ISA), counters, move |team| {
             let mut cpu = Cpu::new(simd);
-            cpu.set_team(team.cloned());
+            cpu.set_pool(team.cloned());
             cpu
         })
     }
@@ -218,6 +218,6 @@ pub fn work_floats(spec: &Spec, tokens: usize) -> u64 {
         FeedForward::Plain => spec.intermediate,
         FeedForward::Gated => 3 * spec.intermediate,
     };
-    let per_token = 6 * spec.hidden + feed_forward + crate::cpu::gemm::scratch(1);
+    let per_token = 6 * spec.hidden + feed_forward + crate::cpu::linear::scratch_floats(1);
     per_token as u64 * tokens as u64
 }

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{LANES, Simd, SimdKernel, lane_ops};
+use super::lanes::{LANES, Simd, SimdKernel, lane_ops};
 use crate::options::Isa;
 
 /// Proof of AVX-512 F, VL, BW and DQ.

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::{BLOCK, Int8Kernel, LANES, ROW_BYTES, Simd, SimdKernel};
+use super::dot::{Int8Kernel, KC_BYTES, LHS_STRIDE};
+use super::lanes::{LANES, Simd, SimdKernel};
 
 /// Steps of one timed loop: 0.1 ms with AVX-512, some 30 ms in plain Rust.
 const STEPS: usize = 1 << 16;
@@ -20,19 +21,20 @@ pub fn f32_per_second<S: Simd>(simd: S) -> f64 {
 
 /// The same for 8-bit integers: full tiles over and over on bytes that stay in L1, some 6 KiB of weights. A tile has more
 /// multiplications than the loads of a core can hold up, where the instructions are as wide as its registers.
-pub fn int8_per_second(dot: &Int8Kernel) -> f64 {
-    let steps = 96 / dot.group;
-    let a = vec![1; (dot.rows - 1) * ROW_BYTES + BLOCK];
-    let b = vec![1; steps * dot.group * dot.columns];
-    let mut c = vec![0; dot.rows * dot.columns];
+pub fn int8_per_second(kernel: &Int8Kernel) -> f64 {
+    let (mr, nr, kr) = (kernel.mr(), kernel.nr, kernel.kr());
+    let k_groups = 96 / kr;
+    let lhs = vec![1; (mr - 1) * LHS_STRIDE + KC_BYTES];
+    let rhs = vec![1; k_groups * kr * nr];
+    let mut sums = vec![0; mr * nr];
     per_second(|| {
         // 0.1 ms with the widest instructions.
         let tiles = 1024;
         for _ in 0..tiles {
-            dot.multiply(dot.rows, steps, black_box(&a), &b, &mut c, false);
+            kernel.multiply_tile(mr, k_groups, black_box(&lhs), &rhs, &mut sums, false);
         }
-        black_box(&c);
-        tiles * 2 * dot.rows * dot.columns * steps * dot.group
+        black_box(&sums);
+        tiles * 2 * mr * nr * k_groups * kr
     })
 }
 
@@ -90,9 +92,9 @@ mod tests {
 
     #[test]
     fn every_tile_of_integers_has_a_peak() {
-        for dot in Int8Kernel::available() {
-            let peak = int8_per_second(dot);
-            assert!(peak.is_finite() && peak > 1e6, "{}: {peak}", dot.name);
+        for kernel in Int8Kernel::available() {
+            let peak = int8_per_second(kernel);
+            assert!(peak.is_finite() && peak > 1e6, "{}: {peak}", kernel.name);
         }
     }
 }

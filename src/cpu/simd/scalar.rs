@@ -1,6 +1,6 @@
 //! Plain Rust: the lanes are an array. What every other instruction set must equal, bit for bit.
 
-use super::{LANES, Simd, SimdKernel};
+use super::lanes::{LANES, Simd, SimdKernel};
 use crate::options::Isa;
 
 /// Needs no proof.

@@ -1,14 +1,14 @@
 //! The microkernel: one register tile of a matrix product.
 //!
-//! c[r, n] (+)= sum over k of a[r, k] * b[k, n], one fused multiply-add per k, in the order of k. That chain is the same
+//! c[m, n] (+)= sum over k of a[m, k] * b[k, n], one fused multiply-add per k, in the order of k. That chain is the same
 //! for every tile shape, edge and instruction set, which is why no bit of a score depends on any of them.
 
 use std::ops::Range;
 
+use super::lanes::{LANES, Simd};
 use super::view::MatMut;
-use super::{LANES, Simd};
 
-/// Most steps of k in one go. 384 x 32 floats of a weight panel are 48 KiB: the panel stays in L1 or close to it while
+/// KC: most values of k in one call. 384 x 32 floats of a weight panel are 48 KiB: the panel stays in L1 or close to it while
 /// all rows of a group pass. Longer sums continue from the f32 partial sums in `c`, which changes no bit.
 pub const KC: usize = 384;
 
@@ -22,206 +22,208 @@ pub fn even_tiles(count: usize, max: usize) -> impl Iterator<Item = Range<usize>
     (0..tiles).map(move |i| count * i / tiles..count * (i + 1) / tiles)
 }
 
-/// The left operand, where it lies.
+/// The left operand a, read where it lies.
 #[derive(Clone, Copy)]
-pub struct Lhs<'a, A> {
+pub struct Lhs<'a, L> {
     /// The values.
     pub values: &'a [f32],
-    /// How they lie.
-    pub layout: A,
+    /// The layout of the values.
+    pub layout: L,
 }
 
-/// How a left operand lies: a[r, k] is at `r * row + k * step`.
+/// The layout of a left operand: a[m, k] is at `m * row_stride + k * k_stride`.
 pub trait Layout: Copy {
     /// Floats from row to row.
-    fn row(self) -> usize;
-    /// Floats from step to step.
-    fn step(self) -> usize;
+    fn row_stride(self) -> usize;
+    /// Floats from one k to the next.
+    fn k_stride(self) -> usize;
 }
 
-/// Rows, so many floats from one to the next.
+/// Rows of consecutive floats, with this many floats from row to row.
 #[derive(Clone, Copy)]
 pub struct RowMajor(pub usize);
 
 impl Layout for RowMajor {
     #[inline(always)]
-    fn row(self) -> usize {
+    fn row_stride(self) -> usize {
         self.0
     }
 
     #[inline(always)]
-    fn step(self) -> usize {
+    fn k_stride(self) -> usize {
         1
     }
 }
 
-/// Columns of a block of attention scores.
+/// Columns of consecutive floats, as in a block of attention scores: [`SCORE_STRIDE`] floats from column to column.
 #[derive(Clone, Copy)]
 pub struct ColMajor;
 
 impl Layout for ColMajor {
     #[inline(always)]
-    fn row(self) -> usize {
+    fn row_stride(self) -> usize {
         1
     }
 
     #[inline(always)]
-    fn step(self) -> usize {
+    fn k_stride(self) -> usize {
         SCORE_STRIDE
     }
 }
 
-/// What becomes of a sum before it leaves its register.
+/// How a sum is scaled before it leaves its register.
 pub trait AccScale: Copy {
-    /// Of row `r`.
-    fn end<S: Simd>(self, simd: S, r: usize, sum: S::V) -> S::V;
+    /// Scales a vector of sums of row `m`.
+    fn scale<S: Simd>(self, simd: S, m: usize, sum: S::V) -> S::V;
 }
 
-/// Nothing.
+/// No scale.
 impl AccScale for () {
     #[inline(always)]
-    fn end<S: Simd>(self, _: S, _: usize, sum: S::V) -> S::V {
+    fn scale<S: Simd>(self, _: S, _: usize, sum: S::V) -> S::V {
         sum
     }
 }
 
-/// It is multiplied by a factor of its row.
+/// One factor for each row.
 #[derive(Clone, Copy)]
 pub struct RowScale<'a>(pub &'a [f32]);
 
 impl AccScale for RowScale<'_> {
     #[inline(always)]
-    fn end<S: Simd>(self, simd: S, r: usize, sum: S::V) -> S::V {
-        simd.mul(sum, simd.splat(self.0[r]))
+    fn scale<S: Simd>(self, simd: S, m: usize, sum: S::V) -> S::V {
+        simd.mul(sum, simd.splat(self.0[m]))
     }
 }
 
-/// The right operand.
+/// The right operand b.
 #[derive(Clone, Copy)]
 pub struct Rhs<'a, P> {
     /// b[k, n] is at `k * stride + n`, readable for whole vectors beyond the columns of the tile.
     pub values: &'a [f32],
-    /// Floats from step to step.
+    /// Floats from one k to the next.
     pub stride: usize,
-    /// What is brought near meanwhile.
+    /// What is prefetched during the product.
     pub prefetch: P,
 }
 
 impl<'a> Rhs<'a, ()> {
-    /// A right operand that is near already, as is what follows it.
+    /// A right operand without prefetching: it is in the cache already, as is what is read next.
     pub fn new(values: &'a [f32], stride: usize) -> Self {
         Self { values, stride, prefetch: () }
     }
 }
 
-/// What a tile's product fetches into the cache for whoever comes next.
+/// What the product of a tile prefetches for later products.
 pub trait Prefetch: Copy {
-    /// Called at step `k`.
-    fn step<S: Simd>(self, simd: S, k: usize);
+    /// Called at each `k`.
+    fn at_k<S: Simd>(self, simd: S, k: usize);
 }
 
-/// Nothing.
+/// No prefetching.
 impl Prefetch for () {
     #[inline(always)]
-    fn step<S: Simd>(self, _: S, _: usize) {}
+    fn at_k<S: Simd>(self, _: S, _: usize) {}
 }
 
-/// One cache line per step, so that fetching never holds up the loads of the product itself.
+/// Prefetches one cache line at each k, so that prefetching never holds up the loads of the product itself.
 #[derive(Clone, Copy)]
 pub struct PrefetchLines {
-    /// Where the first line is.
+    /// The address of the first line.
     pub start: *const f32,
-    /// Floats from one to the next.
+    /// Floats from line to line.
     pub stride: usize,
 }
 
 impl Prefetch for PrefetchLines {
     #[inline(always)]
-    fn step<S: Simd>(self, simd: S, k: usize) {
+    fn at_k<S: Simd>(self, simd: S, k: usize) {
         simd.prefetch(self.start.wrapping_add(k * self.stride));
     }
 }
 
-/// Computes the tile `c` = end(a b), at most `S::MR` rows and `S::NV * LANES` columns. `add` continues from what `c` holds.
+/// Computes the tile `c` = scale(a b), at most `S::MR` rows and `S::NV * LANES` columns. `add` continues from what `c` holds.
+/// Panics on a taller tile.
 #[inline(always)]
 pub fn multiply_tile<S: Simd>(
     simd: S,
     depth: usize,
-    a: Lhs<'_, impl Layout>,
-    b: Rhs<'_, impl Prefetch>,
+    lhs: Lhs<'_, impl Layout>,
+    rhs: Rhs<'_, impl Prefetch>,
     mut c: MatMut<'_>,
     add: bool,
-    end: impl AccScale,
+    scale: impl AccScale,
 ) {
     // The arms beyond S::MR fold away, as does the wide half where a tile is one vector wide.
-    macro_rules! by_rows {
+    macro_rules! for_rows {
         ($($rows:literal)+) => {
             match c.rows() {
                 $($rows if $rows <= S::MR => {
                     if S::NV > 1 && c.cols() > LANES {
-                        tile::<S, $rows, 2>(simd, depth, a, b, &mut c, add, end)
+                        multiply_rows::<S, $rows, 2>(simd, depth, lhs, rhs, &mut c, add, scale)
                     } else {
-                        tile::<S, $rows, 1>(simd, depth, a, b, &mut c, add, end)
+                        multiply_rows::<S, $rows, 1>(simd, depth, lhs, rhs, &mut c, add, scale)
                     }
                 })+
-                rows => unreachable!("a tile of {rows} rows"),
+                rows => panic!("a tile has 1 to {} rows, not {rows}", S::MR),
             }
         };
     }
-    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    for_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
+/// [`multiply_tile`] for `R` rows and `NV` vectors of columns.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
-fn tile<S: Simd, const R: usize, const NV: usize>(
+fn multiply_rows<S: Simd, const R: usize, const NV: usize>(
     simd: S,
     depth: usize,
-    a: Lhs<'_, impl Layout>,
-    b: Rhs<'_, impl Prefetch>,
+    lhs: Lhs<'_, impl Layout>,
+    rhs: Rhs<'_, impl Prefetch>,
     c: &mut MatMut<'_>,
     add: bool,
-    end: impl AccScale,
+    scale: impl AccScale,
 ) {
-    let (row, step) = (a.layout.row(), a.layout.step());
+    let (row_stride, k_stride) = (lhs.layout.row_stride(), lhs.layout.k_stride());
     assert!(depth > 0 && c.rows() == R && c.cols() <= NV * LANES);
-    assert!(a.values.len() > (R - 1) * row + (depth - 1) * step);
-    assert!(b.values.len() >= (depth - 1) * b.stride + NV * LANES);
-    let mut sums = [[simd.splat(0.0); NV]; R];
+    assert!(lhs.values.len() > (R - 1) * row_stride + (depth - 1) * k_stride);
+    assert!(rhs.values.len() >= (depth - 1) * rhs.stride + NV * LANES);
+    let mut acc = [[simd.splat(0.0); NV]; R];
     if add {
-        for (r, sums) in sums.iter_mut().enumerate() {
-            for (v, sum) in sums.iter_mut().enumerate() {
-                *sum = match c.row(r)[v * LANES..].first_chunk() {
+        for (m, acc) in acc.iter_mut().enumerate() {
+            for (v, sum) in acc.iter_mut().enumerate() {
+                *sum = match c.row(m)[v * LANES..].first_chunk() {
                     Some(lanes) => simd.load(lanes),
-                    None => simd.load_part(&c.row(r)[v * LANES..]),
+                    None => simd.load_part(&c.row(m)[v * LANES..]),
                 };
             }
         }
     }
-    let (mut a, mut values) = (a.values.as_ptr(), b.values.as_ptr());
+    let (mut a, mut b) = (lhs.values.as_ptr(), rhs.values.as_ptr());
     for k in 0..depth {
-        b.prefetch.step(simd, k);
-        // SAFETY: the asserts above cover every a[r, k] and NV whole vectors of every step of b.
+        rhs.prefetch.at_k(simd, k);
+        // SAFETY: the asserts above cover every a[m, k], and NV whole vectors of b at every k.
         unsafe {
             let mut columns = [simd.splat(0.0); NV];
             for v in 0..NV {
-                columns[v] = simd.load(&*values.add(v * LANES).cast());
+                columns[v] = simd.load(&*b.add(v * LANES).cast());
             }
-            for r in 0..R {
-                let x = simd.splat(*a.add(r * row));
+            for m in 0..R {
+                let x = simd.splat(*a.add(m * row_stride));
                 for v in 0..NV {
-                    sums[r][v] = simd.fma(x, columns[v], sums[r][v]);
+                    acc[m][v] = simd.fma(x, columns[v], acc[m][v]);
                 }
             }
-            // One past the last step is never read; wrapping_add only computes the address.
-            a = a.wrapping_add(step);
-            values = values.wrapping_add(b.stride);
+            // What lies one past the last k is never read: wrapping_add only computes the address.
+            a = a.wrapping_add(k_stride);
+            b = b.wrapping_add(rhs.stride);
         }
     }
     // Constant indices again: a sum that is picked at run time would send all of them through memory.
-    for r in 0..R {
-        let row = c.row(r);
+    for m in 0..R {
+        let row = c.row(m);
         for v in 0..NV {
-            let sum = end.end(simd, r, sums[r][v]);
+            let sum = scale.scale(simd, m, acc[m][v]);
             if let Some(to) = row.get_mut(v * LANES..(v + 1) * LANES) {
                 simd.store(sum, to.first_chunk_mut().expect("a vector"));
             } else if v * LANES < row.len() {

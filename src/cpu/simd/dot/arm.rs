@@ -5,106 +5,101 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use std::arch::is_aarch64_feature_detected;
 
-use super::{Form, Int8Kernel, ROW_BYTES, by_rows};
+use super::kernel::{Int8Kernel, Kr, LHS_STRIDE, LhsFormat, tiles};
 use crate::options::Isa;
 
 /// What this processor has, slowest first.
 pub fn available() -> impl Iterator<Item = &'static Int8Kernel> {
     let dotprod = is_aarch64_feature_detected!("dotprod");
     let i8mm = is_aarch64_feature_detected!("i8mm");
-    [(dotprod, &DOTPROD), (i8mm, &I8MM)].into_iter().filter(|(has, _)| *has).map(|(_, dot)| dot)
+    [(dotprod, &DOTPROD), (i8mm, &I8MM)].into_iter().filter(|(has, _)| *has).map(|(_, kernel)| kernel)
 }
 
 static DOTPROD: Int8Kernel = Int8Kernel {
     name: "dotprod",
     isa: Isa::Neon,
-    group: 4,
-    columns: 16,
-    rows: 6,
-    form: Form::Signed,
-    tile: sdot_by_rows,
+    kr: Kr::Four,
+    nr: 16,
+    format: LhsFormat::I8,
+    tiles: tiles!(sdot: 1 2 3 4 5 6),
 };
 
 static I8MM: Int8Kernel = Int8Kernel {
     name: "i8mm",
     isa: Isa::Neon,
-    group: 8,
-    columns: 16,
-    rows: 6,
-    form: Form::Signed,
-    tile: smmla_by_rows,
+    kr: Kr::Eight,
+    nr: 16,
+    format: LhsFormat::I8,
+    tiles: tiles!(smmla: 1 2 3 4 5 6),
 };
 
-by_rows! { #[target_feature(enable = "neon,dotprod")] sdot_by_rows = sdot: 1 2 3 4 5 6 }
-by_rows! { #[target_feature(enable = "neon,i8mm")] smmla_by_rows = smmla: 1 2 3 4 5 6 }
-
-/// 6 x 16: 24 registers of sums, 4 of b, 1 of a.
+/// 6 x 16: 24 registers of sums, 4 of the right operand, 1 of the left.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
-unsafe fn sdot<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
-    // SAFETY: Int8Kernel::multiply has checked the extents of a, b and c; the caller has the instructions.
+unsafe fn sdot<const R: usize>(k_groups: usize, lhs: *const u8, rhs: *const i8, sums: *mut i32, add: bool) {
+    // SAFETY: Int8Kernel::multiply_tile has checked the extents of the operands; the caller has the instructions.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 4]; R];
+        let mut acc = [[vdupq_n_s32(0); 4]; R];
         if add {
             for r in 0..R {
                 for v in 0..4 {
-                    sums[r][v] = vld1q_s32(c.add(r * 16 + v * 4));
+                    acc[r][v] = vld1q_s32(sums.add(r * 16 + v * 4));
                 }
             }
         }
-        for step in 0..steps {
+        for group in 0..k_groups {
             let mut columns = [vdupq_n_s8(0); 4];
             for v in 0..4 {
-                columns[v] = vld1q_s8(b.add(step * 64 + v * 16));
+                columns[v] = vld1q_s8(rhs.add(group * 64 + v * 16));
             }
             for r in 0..R {
-                let group = a.add(r * ROW_BYTES + step * 4).cast::<i32>().read_unaligned();
-                let x = vreinterpretq_s8_s32(vdupq_n_s32(group));
+                let bytes = lhs.add(r * LHS_STRIDE + group * 4).cast::<i32>().read_unaligned();
+                let x = vreinterpretq_s8_s32(vdupq_n_s32(bytes));
                 for v in 0..4 {
-                    asm!("sdot {c:v}.4s, {x:v}.16b, {w:v}.16b", c = inout(vreg) sums[r][v], x = in(vreg) x,
+                    asm!("sdot {c:v}.4s, {x:v}.16b, {w:v}.16b", c = inout(vreg) acc[r][v], x = in(vreg) x,
                         w = in(vreg) columns[v], options(pure, nomem, nostack, preserves_flags));
                 }
             }
         }
         for r in 0..R {
             for v in 0..4 {
-                vst1q_s32(c.add(r * 16 + v * 4), sums[r][v]);
+                vst1q_s32(sums.add(r * 16 + v * 4), acc[r][v]);
             }
         }
     }
 }
 
-/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of a and 1 of b. The last of an odd
+/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of the left operand and 1 of the right. The last of an odd
 /// number of rows is computed twice.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
-unsafe fn smmla<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
+unsafe fn smmla<const R: usize>(k_groups: usize, lhs: *const u8, rhs: *const i8, sums: *mut i32, add: bool) {
     const MAX_PAIRS: usize = 3;
-    // SAFETY: Int8Kernel::multiply has checked the extents of a, b and c; the caller has the instructions.
+    // SAFETY: Int8Kernel::multiply_tile has checked the extents of the operands; the caller has the instructions.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 8]; MAX_PAIRS];
-        for step in 0..steps {
+        let mut acc = [[vdupq_n_s32(0); 8]; MAX_PAIRS];
+        for group in 0..k_groups {
             let mut rows = [vdupq_n_s8(0); MAX_PAIRS];
             for pair in 0..R.div_ceil(2) {
                 let (first, second) = (2 * pair, (2 * pair + 1).min(R - 1));
-                let row = |r: usize| vld1_s8(a.add(r * ROW_BYTES + step * 8).cast());
+                let row = |r: usize| vld1_s8(lhs.add(r * LHS_STRIDE + group * 8).cast());
                 rows[pair] = vcombine_s8(row(first), row(second));
             }
             for v in 0..8 {
-                let w = vld1q_s8(b.add(step * 128 + v * 16));
+                let w = vld1q_s8(rhs.add(group * 128 + v * 16));
                 for pair in 0..R.div_ceil(2) {
-                    asm!("smmla {c:v}.4s, {x:v}.16b, {w:v}.16b", c = inout(vreg) sums[pair][v], x = in(vreg) rows[pair],
+                    asm!("smmla {c:v}.4s, {x:v}.16b, {w:v}.16b", c = inout(vreg) acc[pair][v], x = in(vreg) rows[pair],
                         w = in(vreg) w, options(pure, nomem, nostack, preserves_flags));
                 }
             }
         }
         for r in 0..R {
             for v in 0..8 {
-                let sum = sums[r / 2][v];
+                let sum = acc[r / 2][v];
                 let row = if r % 2 == 0 { vget_low_s32(sum) } else { vget_high_s32(sum) };
-                let to = c.add(r * 16 + v * 2);
+                let to = sums.add(r * 16 + v * 2);
                 vst1_s32(to, if add { vadd_s32(vld1_s32(to), row) } else { row });
             }
         }

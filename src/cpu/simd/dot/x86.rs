@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Form, Int8Kernel, ROW_BYTES, by_rows};
+use super::kernel::{Int8Kernel, Kr, LHS_STRIDE, LhsFormat, tiles};
 use crate::options::Isa;
 
 /// What this processor has, slowest first.
@@ -14,79 +14,78 @@ pub fn available() -> impl Iterator<Item = &'static Int8Kernel> {
     [(avx2, &AVX2), (vnni, &AVX_VNNI), (vnni512, &AVX512_VNNI)]
         .into_iter()
         .filter(|(has, _)| *has)
-        .map(|(_, dot)| dot)
+        .map(|(_, kernel)| kernel)
 }
 
 static AVX2: Int8Kernel = Int8Kernel {
     name: "avx2",
     isa: Isa::Avx2,
-    group: 2,
-    columns: 16,
-    rows: 6,
-    form: Form::Wide,
-    tile: avx2_by_rows,
+    kr: Kr::Two,
+    nr: 16,
+    format: LhsFormat::I16,
+    tiles: tiles!(avx2: 1 2 3 4 5 6),
 };
 
 static AVX_VNNI: Int8Kernel = Int8Kernel {
     name: "avx-vnni",
     isa: Isa::Avx2,
-    group: 4,
-    columns: 16,
-    rows: 6,
-    form: Form::Unsigned,
-    tile: vnni_by_rows,
+    kr: Kr::Four,
+    nr: 16,
+    format: LhsFormat::U8,
+    tiles: tiles!(vnni: 1 2 3 4 5 6),
 };
 
 static AVX512_VNNI: Int8Kernel = Int8Kernel {
     name: "avx512-vnni",
     isa: Isa::Avx512,
-    group: 4,
-    columns: 32,
-    rows: 14,
-    form: Form::Unsigned,
-    tile: vnni512_by_rows,
+    kr: Kr::Four,
+    nr: 32,
+    format: LhsFormat::U8,
+    tiles: tiles!(vnni512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
 };
 
-by_rows! { #[target_feature(enable = "avx2")] avx2_by_rows = avx2: 1 2 3 4 5 6 }
-by_rows! { #[target_feature(enable = "avx2,avxvnni")] vnni_by_rows = vnni: 1 2 3 4 5 6 }
-by_rows! { #[target_feature(enable = "avx512f,avx512vnni")] vnni512_by_rows = vnni512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 }
-
-/// Registers as the tiles of f32: `$rows` by 2 sums, two vectors of b and one broadcast group of a. Plain index loops, for
-/// iterators leave the sums in memory.
+/// Registers as in the f32 tiles: R by 2 sums, two vectors of the right operand and one broadcast group of the left. Plain
+/// index loops, for iterators leave the sums in memory.
 macro_rules! tile {
     ($name:ident, $features:literal, $vector:ty, $zero:ident, $load:ident, $store:ident, $splat:ident,
-     $columns:expr, $width:expr, |$b:ident| $widen:expr, |$c:ident, $x:ident, $w:ident| $dot:expr) => {
+     $nr:expr, $kr:expr, |$b:ident| $load_rhs:expr, |$c:ident, $x:ident, $w:ident| $multiply_add:expr) => {
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn $name<const R: usize>(steps: usize, a: *const u8, b: *const i8, c: *mut i32, add: bool) {
+        unsafe fn $name<const R: usize>(
+            k_groups: usize,
+            lhs: *const u8,
+            rhs: *const i8,
+            sums: *mut i32,
+            add: bool,
+        ) {
             const LANES: usize = size_of::<$vector>() / 4;
-            // SAFETY: Int8Kernel::multiply has checked the extents of a, b and c; the caller has the instructions.
+            // SAFETY: Int8Kernel::multiply_tile has checked the extents of the operands; the caller has the instructions.
             unsafe {
-                let mut sums = [[$zero(); 2]; R];
+                let mut acc = [[$zero(); 2]; R];
                 if add {
                     for r in 0..R {
                         for v in 0..2 {
-                            sums[r][v] = $load(c.add(r * $columns + v * LANES).cast());
+                            acc[r][v] = $load(sums.add(r * $nr + v * LANES).cast());
                         }
                     }
                 }
-                for step in 0..steps {
+                for group in 0..k_groups {
                     let mut columns = [$zero(); 2];
                     for v in 0..2 {
-                        let $b = b.add(step * $columns * $width + v * LANES * $width);
-                        columns[v] = $widen;
+                        let $b = rhs.add(group * $nr * $kr + v * LANES * $kr);
+                        columns[v] = $load_rhs;
                     }
                     for r in 0..R {
-                        let $x = $splat(a.add(r * ROW_BYTES + step * 4).cast::<i32>().read_unaligned());
+                        let $x = $splat(lhs.add(r * LHS_STRIDE + group * 4).cast::<i32>().read_unaligned());
                         for v in 0..2 {
-                            let ($c, $w) = (sums[r][v], columns[v]);
-                            sums[r][v] = $dot;
+                            let ($c, $w) = (acc[r][v], columns[v]);
+                            acc[r][v] = $multiply_add;
                         }
                     }
                 }
                 for r in 0..R {
                     for v in 0..2 {
-                        $store(c.add(r * $columns + v * LANES).cast(), sums[r][v]);
+                        $store(sums.add(r * $nr + v * LANES).cast(), acc[r][v]);
                     }
                 }
             }
