@@ -1,9 +1,9 @@
-//! The vocabulary of the forward pass: the words every backend speaks, and the shape contract of each.
+//! The op set of the forward pass: the ops that every backend implements, and the contract of each about shapes.
 //!
 //! Activations are row-major `[rows, features]`. Letters: T tokens, S sequences, H hidden, F feed-forward, N heads,
-//! D = H / N head width, V vocabulary.
+//! D = H / N head dimension, V vocabulary, L longest sequence.
 //!
-//! The contract of every word: calls happen in order; effects are visible only through [`Kernels::read`]; `out` is a
+//! The contract of every op: calls take effect in order; effects are visible only through [`Kernels::read`]; `out` is a
 //! different buffer from every input; a row belongs to one sequence from end to end, and no value of one sequence ever
 //! enters another. Each output element is one sum in one fixed order, so that its bits depend neither on the other
 //! rows, nor on threads, nor on the instruction set.
@@ -16,15 +16,16 @@ pub use crate::tensor::{Dtype, OwnedTensor, Tensor};
 /// How a linear layer keeps its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WeightStorage {
-    /// Widened to the numbers that the backend computes with.
+    /// Widened to the type that the backend computes in.
     F32,
     /// As they are stored. f16 and bf16 take half the memory and change no bit of a result. [`Dtype::I8`] takes a quarter,
-    /// and is multiplied in integers: each row of x is rounded to 8 bits as [`Rounding`](crate::tensor::Rounding) says,
-    /// sums are exact, and one multiplication by both scales ends them. A backend may widen instead.
+    /// and is multiplied in integers: each row of x is quantized to 8 bits with its
+    /// [`QuantParams`](crate::tensor::QuantParams), sums are exact, and each sum is multiplied once by both scales. A
+    /// backend may widen instead.
     AsStored,
 }
 
-/// The activation functions of the supported checkpoints.
+/// The activation functions that supported checkpoints use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// x/2 * (1 + erf(x / sqrt 2)).
@@ -39,12 +40,12 @@ pub enum Activation {
     Tanh,
 }
 
-/// What [`Kernels::linear`] does with `x w^T + bias` before it is stored.
+/// What [`Kernels::linear`] applies to `x w^T + bias` before it is stored.
 #[derive(Debug)]
 pub enum Epilogue<'a, Buf: ?Sized> {
-    /// Nothing.
+    /// Stores the sums as they are.
     Store,
-    /// An activation.
+    /// Applies an activation.
     Activate(Activation),
     /// Adds a residual of the output's shape.
     Add(&'a Buf),
@@ -58,38 +59,38 @@ impl<Buf: ?Sized> Clone for Epilogue<'_, Buf> {
 
 impl<Buf: ?Sized> Copy for Epilogue<'_, Buf> {}
 
-/// One linear layer, or one of several that are stacked into a single matrix along their output features.
+/// One linear layer, or one of several layers that are stacked into a single matrix along their output features.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearPart<'a> {
     /// `[out, in]`.
     pub weight: Tensor<'a>,
     /// `[1, out]`.
     pub bias: Tensor<'a>,
-    /// Multiplies weight and bias, in f64 before rounding to f32. 1 unless a factor is folded in.
+    /// A factor of weight and bias, multiplied in f64 before rounding to f32. 1 unless a factor is folded in.
     pub scale: f64,
 }
 
-/// Embeddings of distances and the projections that make queries and keys of them.
+/// Embeddings of relative positions, and the projections that turn them into queries and keys.
 #[derive(Clone, Copy, Debug)]
 pub struct RelativePositions<'a, Norm> {
     /// `[R,H]`.
     pub rows: Tensor<'a>,
-    /// Norm of the rows before they are projected.
+    /// The norm that is applied to the rows before they are projected.
     pub norm: Option<&'a Norm>,
-    /// Makes the queries, scaled like those of tokens.
+    /// The projection to queries, scaled like those of tokens.
     pub query: Option<LinearPart<'a>>,
-    /// Makes the keys.
+    /// The projection to keys.
     pub key: Option<LinearPart<'a>>,
-    /// `2L-1` row numbers, which never fall and rise by at most 1: the row for a query and a key is number
+    /// `2L-1` row numbers, each equal to the one before it or greater by 1: the row of a query and a key is number
     /// `query - key + L - 1`.
     pub row_of: &'a [u32],
 }
 
-/// One backend. Construction words make weights once per load; the others run once per batch.
+/// One backend. The `make_` ops prepare weights once per load; the others run once per batch.
 pub trait Kernels {
-    /// An activation living wherever this backend lives.
+    /// A matrix of activations, in this backend's memory.
     type Buf: Send;
-    /// A linear layer after packing or upload.
+    /// A linear layer after it is packed or uploaded.
     type Linear: Send + Sync;
     /// An embedding table in the checkpoint's own precision.
     type Table: Send + Sync;
@@ -97,16 +98,16 @@ pub trait Kernels {
     type Norm: Send + Sync;
     /// Key and value projections of a layer of which only the first token is read.
     type KeyValue: Send + Sync;
-    /// What attention adds to its scores by head and distance.
+    /// What attention adds to its scores by head and relative position.
     type Bias: Send + Sync;
-    /// Cosines and sines by position.
+    /// Cosines and sines of rotary positions.
     type Rotary: Send + Sync;
-    /// Distances as queries and keys, for attention that compares both with them.
+    /// Relative positions as queries and keys, for attention that compares both with them.
     type Relative: Send + Sync;
 
-    /// Stacks `parts` along their output features into one linear layer. Parts that are not stored alike are widened.
+    /// Stacks `parts` along their output features into one linear layer. Parts of different types are widened.
     fn make_linear(&self, parts: &[LinearPart<'_>], storage: WeightStorage) -> Result<Self::Linear>;
-    /// Keeps a table of which rows are gathered by id.
+    /// Keeps a table whose rows are looked up by id.
     fn make_table(&self, table: OwnedTensor) -> Result<Self::Table>;
     /// Keeps a layer norm: gain `[1,H]`, bias `[1,H]`.
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Self::Norm>;
@@ -118,32 +119,32 @@ pub trait Kernels {
         heads: usize,
     ) -> Result<Self::KeyValue>;
 
-    /// Keeps a bias of attention scores `[N, 2L-1]` for sequences of at most L tokens: what is added for a query and a key
-    /// is in column `query - key + L - 1`.
+    /// Keeps a bias of attention scores `[N, 2L-1]` for sequences of at most L tokens: the bias of a query and a key is in
+    /// column `query - key + L - 1`.
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Self::Bias>;
     /// Keeps the rotations of L positions `[L,D]`: in each row D/2 cosines and then D/2 sines.
     fn make_rotary(&self, cos_sin: Tensor<'_>) -> Result<Self::Rotary>;
-    /// Projects embeddings of distances: see [`Distances`].
+    /// Projects embeddings of relative positions: see [`RelativePositions`].
     fn make_relative(
         &self,
-        distances: RelativePositions<'_, Self::Norm>,
+        positions: RelativePositions<'_, Self::Norm>,
         heads: usize,
     ) -> Result<Self::Relative>;
 
-    /// A buffer of `[0,0]`; it grows in [`shape`](Self::shape).
+    /// A buffer of shape `[0,0]`; it grows in [`shape`](Self::shape).
     fn make_buf(&self) -> Self::Buf;
-    /// Gives a buffer a shape; its contents become unspecified. Allocates only beyond the largest shape so far.
+    /// Gives a buffer a shape; its contents become unspecified. Allocates only where the shape is larger than all before.
     fn shape(&mut self, buf: &mut Self::Buf, rows: usize, cols: usize) -> Result<()>;
     /// A buffer holding `values` `[rows, cols]`.
     fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Self::Buf>;
-    /// Waits for everything so far and copies a buffer into `out`, row after row. The only synchronisation.
+    /// Waits for all ops so far and copies a buffer into `out`, row after row. The only op that synchronizes.
     fn read(&mut self, buf: &Self::Buf, out: &mut [f32]) -> Result<()>;
 
-    /// Called once before the words below: reserves work space for a batch of this layout.
+    /// Reserves work space for a batch of this layout. Called once before the ops below.
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()>;
 
-    /// out `[T,H]` = norm(sum of the rows of `word` by id, `position` by position id, and `kind` by segment id).
-    /// Every id is in range: the caller has checked.
+    /// out `[T,H]` = norm(the sum of each token's rows of `word` by token id, `position` by position, and `token_type` by
+    /// token type). Every id is in range: the caller has checked.
     fn embed(
         &mut self,
         batch: &PackedBatch,
@@ -154,7 +155,7 @@ pub trait Kernels {
         out: &mut Self::Buf,
     );
 
-    /// out `[rows, out]` = then(x `[rows, in]` w^T + bias).
+    /// out `[rows, out]` = epilogue(x `[rows, in]` w^T + bias).
     fn linear(
         &mut self,
         x: &Self::Buf,
@@ -170,8 +171,8 @@ pub trait Kernels {
     /// keys, values; each `[N,D]`.
     fn attention(&mut self, batch: &PackedBatch, qkv: &Self::Buf, heads: usize, out: &mut Self::Buf);
 
-    /// [`attention`](Self::attention) with `bias` added to the scores by head and distance. No sequence is longer than the
-    /// bias was made for.
+    /// [`attention`](Self::attention) with `bias` added to the scores by head and relative position. No sequence is longer
+    /// than the bias was made for.
     fn attention_biased(
         &mut self,
         batch: &PackedBatch,
@@ -181,7 +182,7 @@ pub trait Kernels {
         out: &mut Self::Buf,
     );
 
-    /// [`attention`](Self::attention) in which a query sees the keys that are at most `reach` tokens away.
+    /// [`attention`](Self::attention) in which a query sees the keys that are at most `radius` tokens away.
     fn attention_local(
         &mut self,
         batch: &PackedBatch,
@@ -192,7 +193,7 @@ pub trait Kernels {
     );
 
     /// [`attention`](Self::attention) with scores (q k + q K\[r\]) + k Q\[r\], where K and Q are the keys and queries of
-    /// distances and r the row for this query and key. A term whose projection is missing is left out.
+    /// relative positions and r is the row of this query and key. A term whose projection is missing is left out.
     fn attention_disentangled(
         &mut self,
         batch: &PackedBatch,
@@ -202,14 +203,14 @@ pub trait Kernels {
         out: &mut Self::Buf,
     );
 
-    /// Rotates queries and keys of qkv `[T,3H]` in place, by the position in their sequence: of each head the values i and
-    /// i + D/2 become (x cos - y sin, y cos + x sin).
+    /// Rotates queries and keys of qkv `[T,3H]` in place, by the position in their sequence: in each head the values x and y
+    /// at i and i + D/2 become (x cos - y sin, y cos + x sin).
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Self::Rotary, heads: usize, qkv: &mut Self::Buf);
 
-    /// out `[rows,F]` = f(first half of a row) * second half, for x `[rows,2F]`.
+    /// out `[rows,F]` = f(first half of each row) * second half, for x `[rows,2F]`.
     fn gate(&mut self, x: &Self::Buf, f: Activation, out: &mut Self::Buf);
 
-    /// out `[S,H]` = the mean of each sequence's rows of x `[T,H]`, summed in their order.
+    /// out `[S,H]` = the mean of each sequence's rows of x `[T,H]`, which are summed in their order.
     fn mean_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);
 
     /// out `[S,H]` = the first row of each sequence of x `[T,H]`.

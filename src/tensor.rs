@@ -1,9 +1,9 @@
-//! Numbers as checkpoints store them, and how they are widened and rounded.
+//! Numbers as checkpoints store them, and how they are widened, narrowed and quantized.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How a tensor's numbers are stored.
+/// The type in which a tensor's numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// IEEE 754 binary32.
@@ -36,14 +36,14 @@ pub struct Tensor<'a> {
     pub cols: usize,
     /// How the numbers are stored.
     pub dtype: Dtype,
-    /// `rows * cols * dtype.bytes()` bytes.
+    /// `rows * cols * dtype.elem_bytes()` bytes.
     pub bytes: &'a [u8],
-    /// One scale per row for [`Dtype::I8`], else nothing.
+    /// One scale per row for [`Dtype::I8`], else empty.
     pub scales: &'a [f32],
 }
 
 impl<'a> Tensor<'a> {
-    /// Numbers that have no scales, which is all but [`Dtype::I8`].
+    /// A tensor without scales, of any type but [`Dtype::I8`].
     pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: &'a [u8]) -> Self {
         Self { rows, cols, dtype, bytes, scales: &[] }
     }
@@ -59,8 +59,9 @@ impl<'a> Tensor<'a> {
     /// Some of the values of a vector.
     pub fn slice(&self, cols: Range<usize>) -> Tensor<'a> {
         assert_eq!(self.rows, 1, "only a vector can be sliced");
-        let width = self.dtype.elem_bytes();
-        Tensor { cols: cols.len(), bytes: &self.bytes[cols.start * width..cols.end * width], ..*self }
+        let elem_bytes = self.dtype.elem_bytes();
+        let bytes = &self.bytes[cols.start * elem_bytes..cols.end * elem_bytes];
+        Tensor { cols: cols.len(), bytes, ..*self }
     }
 
     /// One row as it is stored.
@@ -69,7 +70,7 @@ impl<'a> Tensor<'a> {
         &self.bytes[row * stride..(row + 1) * stride]
     }
 
-    /// Widens one row into `out` (`cols` values): exact, but for the one rounding of a product with a scale.
+    /// Widens one row into `out` (`cols` values): exact, except that a product with a scale is rounded once.
     pub fn widen_row(&self, row: usize, out: &mut [f32]) {
         widen(self.dtype, self.row(row), out);
         if let Some(scale) = self.scales.get(row) {
@@ -87,8 +88,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// The rows of a table as they are stored, for whoever gathers them: bytes that were read for it, or that live as long as
-/// the program.
+/// A table as it is stored, whose rows are looked up: its bytes were read for it, or live as long as the program.
 #[derive(Clone, Debug)]
 pub struct OwnedTensor {
     /// Rows.
@@ -97,14 +97,14 @@ pub struct OwnedTensor {
     pub cols: usize,
     /// How the numbers are stored.
     pub dtype: Dtype,
-    /// `rows * cols * dtype.bytes()` bytes.
+    /// `rows * cols * dtype.elem_bytes()` bytes.
     pub bytes: Cow<'static, [u8]>,
-    /// One scale per row for [`Dtype::I8`], else nothing.
+    /// One scale per row for [`Dtype::I8`], else empty.
     pub scales: Vec<f32>,
 }
 
 impl OwnedTensor {
-    /// The same without owning the bytes.
+    /// A view that borrows the bytes.
     pub fn tensor(&self) -> Tensor<'_> {
         let Self { rows, cols, dtype, .. } = *self;
         Tensor { rows, cols, dtype, bytes: &self.bytes, scales: &self.scales }
@@ -117,7 +117,7 @@ impl From<Tensor<'_>> for OwnedTensor {
     }
 }
 
-/// Widens stored numbers to f32, exactly; bytes as they are, without a scale.
+/// Widens stored numbers to f32, exactly; 8-bit integers as they are, without a scale.
 pub fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     match dtype {
         Dtype::F32 => {
@@ -143,9 +143,9 @@ pub fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The nearest f16, of two the even one; infinite from 65 520 on.
+/// Rounds to the nearest f16, ties to even; infinite from 65 520 on.
 pub fn narrow_f16(x: f32) -> u16 {
-    // f16 begins at 2^-14 to have all its bits; below, its steps are those of f32 numbers from 0.5 on.
+    // From 2^-14 on f16 has its full precision; below, its steps are those of f32 numbers from 0.5 on.
     const NORMAL: u32 = (127 - 14) << 23;
     const INFINITE: u32 = (127 + 16) << 23;
     let (sign, magnitude) = (x.to_bits() >> 16 & 0x8000, x.to_bits() & 0x7fff_ffff);
@@ -154,37 +154,37 @@ pub fn narrow_f16(x: f32) -> u16 {
     } else if magnitude < NORMAL {
         (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits()
     } else {
-        // Half a step less one, and one more where the last bit that stays is odd: a carry goes on into the exponent.
+        // Adds half a step less one, and one more where the last bit that stays is odd; a carry goes on into the exponent.
         let rounded = magnitude.min(INFINITE) + 0xfff + (magnitude >> 13 & 1);
         (rounded - ((127 - 15) << 23)) >> 13
     };
     (sign | half) as u16
 }
 
-/// Adding it rounds a number between -2^22 and 2^22 to the nearest integer, of two the even one, and leaves that integer in
-/// the lowest bits of the fraction.
+/// Adding this rounds a number between -2^22 and 2^22 to the nearest integer, ties to even, and leaves that integer in the
+/// lowest bits of the fraction.
 pub const ROUND_TO_INT: f32 = 12_582_912.0;
 
-/// Rounds one row of weights to signed bytes and gives their scale: the byte 127 stands for the greatest magnitude.
+/// Quantizes one row of weights to signed bytes and gives their scale: the byte 127 stands for the greatest magnitude.
 pub fn quantize_weights(row: &[f32], out: &mut [u8]) -> f32 {
-    let top = row.iter().fold(0.0, |top: f32, x| top.max(x.abs()));
-    // Smaller rows than that are zeros: the inverse would overflow.
-    let inverse = if top > SMALLEST_RANGE { 127.0 / top } else { 0.0 };
-    // Not fused: this runs where the compiler may not use the instruction.
+    let max = row.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+    // A row of smaller values becomes zeros: the inverse would overflow.
+    let inverse = if max > MIN_RANGE { 127.0 / max } else { 0.0 };
+    // Not fused: this code is compiled for processors without that instruction too.
     for (o, x) in out.iter_mut().zip(row) {
         *o = (x * inverse + ROUND_TO_INT).to_bits() as u8;
     }
-    if inverse > 0.0 { top / 127.0 } else { 0.0 }
+    if inverse > 0.0 { max / 127.0 } else { 0.0 }
 }
 
-/// Rows of numbers that lie closer together than this are zeros to 8 bits: the inverse of their scale would overflow.
-const SMALLEST_RANGE: f32 = 1e-35;
+/// Rows whose values span a smaller range than this are quantized to zeros: the inverse of their scale would overflow.
+const MIN_RANGE: f32 = 1e-35;
 
-/// How a row of activations is rounded to 8 bits: x is about `(byte - zero) * scale`. The range includes 0, which is exact;
-/// it need not be symmetric, for what GELU leaves is not.
+/// How a row of activations is quantized to 8 bits: x is about `(byte - zero_point) * scale`. The range includes 0, which is
+/// exact; it need not be symmetric, because the outputs of GELU are not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuantParams {
-    /// Step between neighbouring numbers; 0 for a row of zeros, NaN where the row holds NaN or infinity.
+    /// The step between neighbouring values; 0 for a row of zeros, NaN where the row holds NaN or infinity.
     pub scale: f32,
     /// The byte that stands for 0, an integer from 0 to 255.
     pub zero_point: f32,
@@ -193,17 +193,17 @@ pub struct QuantParams {
 }
 
 impl QuantParams {
-    /// For values between `low` and `high`; `spoiled` is 0, or NaN where the row is not finite.
+    /// For values between `low` and `high`. `nan_guard` is 0, or NaN where the row is not finite: it makes the scale NaN.
     #[inline(always)]
-    pub fn new(low: f32, high: f32, spoiled: f32) -> Self {
+    pub fn new(low: f32, high: f32, nan_guard: f32) -> Self {
         let (low, high) = (low.min(0.0), high.max(0.0));
         let range = high - low;
-        if range < SMALLEST_RANGE {
-            return Self { scale: spoiled, zero_point: 0.0, inverse: 0.0 };
+        if range < MIN_RANGE {
+            return Self { scale: nan_guard, zero_point: 0.0, inverse: 0.0 };
         }
         let inverse = 255.0 / range;
         Self {
-            scale: range / 255.0 + spoiled,
+            scale: range / 255.0 + nan_guard,
             zero_point: (-low).mul_add(inverse, ROUND_TO_INT) - ROUND_TO_INT,
             inverse,
         }
@@ -211,24 +211,24 @@ impl QuantParams {
 
     /// For one row.
     pub fn of_row(row: &[f32]) -> Self {
-        let (mut low, mut high, mut spoiled) = (0.0, 0.0, 0.0);
+        let (mut low, mut high, mut nan_guard) = (0.0, 0.0, 0.0);
         for x in row {
             low = x.min(low);
             high = x.max(high);
-            spoiled = x.mul_add(0.0, spoiled);
+            nan_guard = x.mul_add(0.0, nan_guard);
         }
-        Self::new(low, high, spoiled)
+        Self::new(low, high, nan_guard)
     }
 
-    /// The byte of a value.
+    /// The byte that stands for a value.
     pub fn quantize(&self, x: f32) -> u8 {
         let base = ROUND_TO_INT + self.zero_point;
         x.mul_add(self.inverse, base).clamp(ROUND_TO_INT, ROUND_TO_INT + 255.0).to_bits() as u8
     }
 }
 
-/// Exponent and fraction shifted into place and rescaled by 2^112, the difference of the two exponent biases
-/// (127 - 15): right for normal numbers, zero and subnormals. Without branches, so that it vectorizes.
+/// Shifts exponent and fraction into place and rescales by 2^112, the difference of the two exponent biases (127 - 15): this
+/// is right for normal numbers, zero and subnormals. Without branches, so that it vectorizes.
 fn widen_f16(half: u16) -> f32 {
     const RESCALE: f32 = f32::from_bits((127 + 112) << 23);
     let bits = u32::from(half);
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn narrowing_gives_the_nearest_f16_and_of_two_the_even_one() {
+    fn narrowing_rounds_to_the_nearest_f16_and_ties_to_even() {
         for half in 0..0x7c00u16 {
             let (this, next) = (widen_f16(half), f64::from(widen_f16(half + 1)));
             assert_eq!(narrow_f16(this), half);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_weights_is_rounded_to_its_greatest_magnitude() {
+    fn a_row_of_weights_is_quantized_by_its_greatest_magnitude() {
         let mut bytes = [0; 5];
         let scale = quantize_weights(&[-2.54, 1.28, 0.021, 0.0, 0.031], &mut bytes);
         assert_eq!(bytes.map(|b| b.cast_signed()), [-127, 64, 1, 0, 2]);
@@ -271,15 +271,15 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_activations_is_rounded_within_half_a_step_and_zero_exactly() {
+    fn a_row_of_activations_is_quantized_within_half_a_step_and_zero_exactly() {
         for row in
             [&[0.3, -0.17, 2.5, 0.0, 1.0][..], &[5.0, 4.0], &[-1.0, -1e-20], &[3e-39], &[0.0], &[1e20, -7.0]]
         {
-            let rounding = QuantParams::of_row(row);
-            assert_eq!(rounding.quantize(0.0), rounding.zero_point as u8);
+            let params = QuantParams::of_row(row);
+            assert_eq!(params.quantize(0.0), params.zero_point as u8);
             for x in row {
-                let back = (f32::from(rounding.quantize(*x)) - rounding.zero_point) * rounding.scale;
-                assert!((back - x).abs() <= rounding.scale * 0.50001 + 1e-30, "{x} of {row:?} became {back}");
+                let back = (f32::from(params.quantize(*x)) - params.zero_point) * params.scale;
+                assert!((back - x).abs() <= params.scale * 0.50001 + 1e-30, "{x} of {row:?} became {back}");
             }
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
