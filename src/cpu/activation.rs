@@ -1,4 +1,4 @@
-//! Elementwise functions, sixteen lanes at a time: own polynomials, the same bits on every instruction set.
+//! Elementwise functions, sixteen lanes at a time, from polynomials of our own: the same bits on every instruction set.
 
 use super::simd::Simd;
 use crate::kernels::Activation;
@@ -13,7 +13,7 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::V, c: [f32; N]) -> S::V {
     sum
 }
 
-/// x P(x^2) / Q(x^2) for x clamped to +-limit. NaN comes through: it is the second operand of each comparison.
+/// x P(x^2) / Q(x^2) for x clamped to +-limit. A NaN passes through: it is the second operand of each comparison.
 #[inline(always)]
 fn odd_rational<S: Simd, const P: usize, const Q: usize>(
     s: S,
@@ -46,22 +46,22 @@ pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     odd_rational(s, x, 9.0, P, Q)
 }
 
-/// Below, [`exp`] is what it is here: the result is just normal.
-pub const LEAST: f32 = -87.0;
+/// Where [`exp`] is clamped from below: its result here is only just a normal number.
+pub const EXP_MIN: f32 = -87.0;
 
-/// exp(x), for x in [-87, 88]; beyond, the value at the limit.
+/// exp(x) for x in [-87, 88]; the value at the limit for other x.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    exp_within(s, s.max(s.splat(LEAST), s.min(s.splat(88.0), x)))
+    exp_within(s, s.max(s.splat(EXP_MIN), s.min(s.splat(88.0), x)))
 }
 
-/// exp(x), for x in [-87, 88] or NaN. x = n ln 2 + r with n an integer and |r| <= ln 2 / 2; exp(r) by a minimax polynomial
+/// exp(x) for x in [-87, 88] or NaN. x = n ln 2 + r with n an integer and |r| <= ln 2 / 2; exp(r) by a minimax polynomial
 /// of relative error 1e-7, and n goes straight into the exponent.
 #[inline(always)]
 pub fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     const P: [f32; 6] = [1.0, 0.999_999_7, 0.499_991_48, 0.166_676_39, 0.041_898_16, 0.008_290_272];
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits of the fraction; 127 is the bias of
-    // the exponent, for which those bits are meant.
+    // the exponent, into which those bits are shifted.
     const ROUND: f32 = 12_582_912.0 + 127.0;
     // ln 2 in two parts; the first has so few bits that n times it is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -70,7 +70,7 @@ pub fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     let n = s.sub(shifted, s.splat(ROUND));
     let r = s.fma(n, s.splat(-LN2_HIGH), x);
     let r = s.fma(n, s.splat(-LN2_LOW), r);
-    // The shift drops everything above the integer.
+    // The shift drops all bits above the integer.
     s.mul(polynomial(s, r, P), s.shift_to_exponent(shifted))
 }
 

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::activation::{LEAST, exp_within};
+use super::activation::{EXP_MIN, exp_within};
 use super::relative_position;
 use super::score_mod::{QueryBlock, ScoreMod};
 use super::simd::{
@@ -217,7 +217,7 @@ pub fn softmax<S: Simd>(
         for row in scores.as_chunks_mut::<SCORE_STRIDE>().0 {
             let vector = row[v..].first_chunk_mut().expect("a row is whole vectors");
             // The argument is at most 0, so `exp` needs no upper bound; a NaN in the column makes the sum NaN anyway.
-            let weight = exp_within(s, s.max(s.splat(LEAST), s.sub(s.load(vector), max)));
+            let weight = exp_within(s, s.max(s.splat(EXP_MIN), s.sub(s.load(vector), max)));
             sum = s.add(sum, weight);
             s.store(weight, vector);
         }

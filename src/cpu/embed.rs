@@ -1,4 +1,4 @@
-//! Embeddings: rows of three tables, summed and normalised.
+//! Embeddings: rows of three tables, summed and normalized.
 
 use super::norm::{Norm, norm_row};
 use super::simd::{MatMut, Simd, SimdKernel};
@@ -9,17 +9,17 @@ use crate::text::batch::PackedBatch;
 pub struct Embed<'a> {
     /// The ids.
     pub batch: &'a PackedBatch,
-    /// `[V,H]`, gathered by token id.
+    /// `[V,H]`, looked up by token id.
     pub word: &'a OwnedTensor,
-    /// Gathered by position.
+    /// Looked up by position.
     pub position: &'a OwnedTensor,
-    /// Gathered by token type.
+    /// Looked up by token type.
     pub token_type: &'a OwnedTensor,
     /// The norm.
     pub norm: &'a Norm,
     /// The first of the tokens to compute.
     pub first_token: usize,
-    /// Their rows `[tokens, H]`.
+    /// The rows of those tokens, `[tokens, H]`.
     pub out: MatMut<'a>,
     /// Work space of 2 H floats.
     pub scratch: &'a mut [f32],
@@ -31,13 +31,13 @@ impl SimdKernel for Embed<'_> {
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
         let batch = self.batch;
-        let (sum, other) = self.scratch.split_at_mut(self.out.cols());
+        let (sum, row_of_table) = self.scratch.split_at_mut(self.out.cols());
         for row in 0..self.out.rows() {
             let t = self.first_token + row;
             self.word.tensor().widen_row(batch.ids[t] as usize, sum);
             for (table, id) in [(self.position, batch.positions[t]), (self.token_type, batch.types[t])] {
-                table.tensor().widen_row(id as usize, other);
-                sum.iter_mut().zip(&*other).for_each(|(sum, x)| *sum += x);
+                table.tensor().widen_row(id as usize, row_of_table);
+                sum.iter_mut().zip(&*row_of_table).for_each(|(sum, x)| *sum += x);
             }
             norm_row(s, self.norm, sum, self.out.row(row));
         }

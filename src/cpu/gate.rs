@@ -14,7 +14,7 @@ pub struct Gate<'a> {
     pub f: Activation,
     /// The first of the columns to compute.
     pub start: usize,
-    /// Those columns of `[rows, F]`.
+    /// The columns to compute, of `[rows, F]`.
     pub out: MatMut<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! Which instruction sets this machine has.
+//! The instruction sets that this machine has.
 
 use super::simd::{self, peak};
 use crate::options::Isa;
@@ -26,12 +26,12 @@ pub fn best(cap: Option<Isa>) -> Isa {
     available().into_iter().rev().find(below).unwrap_or(Isa::Scalar)
 }
 
-/// The most that one core can compute with an instruction set, as measured just now.
+/// The peak throughput of one core with an instruction set, as measured just now.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
     /// f32 operations per second, a multiply-add as two.
     pub f32_per_second: f64,
-    /// The same of 8-bit integers.
+    /// The same for operations on 8-bit integers.
     pub int8_per_second: f64,
 }
 

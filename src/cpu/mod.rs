@@ -74,7 +74,7 @@ impl Buf {
     }
 
     fn shape(&mut self, rows: usize, cols: usize) -> Result<()> {
-        // Where there is no memory, it is left empty.
+        // The buffer is left empty where there is no memory.
         (self.rows, self.cols) = (0, 0);
         grow(&mut self.values, rows * cols)?;
         (self.rows, self.cols) = (rows, cols);
@@ -161,15 +161,15 @@ impl<S: Simd> Kernels for Cpu<S> {
 
     fn make_relative(
         &self,
-        distances: RelativePositions<'_, Norm>,
+        positions: RelativePositions<'_, Norm>,
         heads: usize,
     ) -> Result<DisentangledPositions> {
         // A backend of its own: the work space of this one may be in use.
         let mut cpu = Cpu::new(self.simd);
-        let (rows, hidden) = (distances.rows.rows, distances.rows.cols);
+        let (rows, hidden) = (positions.rows.rows, positions.rows.cols);
         cpu.parallel.reserve(linear::scratch_floats(rows))?;
-        let mut x = cpu.write(rows, hidden, &distances.rows.values())?;
-        if let Some(norm) = distances.norm {
+        let mut x = cpu.write(rows, hidden, &positions.rows.values())?;
+        if let Some(norm) = positions.norm {
             let mut normed = Buf::default();
             normed.shape(rows, hidden)?;
             cpu.norm(&x, norm, &mut normed);
@@ -181,10 +181,10 @@ impl<S: Simd> Kernels for Cpu<S> {
             cpu.linear(&x, &cpu.make_linear(&[part], WeightStorage::F32)?, Epilogue::Store, &mut out);
             Ok(out)
         };
-        let queries = distances.query.map(&mut project).transpose()?;
-        let keys = distances.key.map(&mut project).transpose()?;
-        let [keys, queries] = [&keys, &queries].map(|made| made.as_ref().map(Buf::get));
-        DisentangledPositions::new(keys, queries, distances.row_of, rows, heads)
+        let queries = positions.query.map(&mut project).transpose()?;
+        let keys = positions.key.map(&mut project).transpose()?;
+        let [keys, queries] = [&keys, &queries].map(|projected| projected.as_ref().map(Buf::get));
+        DisentangledPositions::new(keys, queries, positions.row_of, rows, heads)
     }
 
     fn make_buf(&self) -> Buf {
@@ -331,11 +331,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_that_cannot_grow_is_an_error_and_empty_until_it_gets_a_shape_that_fits() {
+    fn a_buffer_that_cannot_grow_gives_an_error_and_stays_empty_until_it_gets_a_shape_that_fits() {
         let mut buf = Buf::default();
         buf.shape(2, 3).unwrap();
         buf.get_mut().fill(7.0);
-        // Half of the address space. Nobody looks into that memory, so an optimizer that may would not even ask for it.
+        // Half of the address space. `black_box` keeps an optimizer from removing an allocation that is never read.
         let refused = buf.shape(usize::MAX / 8, 1);
         std::hint::black_box(&mut buf);
         assert!(matches!(refused, Err(crate::error::Error::OutOfMemory { .. })));

@@ -114,13 +114,13 @@ fn shift(v: __m256) -> __m256 {
 fn low_bytes(v: Pair) -> __m128i {
     let byte = _mm256_set1_epi32(255);
     let (a, b) = (_mm256_castps_si256(v.0), _mm256_castps_si256(v.1));
-    // Packing works within halves: their quarters are put in order before they are packed again.
+    // Packing works within halves of a register: the quarters are put in order before they are packed again.
     let pairs = _mm256_packus_epi32(_mm256_and_si256(a, byte), _mm256_and_si256(b, byte));
     let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
     _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs))
 }
 
-/// Swaps pairs of floats, pairs of pairs, and halves.
+/// Interleaves floats, then pairs of floats, then halves of the registers.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(mut rows: [__m256; 8]) -> [__m256; 8] {

@@ -92,7 +92,7 @@ impl Simd for Avx512 {
     }
 }
 
-/// Swaps pairs of floats, pairs of pairs, pairs of quarters, and halves.
+/// Interleaves floats, then pairs of floats, then quarters of the registers, then halves.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose(mut rows: [__m512; LANES]) -> [__m512; LANES] {
@@ -100,7 +100,7 @@ fn transpose(mut rows: [__m512; LANES]) -> [__m512; LANES] {
         let (a, b) = (rows[i], rows[i + 1]);
         (rows[i], rows[i + 1]) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     }
-    // Of four rows: the first float of each, by quarters, then the second, the third and the fourth.
+    // Four rows become the first floats of each quarter, then the second, the third and the fourth floats.
     for i in (0..LANES).step_by(4) {
         let [a, b, c, d] = [0, 1, 2, 3].map(|j| _mm512_castps_pd(rows[i + j]));
         rows[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));

@@ -1,4 +1,4 @@
-//! The floating-point mode of the threads that compute.
+//! The floating-point mode of threads that compute.
 
 /// All exceptions masked, everything else zero: the reset value of MXCSR, and the mode that compiled Rust assumes.
 #[cfg(target_arch = "x86_64")]
@@ -14,28 +14,28 @@ pub fn set_default_float_mode() {
     set(DEFAULT);
 }
 
-/// Runs `f` on this thread in the default mode and then puts back what the host had, its exception flags included where
-/// they are in the same register (x86-64).
-// Not inlined: float arithmetic of the caller must not move to the other side of a change of mode.
+/// Runs `f` on this thread in the default mode and then restores the host's mode, and its exception flags where they are in
+/// the same register (x86-64).
+// Not inlined: float arithmetic of the caller must not move across a change of the mode.
 #[inline(never)]
 pub fn in_default_float_mode<T>(f: impl FnOnce() -> T) -> T {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    let _restored = {
-        let restored = Restored(get());
+    let _restore = {
+        let restore = RestoreOnDrop(get());
         set(DEFAULT);
-        restored
+        restore
     };
     f()
 }
 
-/// Sets the mode it holds when it is dropped, in a panic too.
+/// Restores the mode that it holds when it is dropped, also in a panic.
 #[cfg(target_arch = "x86_64")]
-struct Restored(u32);
+struct RestoreOnDrop(u32);
 #[cfg(target_arch = "aarch64")]
-struct Restored(u64);
+struct RestoreOnDrop(u64);
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-impl Drop for Restored {
+impl Drop for RestoreOnDrop {
     fn drop(&mut self) {
         set(self.0);
     }
@@ -49,7 +49,7 @@ fn get() -> u32 {
     mode
 }
 
-// The assembly is not marked as leaving memory alone, so that no result is stored on the other side of it.
+// The assembly is not marked `nomem`, so that no result is stored across it.
 #[cfg(target_arch = "x86_64")]
 fn set(mode: u32) {
     // SAFETY: loads a valid MXCSR value, the default or what `get` found, from a local variable; only this thread's SSE

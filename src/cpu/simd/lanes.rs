@@ -3,14 +3,15 @@
 use crate::options::Isa;
 use crate::tensor::{Dtype, widen};
 
-/// Lanes of every vector. Part of the contract: row sums run over sixteen partial sums.
+/// Lanes of every vector. Part of the contract: sums over a row consist of sixteen partial sums.
 pub const LANES: usize = 16;
 
-/// A kernel body, generic over the instruction set. Implementations of `run` are `#[inline(always)]`.
+/// The body of a kernel, generic over the instruction set, with its arguments. Implementations of `compute` are
+/// `#[inline(always)]`.
 pub trait SimdKernel {
-    /// What the kernel returns.
+    /// The result.
     type Output;
-    /// The body.
+    /// Computes with the lanes of one instruction set.
     fn compute<S: Simd>(self, simd: S) -> Self::Output;
 }
 
@@ -18,9 +19,9 @@ pub trait SimdKernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// The name of the instruction set.
     const ISA: Isa;
-    /// Rows of the GEMM register tile.
+    /// MR: rows of the GEMM register tile.
     const MR: usize;
-    /// Vectors across the GEMM register tile: a weight panel is `NV * LANES` wide.
+    /// Vectors in a row of the GEMM register tile: a weight panel has NR = `NV * LANES` columns.
     const NV: usize;
     /// Sixteen lanes.
     type V: Copy;
@@ -44,14 +45,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// a * b + c with one rounding.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `a > b ? a : b`: a NaN in `b` comes through, a NaN in `a` does not.
+    /// `a > b ? a : b`: a NaN in `b` is passed on, a NaN in `a` is not.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// `a < b ? a : b`: a NaN in `b` comes through, a NaN in `a` does not.
+    /// `a < b ? a : b`: a NaN in `b` is passed on, a NaN in `a` is not.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The bits of every lane shifted left by 23: moves an integer into the exponent.
+    /// The bits of every lane shifted left by 23, which moves an integer into the exponent.
     fn shift_to_exponent(self, v: Self::V) -> Self::V;
 
-    /// Lanes from numbers of f16, exactly.
+    /// Lanes widened from f16, exactly.
     #[inline(always)]
     fn load_f16(self, from: &[[u8; 2]; LANES]) -> Self::V {
         let mut lanes = [0.0; LANES];
@@ -65,15 +66,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.lanes(v).map(|x| x.to_bits() as u8)
     }
 
-    /// Lane i of row j from lane j of row i.
+    /// Transposes sixteen rows: lane i of row j comes from lane j of row i.
     #[inline(always)]
     fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
         let lanes = rows.map(|row| self.lanes(row));
         std::array::from_fn(|i| self.load(&std::array::from_fn(|j| lanes[j][i])))
     }
 
-    /// Fetches the cache line at an address, which may be any, into the second level of the cache: a weight panel is as
-    /// large as the first.
+    /// Prefetches the cache line at any address, valid or not, into the second-level cache: a weight panel is as large as the
+    /// first level.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
 
@@ -118,7 +119,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         lanes
     }
 
-    /// Sum of the lanes: halves are folded onto each other, 16 -> 8 -> 4 -> 2 -> 1.
+    /// The sum of the lanes: the upper half is added to the lower half, 16 -> 8 -> 4 -> 2 -> 1.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         let mut lanes = self.lanes(v);
@@ -133,8 +134,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// Implements lane operations with one intrinsic each. The `unsafe` is discharged here once: intrinsics are unsafe only
-/// because the processor might lack them, and `$token` exists only where it does not.
+/// Implements lane operations, each from one expression of intrinsics. Their safety is proved here once: intrinsics are unsafe
+/// only because the processor might lack them, and a token exists only where it has them.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! lane_ops {
     ($vector:ty: $($name:ident($($arg:ident),+) = $body:expr;)+) => {

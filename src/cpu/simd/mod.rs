@@ -1,9 +1,9 @@
 //! Sixteen f32 lanes on every instruction set. The only place with intrinsics.
 //!
-//! Every instruction set offers the same vector of [`LANES`] lanes: one register on AVX-512, two on AVX2, four on NEON,
-//! an array in plain Rust. Kernels are written once over [`Simd`]. Every operation is an IEEE operation lane by lane, a
-//! fused multiply-add is one rounding everywhere, and sums over lanes go through one fixed tree: so every instruction
-//! set computes the same bits.
+//! Every instruction set has the same vector of [`LANES`] lanes: one register on AVX-512, two on AVX2, four on NEON, an array
+//! in plain Rust. Kernels are written once over [`Simd`]. Every operation is an IEEE operation on each lane, a fused
+//! multiply-add rounds once everywhere, and sums over lanes go through one fixed tree: so every instruction set computes the
+//! same bits.
 //!
 //! A token that implements [`Simd`] exists only where detection found its instructions: that is what makes the
 //! intrinsics sound.

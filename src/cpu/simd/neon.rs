@@ -60,8 +60,8 @@ impl Simd for Neon {
     fn load_f16(self, from: &[[u8; 2]; LANES]) -> Quad {
         let p = from.as_ptr().cast::<u16>();
         // SAFETY: `self` proves the instructions; the reference covers 32 readable bytes.
-        let wide = |i: usize| unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p.add(i)))) };
-        Quad([wide(0), wide(4), wide(8), wide(12)])
+        let widen = |i: usize| unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p.add(i)))) };
+        Quad([widen(0), widen(4), widen(8), widen(12)])
     }
 
     #[inline(always)]
@@ -117,14 +117,14 @@ impl Simd for Neon {
     }
 }
 
-/// `a > b ? a : b`: NEON's own maximum treats NaN otherwise.
+/// `a > b ? a : b`: NEON's own maximum treats NaN differently.
 #[inline]
 #[target_feature(enable = "neon")]
 fn greater(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     vbslq_f32(vcgtq_f32(a, b), a, b)
 }
 
-/// `a < b ? a : b`: NEON's own minimum treats NaN otherwise.
+/// `a < b ? a : b`: NEON's own minimum treats NaN differently.
 #[inline]
 #[target_feature(enable = "neon")]
 fn less(a: float32x4_t, b: float32x4_t) -> float32x4_t {
@@ -144,7 +144,7 @@ fn low_bytes(v: Quad) -> uint8x16_t {
     vcombine_u8(vmovn_u16(vcombine_u16(a, b)), vmovn_u16(vcombine_u16(c, d)))
 }
 
-/// Swaps floats, then pairs of them.
+/// Interleaves floats, then pairs of floats.
 #[inline]
 #[target_feature(enable = "neon")]
 fn transpose([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {

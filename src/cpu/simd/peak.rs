@@ -1,4 +1,4 @@
-//! What a core could do at most: the measure of every kernel.
+//! The peak throughput of a core, with which every kernel is compared.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::dot::{Int8Kernel, KC_BYTES, LHS_STRIDE};
 use super::lanes::{LANES, Simd, SimdKernel};
 
-/// Steps of one timed loop: 0.1 ms with AVX-512, some 30 ms in plain Rust.
-const STEPS: usize = 1 << 16;
+/// Iterations of one timed loop: 0.1 ms with AVX-512, some 30 ms in plain Rust.
+const ITERATIONS: usize = 1 << 16;
 
-/// Loops are repeated for this long, so that the core reaches its full clock, and the best one counts: whatever else
-/// runs on the machine only makes loops slower.
-const TIME: Duration = Duration::from_millis(50);
+/// Loops are repeated for this long, so that the core reaches its full clock, and the fastest loop counts: other work on the
+/// machine only makes loops slower.
+const DURATION: Duration = Duration::from_millis(50);
 
 /// The f32 peak of the calling thread's core, in floating-point operations per second, a multiply-add as two: fused
 /// multiply-adds that never leave the registers.
@@ -19,8 +19,8 @@ pub fn f32_per_second<S: Simd>(simd: S) -> f64 {
     per_second(|| simd.dispatch(MultiplyAdds))
 }
 
-/// The same for 8-bit integers: full tiles over and over on bytes that stay in L1, some 6 KiB of weights. A tile has more
-/// multiplications than the loads of a core can hold up, where the instructions are as wide as its registers.
+/// The same for 8-bit integers: full tiles, repeated on bytes that stay in L1, some 6 KiB of weights. Where instructions are as
+/// wide as registers, a tile has so many multiplications per load that loads do not limit it.
 pub fn int8_per_second(kernel: &Int8Kernel) -> f64 {
     let (mr, nr, kr) = (kernel.mr(), kernel.nr, kernel.kr());
     let k_groups = 96 / kr;
@@ -38,11 +38,11 @@ pub fn int8_per_second(kernel: &Int8Kernel) -> f64 {
     })
 }
 
-/// The most of the operations that `work` says it did, per second.
+/// The highest rate of the operations that `work` counts, per second.
 fn per_second(mut work: impl FnMut() -> usize) -> f64 {
     let start = Instant::now();
     let mut best = f64::INFINITY;
-    while start.elapsed() < TIME {
+    while start.elapsed() < DURATION {
         let before = Instant::now();
         let operations = work();
         best = best.min(before.elapsed().as_secs_f64() / operations as f64);
@@ -50,7 +50,7 @@ fn per_second(mut work: impl FnMut() -> usize) -> f64 {
     1.0 / best
 }
 
-/// Independent chains of multiply-adds; gives the number of operations.
+/// Independent chains of multiply-adds. Its output is the number of operations.
 struct MultiplyAdds;
 
 impl SimdKernel for MultiplyAdds {
@@ -58,7 +58,7 @@ impl SimdKernel for MultiplyAdds {
 
     #[inline(always)]
     fn compute<S: Simd>(self, s: S) -> usize {
-        // Enough chains that none waits for itself (two pipes of latency 4 take 8 registers, four take 16), and few
+        // Enough chains that none waits for its own result (two pipes of latency 4 need 8 registers, four need 16), and few
         // enough for the registers, of which a vector takes one, two (12 of 16) or four (24 of 32).
         if S::MR * S::NV > 12 { chains::<S, 12>(s) } else { chains::<S, 6>(s) }
     }
@@ -66,16 +66,16 @@ impl SimdKernel for MultiplyAdds {
 
 #[inline(always)]
 fn chains<S: Simd, const N: usize>(s: S) -> usize {
-    // Values of the kind that a network has; black_box keeps them from being known at compile time.
+    // Values as in a network; black_box keeps the compiler from knowing them.
     let (x, y) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
     let mut sums: [S::V; N] = std::array::from_fn(|i| s.splat(i as f32));
-    for _ in 0..STEPS {
+    for _ in 0..ITERATIONS {
         for sum in &mut sums {
             *sum = s.fma(*sum, x, y);
         }
     }
     black_box(sums.map(|sum| s.lanes(sum)));
-    STEPS * N * LANES * 2
+    ITERATIONS * N * LANES * 2
 }
 
 #[cfg(test)]
@@ -85,13 +85,13 @@ mod tests {
 
     #[test]
     fn the_peak_counts_every_operation_of_the_loop() {
-        assert_eq!(Scalar.dispatch(MultiplyAdds), STEPS * 6 * LANES * 2);
+        assert_eq!(Scalar.dispatch(MultiplyAdds), ITERATIONS * 6 * LANES * 2);
         let peak = f32_per_second(Scalar);
         assert!(peak.is_finite() && peak > 1e6, "{peak}");
     }
 
     #[test]
-    fn every_tile_of_integers_has_a_peak() {
+    fn every_int8_kernel_has_a_peak() {
         for kernel in Int8Kernel::available() {
             let peak = int8_per_second(kernel);
             assert!(peak.is_finite() && peak > 1e6, "{}: {peak}", kernel.name);

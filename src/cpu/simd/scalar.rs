@@ -1,9 +1,9 @@
-//! Plain Rust: the lanes are an array. What every other instruction set must equal, bit for bit.
+//! Plain Rust: the lanes are an array. Every other instruction set must equal it bit for bit.
 
 use super::lanes::{LANES, Simd, SimdKernel};
 use crate::options::Isa;
 
-/// Needs no proof.
+/// The token of plain Rust, which runs everywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar;
 

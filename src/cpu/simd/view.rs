@@ -1,4 +1,4 @@
-//! A matrix that several threads write at once, each its own columns.
+//! A matrix that several threads write at once, each its own part.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -53,7 +53,7 @@ impl<'a> MatMut<'a> {
         (Self { rows: at, ..self }, Self { start: below, rows, cols, stride, owner })
     }
 
-    /// Borrows a block.
+    /// Borrows a block of rows and columns.
     pub fn block(&mut self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(cols.start <= cols.end && cols.end <= self.cols);
@@ -64,7 +64,7 @@ impl<'a> MatMut<'a> {
         MatMut { start, rows: rows.len(), cols: cols.len(), stride: self.stride, owner: PhantomData }
     }
 
-    /// One row's columns.
+    /// The columns of one row.
     #[inline(always)]
     pub fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
@@ -73,9 +73,9 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// Floats as the bytes they are made of: work space for other numbers.
+/// The bytes of some floats: work space for other types.
 pub fn as_bytes(floats: &mut [f32]) -> &mut [u8] {
-    // SAFETY: the same memory for as long, and any bytes are floats.
+    // SAFETY: the same memory for the same lifetime, and any bytes are valid floats.
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn column_halves_and_blocks_cover_their_own_floats_only() {
+    fn column_parts_and_blocks_write_only_their_own_floats() {
         let mut values: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let (mut left, mut right) = MatMut::new(&mut values, 3, 4).split_columns(1);
         left.row(2)[0] = -1.0;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn row_halves_cover_their_own_floats_only() {
+    fn row_parts_write_only_their_own_floats() {
         let mut values = [0.0; 12];
         let (mut above, mut below) = MatMut::new(&mut values, 4, 3).split_rows(1);
         assert_eq!((above.rows(), below.rows()), (1, 3));

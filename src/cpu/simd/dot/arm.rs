@@ -8,7 +8,7 @@ use std::arch::is_aarch64_feature_detected;
 use super::kernel::{Int8Kernel, Kr, LHS_STRIDE, LhsFormat, tiles};
 use crate::options::Isa;
 
-/// What this processor has, slowest first.
+/// The kernels whose instructions this processor has, slowest first.
 pub fn available() -> impl Iterator<Item = &'static Int8Kernel> {
     let dotprod = is_aarch64_feature_detected!("dotprod");
     let i8mm = is_aarch64_feature_detected!("i8mm");

@@ -1,4 +1,4 @@
-//! Plain Rust, for processors without a better one; compilers turn it into multiplications of i16.
+//! Plain Rust, for processors without a faster kernel; compilers turn it into multiplications of i16.
 
 use super::kernel::{Int8Kernel, Kr, LHS_STRIDE, LhsFormat, tiles};
 use crate::options::Isa;

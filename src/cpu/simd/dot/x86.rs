@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use super::kernel::{Int8Kernel, Kr, LHS_STRIDE, LhsFormat, tiles};
 use crate::options::Isa;
 
-/// What this processor has, slowest first.
+/// The kernels whose instructions this processor has, slowest first.
 pub fn available() -> impl Iterator<Item = &'static Int8Kernel> {
     let avx2 = is_x86_feature_detected!("avx2");
     let vnni = avx2 && is_x86_feature_detected!("avxvnni");
