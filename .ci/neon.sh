@@ -70,7 +70,7 @@ export RUSTC=$cache/rustc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
 # The best instruction sets must be tested, not skipped.
-export CROSSRANK_REQUIRE_ISA=neon CROSSRANK_REQUIRE_DOTS=portable,dotprod,i8mm
+export CROSSRANK_REQUIRE_ISA=neon CROSSRANK_REQUIRE_INT8_KERNELS=portable,dotprod,i8mm
 # Link-time optimization would double the build and tests nothing more.
 export CARGO_PROFILE_RELEASE_LTO=off
 exec cargo test --target aarch64-unknown-linux-gnu "$@"

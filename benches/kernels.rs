@@ -1,6 +1,6 @@
-//! Every word of the CPU backend at the shapes of MiniLM and BERT, on every instruction set. Each answer is compared with
-//! the reference before it is timed. Throughput counts floating-point operations, a multiply-add as two. At the end stands
-//! what part of the core's measured peak each product reached on one thread:
+//! The main ops of the CPU backend at the shapes of MiniLM and BERT, on every instruction set. Each result is compared with
+//! the reference before the op is timed. Throughput counts floating-point operations, a multiply-add as two. A table at the
+//! end says what fraction of the core's measured peak each product reached on one thread:
 //!
 //! cargo bench --bench kernels -- 'avx512, threads 1'
 
@@ -18,10 +18,10 @@ use crossrank::text::batch::{PackedBatch, Pair};
 
 /// Rows of a full group.
 const ROWS: usize = 256;
-/// MiniLM: hidden width and heads.
+/// MiniLM: H and N.
 const HIDDEN: usize = 384;
 const HEADS: usize = 12;
-/// (outputs, inputs, what follows, what it is).
+/// (outputs, inputs, activation, name).
 const LINEARS: [(usize, usize, Option<Activation>, &str); 5] = [
     (1152, 384, None, "qkv"),
     (384, 384, None, "out"),
@@ -63,7 +63,7 @@ fn read<K: Kernels>(k: &mut K, buf: &K::Buf, count: usize) -> Vec<f32> {
     out
 }
 
-/// Stops the benchmark where the answer is wrong: a fast wrong answer is no measurement.
+/// Stops the benchmark where a result is wrong: the time of a wrong result is no measurement.
 fn check(name: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{name}");
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -72,35 +72,29 @@ fn check(name: &str, found: &[f32], expected: &[f32]) {
     }
 }
 
-/// A backend under measurement, and what the benchmark's name says of it.
+/// The backend that is measured, and what the names of benchmarks say of it.
 struct Bench<'a, S> {
     criterion: &'a mut Criterion,
     cpu: Cpu<S>,
     threads: usize,
-    /// One line of the table of fractions per product.
+    /// The lines of the table of fractions, one per product.
     fractions: &'a mut Vec<String>,
 }
 
 impl<S: Simd> Bench<'_, S> {
-    /// Times `run`, which takes `flop` operations; gives the fewest seconds, if it was not filtered out.
-    fn time(
-        &mut self,
-        word: &str,
-        shape: &str,
-        flop: usize,
-        mut run: impl FnMut(&mut Cpu<S>),
-    ) -> Option<f64> {
-        let mut group = self.criterion.benchmark_group(word);
+    /// Times `call`, which takes `flop` operations. Gives the least time in seconds, unless the benchmark was filtered out.
+    fn time(&mut self, op: &str, shape: &str, flop: usize, mut call: impl FnMut(&mut Cpu<S>)) -> Option<f64> {
+        let mut group = self.criterion.benchmark_group(op);
         group.throughput(Throughput::Elements(flop as u64));
         // Plain Rust takes a second per call on the largest shape.
         group.sample_size(10).warm_up_time(Duration::from_millis(200));
         group.measurement_time(Duration::from_secs(1));
         let (cpu, mut best) = (&mut self.cpu, f64::INFINITY);
-        let place = format!("{}, threads {}", S::ISA.name(), self.threads);
-        group.bench_function(BenchmarkId::new(shape, place), |b| {
+        let parameter = format!("{}, threads {}", S::ISA.name(), self.threads);
+        group.bench_function(BenchmarkId::new(shape, parameter), |b| {
             b.iter_custom(|times| {
                 let start = Instant::now();
-                (0..times).for_each(|_| run(cpu));
+                (0..times).for_each(|_| call(cpu));
                 let elapsed = start.elapsed();
                 best = best.min(elapsed.as_secs_f64() / times as f64);
                 elapsed
@@ -110,23 +104,23 @@ impl<S: Simd> Bench<'_, S> {
         best.is_finite().then_some(best)
     }
 
-    /// [`time`](Self::time) of a product, and its line in the table. The peak is measured anew beside each product: the
-    /// clock of a core moves.
-    fn time_product(&mut self, word: &str, shape: &str, flop: usize, run: impl FnMut(&mut Cpu<S>)) {
-        if let (Some(seconds), 1) = (self.time(word, shape, flop, run), self.threads) {
+    /// [`time`](Self::time) of a product, and its line in the table. The peak is measured again for each product, because the
+    /// clock of a core changes.
+    fn time_product(&mut self, op: &str, shape: &str, flop: usize, call: impl FnMut(&mut Cpu<S>)) {
+        if let (Some(seconds), 1) = (self.time(op, shape, flop, call), self.threads) {
             let peak = isa::measure_peak(S::ISA).expect("it runs here").f32_per_second;
             let (found, isa) = (flop as f64 / seconds, S::ISA.name());
             let (gflops, of) = (found / 1e9, peak / 1e9);
             let fraction = found / peak;
-            self.fractions.push(format!("{isa:7} {word:10} {shape:40} {gflops:8.1} {of:8.1} {fraction:9.2}"));
+            self.fractions.push(format!("{isa:7} {op:10} {shape:40} {gflops:8.1} {of:8.1} {fraction:9.2}"));
         }
     }
 
     fn linear(&mut self) {
-        for (outputs, inputs, activation, what) in LINEARS {
-            let shape = format!("M {ROWS}, N {outputs}, K {inputs} ({what})");
+        for (outputs, inputs, activation, name) in LINEARS {
+            let shape = format!("M {ROWS}, N {outputs}, K {inputs} ({name})");
             let values = noise(ROWS * inputs);
-            // Outputs around 1, whatever the width.
+            // Outputs around 1 for any number of inputs.
             let weight = bytes(&noise(outputs * inputs), (inputs as f32).powf(-0.5));
             let bias = bytes(&noise(outputs), 1.0);
             let part = LinearPart {
@@ -142,7 +136,7 @@ impl<S: Simd> Bench<'_, S> {
             cpu.shape(&mut out, ROWS, outputs).expect("memory");
             cpu.linear(&x, &w, activation.map_or(Epilogue::Store, Epilogue::Activate), &mut out);
 
-            // A row's values do not depend on the other rows: the first and the last stand for all.
+            // A row's values do not depend on the other rows: checking the first and the last is enough.
             let (first, last) = (&values[..inputs], &values[(ROWS - 1) * inputs..]);
             let found = read(cpu, &out, ROWS * outputs);
             let found = [&found[..outputs], &found[(ROWS - 1) * outputs..]].concat();
@@ -160,7 +154,7 @@ impl<S: Simd> Bench<'_, S> {
             let shape = format!("{tokens} tokens, {HEADS} heads of {}", HIDDEN / HEADS);
             let values = noise(tokens * 3 * HIDDEN);
             let batch = one_sequence(tokens);
-            let run = |k: &mut Cpu<S>| {
+            let attention = |k: &mut Cpu<S>| {
                 k.begin(&batch, HIDDEN, HEADS).expect("memory");
                 let qkv = k.write(tokens, 3 * HIDDEN, &values).expect("memory");
                 let mut out = k.make_buf();
@@ -168,7 +162,7 @@ impl<S: Simd> Bench<'_, S> {
                 k.attention(&batch, &qkv, HEADS, &mut out);
                 (qkv, out)
             };
-            let (qkv, mut out) = run(&mut self.cpu);
+            let (qkv, mut out) = attention(&mut self.cpu);
             check(&shape, &read(&mut self.cpu, &out, tokens * HIDDEN), &reference_attention(&batch, &values));
 
             // Scores and their product with the values: 2 L^2 H each.

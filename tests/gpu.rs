@@ -6,8 +6,8 @@
 mod common;
 #[path = "kernels/families.rs"]
 mod families;
-#[path = "kernels/words.rs"]
-mod words;
+#[path = "kernels/ops.rs"]
+mod ops;
 
 use crossrank::gpu::device::{AdapterKind, DeviceOptions, Tier};
 use crossrank::gpu::pipelines::Tile;
@@ -22,21 +22,21 @@ use crossrank::model::names::BERT;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
 use crossrank::reference::Reference;
 use crossrank::{Backend, Error, GpuPrecision, RerankOptions, Reranker};
-use words::{Output, Sizes, batch, disagreements};
+use ops::{Output, Sizes, batch, disagreements};
 
 /// Around the edges of the tiles (32, 64, 128 rows and columns; 16 steps of k) and of the blocks of keys (4, 32, 64).
 const SIZES: Sizes = Sizes {
     rows: &[1, 7, 31, 33, 64, 65, 129],
     shapes: &[(20, 33), (1, 1), (64, 130), (383, 17)],
-    long: &[],
-    activated: 1,
+    int8_shapes: &[],
+    activated_shapes: 1,
     lengths: &[100, 1, 64, 2, 15, 16, 17, 31, 33],
     heads: &[(64, 2), (128, 2), (40, 2), (45, 3), (66, 33), (200, 2)],
 };
 
 /// Runs every word.
 fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
-    let mut all = words::outputs(k, &SIZES);
+    let mut all = ops::outputs(k, &SIZES);
     all.extend(families::outputs(k));
     all
 }
@@ -44,7 +44,7 @@ fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
 /// Like the CPU's, but for drivers' exp2 and division, which are right to a few units in the last place, and for
 /// a softmax that is rescaled as it goes.
 fn tolerance(output: &Output) -> f32 {
-    match output.word {
+    match output.op {
         "norm" if output.case.ends_with("1000") => 5e-4,
         "first_tokens" => 0.0,
         _ => 4e-6,
@@ -54,7 +54,7 @@ fn tolerance(output: &Output) -> f32 {
 /// Linear layers round what they read, by 2^-12 at most per unit, and what they activate; distances are projected by one.
 /// The other words read and compute as ever.
 fn tolerance_f16(output: &Output) -> f32 {
-    match output.word {
+    match output.op {
         "linear" | "attention_disentangled" => 3e-3,
         _ => tolerance(output),
     }
@@ -94,8 +94,8 @@ fn matches_the_reference(checked: bool, tile: Option<Tile>, tier: Tier) {
     assert_eq!(gpu.adapter().tier, tier, "{:?}", gpu.downgrades());
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     if tile.is_some() {
-        words::linear(&mut gpu, &SIZES, &mut ours);
-        words::linear(&mut Reference, &SIZES, &mut reference);
+        ops::linear(&mut gpu, &SIZES, &mut ours);
+        ops::linear(&mut Reference, &SIZES, &mut reference);
     } else {
         ours = outputs(&mut gpu);
         reference = outputs(&mut Reference);
@@ -158,21 +158,21 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         max_tokens: 40,
         precision: crossrank::Precision::F32,
     };
-    let mut noise = words::Noise(5);
+    let mut noise = ops::Noise(5);
     let h = spec.hidden;
-    let table = |k: &K, rows, noise: &mut words::Noise| {
-        k.make_table(words::tensor(rows, h, &noise.bytes(rows * h, 1.0)).into()).unwrap()
+    let table = |k: &K, rows, noise: &mut ops::Noise| {
+        k.make_table(ops::tensor(rows, h, &noise.bytes(rows * h, 1.0)).into()).unwrap()
     };
-    let linear = |k: &K, outputs, inputs: usize, noise: &mut words::Noise| {
+    let linear = |k: &K, outputs, inputs: usize, noise: &mut ops::Noise| {
         let (weight, bias) = (noise.bytes(outputs * inputs, 0.3), noise.bytes(outputs, 0.5));
-        let (weight, bias) = (words::tensor(outputs, inputs, &weight), words::tensor(1, outputs, &bias));
+        let (weight, bias) = (ops::tensor(outputs, inputs, &weight), ops::tensor(1, outputs, &bias));
         k.make_linear(&[LinearPart { weight, bias, scale: 1.0 }], WeightStorage::F32).unwrap()
     };
-    let norm = |k: &K, noise: &mut words::Noise| {
+    let norm = |k: &K, noise: &mut ops::Noise| {
         let (gain, bias) = (noise.bytes(h, 1.0), noise.bytes(h, 1.0));
-        k.make_norm(words::tensor(1, h, &gain), words::tensor(1, h, &bias), spec.epsilon).unwrap()
+        k.make_norm(ops::tensor(1, h, &gain), ops::tensor(1, h, &bias), spec.epsilon).unwrap()
     };
-    let rest = |k: &K, noise: &mut words::Noise| PostAttention {
+    let rest = |k: &K, noise: &mut ops::Noise| PostAttention {
         out: linear(k, h, h, noise),
         attention_norm: Some(norm(k, noise)),
         up: linear(k, spec.intermediate, h, noise),
@@ -180,8 +180,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         output_norm: norm(k, noise),
     };
     let (square, bias) = (noise.bytes(h * h, 0.3), noise.bytes(h, 0.5));
-    let part =
-        LinearPart { weight: words::tensor(h, h, &square), bias: words::tensor(1, h, &bias), scale: 1.0 };
+    let part = LinearPart { weight: ops::tensor(h, h, &square), bias: ops::tensor(1, h, &bias), scale: 1.0 };
     let weights = Weights {
         word: table(k, spec.vocabulary, &mut noise),
         position: table(k, spec.positions, &mut noise),
@@ -294,8 +293,8 @@ fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
         let x = gpu.write(x.len(), 1, &x).unwrap();
         let (weight, bias) = (1e9_f32.to_le_bytes(), 0_f32.to_le_bytes());
         let part = |weight, scale| LinearPart {
-            weight: words::tensor(1, 1, weight),
-            bias: words::tensor(1, 1, &bias),
+            weight: ops::tensor(1, 1, weight),
+            bias: ops::tensor(1, 1, &bias),
             scale,
         };
         let mut out = gpu.make_buf();

@@ -1,4 +1,4 @@
-//! A backend that computes like the reference, except for one element of one word's output.
+//! A backend that computes like the reference, except for one element of one op's output.
 
 use crossrank::Result;
 use crossrank::kernels::{
@@ -8,18 +8,18 @@ use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference, Relative};
 use crossrank::text::batch::PackedBatch;
 
 pub struct Saboteur {
-    word: &'static str,
+    op: &'static str,
     inner: Reference,
 }
 
 impl Saboteur {
-    pub fn of(word: &'static str) -> Self {
-        Self { word, inner: Reference }
+    pub fn of(op: &'static str) -> Self {
+        Self { op, inner: Reference }
     }
 
-    /// Moves the last element of `out` by 1e-3, a hundred times what any tolerance of a small case allows.
-    fn spoil(&mut self, word: &str, out: &mut Matrix) {
-        if word == self.word {
+    /// Changes the last element of `out` by 1e-3, a hundred times what any tolerance of a small case allows.
+    fn sabotage(&mut self, op: &str, out: &mut Matrix) {
+        if op == self.op {
             let (rows, cols) = out.shape();
             let mut values = vec![0.0; rows * cols];
             self.inner.read(out, &mut values).unwrap();
@@ -39,8 +39,8 @@ impl Kernels for Saboteur {
     type Rotary = Matrix;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Linear> {
-        self.inner.make_linear(parts, keep)
+    fn make_linear(&self, parts: &[LinearPart<'_>], storage: WeightStorage) -> Result<Linear> {
+        self.inner.make_linear(parts, storage)
     }
     fn make_table(&self, table: OwnedTensor) -> Result<Matrix> {
         self.inner.make_table(table)
@@ -57,8 +57,8 @@ impl Kernels for Saboteur {
     fn make_rotary(&self, turns: Tensor<'_>) -> Result<Matrix> {
         self.inner.make_rotary(turns)
     }
-    fn make_relative(&self, distances: RelativePositions<'_, Norm>, heads: usize) -> Result<Relative> {
-        self.inner.make_relative(distances, heads)
+    fn make_relative(&self, positions: RelativePositions<'_, Norm>, heads: usize) -> Result<Relative> {
+        self.inner.make_relative(positions, heads)
     }
     fn make_buf(&self) -> Matrix {
         self.inner.make_buf()
@@ -80,24 +80,24 @@ impl Kernels for Saboteur {
         batch: &PackedBatch,
         word: &Matrix,
         position: &Matrix,
-        kind: &Matrix,
+        token_type: &Matrix,
         norm: &Norm,
         out: &mut Matrix,
     ) {
-        self.inner.embed(batch, word, position, kind, norm, out);
-        self.spoil("embed", out);
+        self.inner.embed(batch, word, position, token_type, norm, out);
+        self.sabotage("embed", out);
     }
-    fn linear(&mut self, x: &Matrix, w: &Linear, then: Epilogue<'_, Matrix>, out: &mut Matrix) {
-        self.inner.linear(x, w, then, out);
-        self.spoil("linear", out);
+    fn linear(&mut self, x: &Matrix, w: &Linear, epilogue: Epilogue<'_, Matrix>, out: &mut Matrix) {
+        self.inner.linear(x, w, epilogue, out);
+        self.sabotage("linear", out);
     }
     fn norm(&mut self, x: &Matrix, norm: &Norm, out: &mut Matrix) {
         self.inner.norm(x, norm, out);
-        self.spoil("norm", out);
+        self.sabotage("norm", out);
     }
     fn attention(&mut self, batch: &PackedBatch, qkv: &Matrix, heads: usize, out: &mut Matrix) {
         self.inner.attention(batch, qkv, heads, out);
-        self.spoil("attention", out);
+        self.sabotage("attention", out);
     }
     fn attention_biased(
         &mut self,
@@ -108,18 +108,18 @@ impl Kernels for Saboteur {
         out: &mut Matrix,
     ) {
         self.inner.attention_biased(batch, qkv, bias, heads, out);
-        self.spoil("attention_biased", out);
+        self.sabotage("attention_biased", out);
     }
     fn attention_local(
         &mut self,
         batch: &PackedBatch,
         qkv: &Matrix,
-        reach: usize,
+        radius: usize,
         heads: usize,
         out: &mut Matrix,
     ) {
-        self.inner.attention_local(batch, qkv, reach, heads, out);
-        self.spoil("attention_local", out);
+        self.inner.attention_local(batch, qkv, radius, heads, out);
+        self.sabotage("attention_local", out);
     }
     fn attention_disentangled(
         &mut self,
@@ -130,23 +130,23 @@ impl Kernels for Saboteur {
         out: &mut Matrix,
     ) {
         self.inner.attention_disentangled(batch, qkv, relative, heads, out);
-        self.spoil("attention_disentangled", out);
+        self.sabotage("attention_disentangled", out);
     }
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Matrix, heads: usize, qkv: &mut Matrix) {
         self.inner.rotate(batch, rotary, heads, qkv);
-        self.spoil("rotate", qkv);
+        self.sabotage("rotate", qkv);
     }
     fn gate(&mut self, x: &Matrix, f: Activation, out: &mut Matrix) {
         self.inner.gate(x, f, out);
-        self.spoil("gate", out);
+        self.sabotage("gate", out);
     }
     fn mean_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
         self.inner.mean_tokens(batch, x, out);
-        self.spoil("mean_tokens", out);
+        self.sabotage("mean_tokens", out);
     }
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
         self.inner.first_tokens(batch, x, out);
-        self.spoil("first_tokens", out);
+        self.sabotage("first_tokens", out);
     }
     fn attention_first(
         &mut self,
@@ -157,6 +157,6 @@ impl Kernels for Saboteur {
         out: &mut Matrix,
     ) {
         self.inner.attention_first(batch, q, x, kv, out);
-        self.spoil("attention_first", out);
+        self.sabotage("attention_first", out);
     }
 }

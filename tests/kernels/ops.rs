@@ -1,28 +1,28 @@
-//! Every word on sizes that its kernels find hard, for any backend: what it computes, and where that differs from the
+//! Every op at the sizes where its kernels may fail, for any backend: what it computes, and where that differs from the
 //! reference.
 
 use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::tensor::{narrow_f16, quantize_weights};
 use crossrank::text::batch::{PackedBatch, Pair};
 
-/// What one word computed in one case.
+/// What one op computed in one case.
 pub struct Output {
-    pub word: &'static str,
+    pub op: &'static str,
     pub case: String,
     pub values: Vec<f32>,
 }
 
-/// The sizes that a backend's kernels find hard: those around the edges of its tiles.
+/// The sizes at which a backend's kernels may fail: those around the edges of its tiles.
 pub struct Sizes {
     /// Rows of linear layers.
     pub rows: &'static [usize],
-    /// Their inputs and outputs.
+    /// Inputs and outputs of linear layers.
     pub shapes: &'static [(usize, usize)],
-    /// More inputs and outputs, of integers alone.
-    pub long: &'static [(usize, usize)],
-    /// How many of these shapes meet every activation; the others are stored and added to.
-    pub activated: usize,
-    /// Lengths of sequences in one pack.
+    /// More inputs and outputs, for 8-bit integers alone.
+    pub int8_shapes: &'static [(usize, usize)],
+    /// How many of `shapes` are tried with every activation; the others only with a plain store and a residual.
+    pub activated_shapes: usize,
+    /// Lengths of the sequences of one batch.
     pub lengths: &'static [usize],
     /// H and N of attention.
     pub heads: &'static [(usize, usize)],
@@ -42,7 +42,7 @@ impl Noise {
             .collect()
     }
 
-    /// A tensor's bytes in f32.
+    /// The bytes of an f32 tensor.
     pub fn bytes(&mut self, count: usize, scale: f32) -> Vec<u8> {
         self.values(count).iter().flat_map(|v| (v * scale).to_le_bytes()).collect()
     }
@@ -52,7 +52,7 @@ pub fn tensor(rows: usize, cols: usize, bytes: &[u8]) -> Tensor<'_> {
     Tensor::new(rows, cols, Dtype::F32, bytes)
 }
 
-/// Sequences of these lengths, with ids below `vocabulary`.
+/// Sequences of these lengths, with token ids below `vocabulary`.
 pub fn batch(lengths: &[usize], vocabulary: u32) -> PackedBatch {
     let pairs: Vec<Pair> = lengths
         .iter()
@@ -71,7 +71,7 @@ pub fn read<K: Kernels>(k: &mut K, buf: &K::Buf, count: usize) -> Vec<f32> {
     out
 }
 
-/// Runs every word.
+/// Runs every op that all families need.
 pub fn outputs<K: Kernels>(k: &mut K, sizes: &Sizes) -> Vec<Output> {
     let mut all = Vec::new();
     linear(k, sizes, &mut all);
@@ -81,9 +81,9 @@ pub fn outputs<K: Kernels>(k: &mut K, sizes: &Sizes) -> Vec<Output> {
     all
 }
 
-/// Linear layers alone.
+/// Runs linear layers alone.
 pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
-    let thens = [
+    let activations = [
         None,
         Some(Activation::Gelu),
         Some(Activation::GeluTanh),
@@ -97,7 +97,7 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
             k.begin(&batch(&[rows], 8), 16, 1).unwrap();
             let x = noise.values(rows * inputs);
             let x = k.write(rows, inputs, &x).unwrap();
-            // Weights as a trained layer has them: outputs around 1, whatever the width.
+            // Weights like those of a trained layer: outputs around 1 for any number of inputs.
             let scale = (inputs as f32).powf(-0.5);
             let (weight, bias) = (noise.bytes(outputs * inputs, scale), noise.bytes(outputs, 1.0));
             let residual = noise.values(rows * outputs);
@@ -111,21 +111,22 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
             let w =
                 k.make_linear(&[part(0..split, 0.3), part(split..outputs, 1.0)], WeightStorage::F32).unwrap();
             let mut out = k.make_buf();
-            let mut run = |k: &mut K, name: &str, then: Epilogue<'_, K::Buf>| {
+            let mut run = |k: &mut K, name: &str, epilogue: Epilogue<'_, K::Buf>| {
                 k.shape(&mut out, rows, outputs).unwrap();
-                k.linear(&x, &w, then, &mut out);
+                k.linear(&x, &w, epilogue, &mut out);
                 let case = format!("{rows} x {inputs} -> {outputs}, {name}");
-                all.push(Output { word: "linear", case, values: read(k, &out, rows * outputs) });
+                all.push(Output { op: "linear", case, values: read(k, &out, rows * outputs) });
             };
-            let thens = if index < sizes.activated { &thens[..] } else { &thens[..1] };
-            for &then in thens {
-                run(k, &format!("{then:?}"), then.map_or(Epilogue::Store, Epilogue::Activate));
+            let activations =
+                if index < sizes.activated_shapes { &activations[..] } else { &activations[..1] };
+            for &activation in activations {
+                run(k, &format!("{activation:?}"), activation.map_or(Epilogue::Store, Epilogue::Activate));
             }
             run(k, "add", Epilogue::Add(&residual));
         }
     }
-    // Activations far out, where a polynomial would run away.
-    for f in thens.into_iter().flatten() {
+    // Activations of large values, where a polynomial would diverge.
+    for f in activations.into_iter().flatten() {
         let x = [
             -1e4, -100.0, -88.0, -9.5, -5.0, -1e-6, -0.0, 0.0, 1e-6, 0.3, 4.5, 9.5, 88.0, 100.0, 1e4, 1e-30,
             3.3,
@@ -139,25 +140,25 @@ pub fn linear<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         k.shape(&mut out, x.len(), 1).unwrap();
         k.linear(&buf, &w, Epilogue::Activate(f), &mut out);
         let values = read(k, &out, x.len());
-        // Relative for the large ones, so that one tolerance serves all.
+        // Large values are compared relatively, so that one tolerance serves all.
         let values = values.iter().zip(x).map(|(y, x)| y / x.abs().max(1.0)).collect();
-        all.push(Output { word: "linear", case: format!("{f:?} far out"), values });
+        all.push(Output { op: "linear", case: format!("{f:?} of large values"), values });
     }
 }
 
-/// Linear layers whose weights are kept as they are stored: for backends that do so, and multiply integers as such.
+/// Runs linear layers whose weights stay as they are stored, for backends that multiply 8-bit integers as such.
 #[allow(dead_code, reason = "the GPU widens them")]
-pub fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
+pub fn linear_as_stored<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
     let mut noise = Noise(3);
-    for (index, &(inputs, outputs)) in sizes.shapes.iter().chain(sizes.long).enumerate() {
+    for (index, &(inputs, outputs)) in sizes.shapes.iter().chain(sizes.int8_shapes).enumerate() {
         let scale = (inputs as f32).powf(-0.5);
-        let wide: Vec<f32> = noise.values(outputs * inputs).iter().map(|v| v * scale).collect();
+        let weights: Vec<f32> = noise.values(outputs * inputs).iter().map(|v| v * scale).collect();
         let bias = noise.bytes(outputs, 1.0);
-        let half = |narrow: fn(f32) -> u16| wide.iter().flat_map(|v| narrow(*v).to_le_bytes()).collect();
+        let half = |narrow: fn(f32) -> u16| weights.iter().flat_map(|v| narrow(*v).to_le_bytes()).collect();
         let f16: Vec<u8> = half(narrow_f16);
         let bf16: Vec<u8> = half(|v| (v.to_bits() >> 16) as u16);
-        let mut bytes = vec![0; wide.len()];
-        let rows = wide.chunks(inputs).zip(bytes.chunks_mut(inputs));
+        let mut bytes = vec![0; weights.len()];
+        let rows = weights.chunks(inputs).zip(bytes.chunks_mut(inputs));
         let scales: Vec<f32> = rows.map(|(row, bytes)| quantize_weights(row, bytes)).collect();
         let dtypes = [(Dtype::I8, &bytes), (Dtype::F16, &f16), (Dtype::Bf16, &bf16)];
         for (dtype, weight) in dtypes.into_iter().take(if index < sizes.shapes.len() { 3 } else { 1 }) {
@@ -174,17 +175,18 @@ pub fn kept<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
                 .unwrap();
             for &rows in sizes.rows {
                 k.begin(&batch(&[rows], 8), 16, 1).unwrap();
-                // Lopsided, as GELU leaves its outputs; a row of zeros; a row far from 1.
+                // Mostly positive, as the outputs of GELU are; a row of zeros; a row of small values.
                 let mut x: Vec<f32> = noise.values(rows * inputs).iter().map(|x| 0.6 * x + 0.3).collect();
                 x[..inputs].iter_mut().for_each(|x| *x *= if rows == 2 { 0.0 } else { 0.01 });
                 let x = k.write(rows, inputs, &x).unwrap();
                 let mut out = k.make_buf();
-                for (name, then) in [("", Epilogue::Store), (", gelu", Epilogue::Activate(Activation::Gelu))]
+                for (name, epilogue) in
+                    [("", Epilogue::Store), (", gelu", Epilogue::Activate(Activation::Gelu))]
                 {
                     k.shape(&mut out, rows, outputs).unwrap();
-                    k.linear(&x, &w, then, &mut out);
+                    k.linear(&x, &w, epilogue, &mut out);
                     let case = format!("{dtype:?}, {rows} x {inputs} -> {outputs}{name}");
-                    all.push(Output { word: "linear", case, values: read(k, &out, rows * outputs) });
+                    all.push(Output { op: "linear", case, values: read(k, &out, rows * outputs) });
                 }
             }
         }
@@ -205,7 +207,7 @@ fn norm<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
             k.shape(&mut out, rows, hidden).unwrap();
             k.norm(&x, &norm, &mut out);
             let case = format!("{hidden} around {mean}");
-            all.push(Output { word: "norm", case, values: read(k, &out, rows * hidden) });
+            all.push(Output { op: "norm", case, values: read(k, &out, rows * hidden) });
         }
     }
 }
@@ -226,18 +228,18 @@ fn embed<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
                     bytes
                 }
             };
-            let (word, position, kind) = (bytes(11), bytes(9), bytes(2));
+            let (word, position, token_type) = (bytes(11), bytes(9), bytes(2));
             let table = |rows, bytes| Tensor::new(rows, hidden, dtype, bytes).into();
             let word = k.make_table(table(11, &word)).unwrap();
             let position = k.make_table(table(9, &position)).unwrap();
-            let kind = k.make_table(table(2, &kind)).unwrap();
+            let token_type = k.make_table(table(2, &token_type)).unwrap();
             let (gain, bias) = (noise.bytes(hidden, 1.0), noise.bytes(hidden, 1.0));
             let norm = k.make_norm(tensor(1, hidden, &gain), tensor(1, hidden, &bias), 1e-5).unwrap();
             let mut out = k.make_buf();
             k.shape(&mut out, batch.tokens(), hidden).unwrap();
-            k.embed(&batch, &word, &position, &kind, &norm, &mut out);
+            k.embed(&batch, &word, &position, &token_type, &norm, &mut out);
             let values = read(k, &out, batch.tokens() * hidden);
-            all.push(Output { word: "embed", case: format!("{hidden} {dtype:?}"), values });
+            all.push(Output { op: "embed", case: format!("{hidden} {dtype:?}"), values });
         }
     }
 }
@@ -257,7 +259,7 @@ fn attention<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         let mut out = k.make_buf();
         k.shape(&mut out, tokens, hidden).unwrap();
         k.attention(&batch, &qkv, heads, &mut out);
-        all.push(Output { word: "attention", case: case.clone(), values: read(k, &out, tokens * hidden) });
+        all.push(Output { op: "attention", case: case.clone(), values: read(k, &out, tokens * hidden) });
 
         let x = noise.values(tokens * hidden);
         let x = k.write(tokens, hidden, &x).unwrap();
@@ -265,7 +267,7 @@ fn attention<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         k.shape(&mut first, sequences, hidden).unwrap();
         k.first_tokens(&batch, &x, &mut first);
         let values = read(k, &first, sequences * hidden);
-        all.push(Output { word: "first_tokens", case: case.clone(), values });
+        all.push(Output { op: "first_tokens", case: case.clone(), values });
 
         let scale = (hidden as f32).powf(-0.5);
         let mut linear = || (noise.bytes(hidden * hidden, scale), noise.bytes(hidden, 1.0));
@@ -285,20 +287,20 @@ fn attention<K: Kernels>(k: &mut K, sizes: &Sizes, all: &mut Vec<Output>) {
         let q = k.write(sequences, hidden, &q).unwrap();
         k.attention_first(&batch, &q, &x, &kv, &mut first);
         let values = read(k, &first, sequences * hidden);
-        all.push(Output { word: "attention_first", case, values });
+        all.push(Output { op: "attention_first", case, values });
     }
 }
 
-/// The first element of each case that is further from the reference than its tolerance.
+/// Names the first element of each case that differs from the reference by more than its tolerance.
 pub fn disagreements(outputs: &[Output], reference: &[Output], tolerance: fn(&Output) -> f32) -> Vec<String> {
     assert_eq!(outputs.len(), reference.len());
     let mut found: Vec<String> = Vec::new();
     for (ours, theirs) in outputs.iter().zip(reference) {
-        assert_eq!((ours.word, &ours.case), (theirs.word, &theirs.case));
+        assert_eq!((ours.op, &ours.case), (theirs.op, &theirs.case));
         let differs = |(a, b): (&f32, &f32)| (a - b).abs() > tolerance(ours) || a.is_nan() != b.is_nan();
         if let Some(i) = ours.values.iter().zip(&theirs.values).position(differs) {
             let (a, b) = (ours.values[i], theirs.values[i]);
-            found.push(format!("{}: {}: element {i} is {a}, the reference has {b}", ours.word, ours.case));
+            found.push(format!("{}: {}: element {i} is {a}, the reference has {b}", ours.op, ours.case));
         }
     }
     found
