@@ -20,14 +20,14 @@ pub enum PairStatus {
 /// How much of a pair was cut to fit the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Cut {
+pub struct TruncatedTokens {
     /// Tokens cut from the query.
     pub query: usize,
     /// Tokens cut from the document; at least, for documents that were not read to their end.
     pub document: usize,
 }
 
-impl Cut {
+impl TruncatedTokens {
     /// Whether anything was cut.
     pub fn any(&self) -> bool {
         self.query + self.document > 0
@@ -49,7 +49,7 @@ pub struct Ranked {
     /// Tokens the model read for this pair, special tokens included.
     pub tokens: usize,
     /// What was cut to fit the window.
-    pub cut: Cut,
+    pub truncated: TruncatedTokens,
     /// Bytes of the document that the score stands for: those of the best window. `None` unless
     /// [`RerankOptions::windows`] is set and the document was scored.
     pub window: Option<Range<usize>>,
@@ -66,7 +66,7 @@ impl Ranked {
             logit,
             score,
             tokens: 0,
-            cut: Cut::default(),
+            truncated: TruncatedTokens::default(),
             window: None,
             status: PairStatus::Scored,
         }
@@ -96,7 +96,7 @@ pub struct Scored {
     /// Tokens the model read for this pair, special tokens included.
     pub tokens: usize,
     /// What was cut to fit the window.
-    pub cut: Cut,
+    pub truncated: TruncatedTokens,
     /// Bytes of the document that the scores stand for: those of the best window. `None` unless
     /// [`RerankOptions::windows`] is set and the pair was scored.
     pub window: Option<Range<usize>>,
@@ -121,7 +121,7 @@ pub struct Usage {
     /// Tokens the model read, special tokens included.
     pub tokens: usize,
     /// Tokens cut to fit the window.
-    pub tokens_cut: usize,
+    pub truncated_tokens: usize,
     /// Groups of whole pairs that were computed together.
     pub groups: usize,
     /// Milliseconds turning text into token ids.
@@ -176,7 +176,7 @@ mod tests {
             logit,
             score: logit.into(),
             tokens: 1,
-            cut: Cut::default(),
+            truncated: TruncatedTokens::default(),
             window: None,
             status,
         }

@@ -286,7 +286,7 @@ impl Kernels for Reference {
             let rows = [
                 word.row(batch.ids[t] as usize),
                 position.row(batch.positions[t] as usize),
-                kind.row(batch.types[t] as usize),
+                kind.row(batch.token_types[t] as usize),
             ];
             for (h, o) in out.row_mut(t).iter_mut().enumerate() {
                 *o = rows.iter().map(|row| row[h]).sum();

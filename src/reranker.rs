@@ -277,7 +277,7 @@ fn rank<D: Document>(
             logit: scored.logits[0],
             score: scored.scores[0],
             tokens: scored.tokens,
-            cut: scored.cut,
+            truncated: scored.truncated,
             window: scored.window,
             status: match scored.status {
                 PairStatus::Failed(Error::NonFinite { .. }) => PairStatus::Failed(Error::NonFinite { index }),

@@ -97,7 +97,7 @@ fn a_document_of_ten_megabytes_costs_no_more_than_its_beginning() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let [a, b] = &ranking.results[..] else { panic!("{ranking:?}") };
     assert_eq!((a.logit.to_bits(), a.tokens), (b.logit.to_bits(), 128));
-    assert!(a.cut.document > 0);
+    assert!(a.truncated.document > 0);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn the_policies_cut_what_they_say() {
     let cut = |policy| {
         let r = model.rerank(&query, &[&document], &options().truncation(policy)).unwrap().results.remove(0);
         assert_eq!(r.tokens, 128);
-        r.cut
+        r.truncated
     };
     let room = 128 - SPECIAL;
     // Half of the room for each, the odd token for the document.
@@ -217,12 +217,12 @@ fn the_policies_cut_what_they_say() {
     assert!(cut(Truncation::DocumentOnly).document > 0);
 
     let default = model.rerank(&query, &[&document], &options()).unwrap().results.remove(0);
-    assert_eq!(default.cut, cut(Truncation::DocumentOnly), "the default of rerank");
+    assert_eq!(default.truncated, cut(Truncation::DocumentOnly), "the default of rerank");
     let default = model.score(&[(&query, &document)]).unwrap().remove(0);
-    assert_eq!(default.cut, cut(Truncation::LongestFirst), "the default of score");
+    assert_eq!(default.truncated, cut(Truncation::LongestFirst), "the default of score");
 
     let whole = model.score(&[("short", "pair")]).unwrap().remove(0);
-    assert!(!whole.cut.any());
+    assert!(!whole.truncated.any());
 }
 
 #[test]
@@ -287,8 +287,11 @@ fn usage_adds_up() {
     let scores = model.score_with(&pairs, &options()).unwrap();
     let usage = &scores.usage;
     assert_eq!(usage.tokens, scores.results.iter().map(|r| r.tokens).sum::<usize>());
-    assert_eq!(usage.tokens_cut, scores.results.iter().map(|r| r.cut.query + r.cut.document).sum::<usize>());
-    assert!(usage.tokens_cut > 0, "two of the golden pairs are longer than the window");
+    assert_eq!(
+        usage.truncated_tokens,
+        scores.results.iter().map(|r| r.truncated.query + r.truncated.document).sum::<usize>()
+    );
+    assert!(usage.truncated_tokens > 0, "two of the golden pairs are longer than the window");
     assert!((2..=pairs.len()).contains(&usage.groups), "{}", usage.groups);
     assert!(usage.tokenize_ms > 0.0 && usage.compute_ms > 0.0);
     assert!(usage.tokenize_ms + usage.compute_ms <= usage.total_ms, "{usage:?}");

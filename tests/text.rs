@@ -286,14 +286,14 @@ fn every_policy_keeps_the_final_separator_and_reports_the_cut() {
     let (query, document) = (encoded(1000..1004), encoded(2000..2010));
     let pair = |window, policy| tokenizer.pair(&query, &document, window, policy, 7);
 
-    let cut = pair(9, Truncation::LongestFirst).unwrap();
-    assert_eq!(cut.ids, [101, 1000, 1001, 1002, 102, 2000, 2001, 2002, 102]);
-    assert_eq!(cut.token_types, [0, 0, 0, 0, 0, 1, 1, 1, 1]);
-    assert_eq!((cut.cut.query, cut.cut.document), (1, 7));
-    let cut = pair(8, Truncation::DocumentOnly).unwrap();
-    assert_eq!(cut.ids, [101, 1000, 1001, 1002, 1003, 102, 2000, 102]);
-    let cut = pair(7, Truncation::DocumentOnly).unwrap();
-    assert_eq!(cut.ids, [101, 1000, 1001, 102, 2000, 2001, 102]);
+    let found = pair(9, Truncation::LongestFirst).unwrap();
+    assert_eq!(found.ids, [101, 1000, 1001, 1002, 102, 2000, 2001, 2002, 102]);
+    assert_eq!(found.token_types, [0, 0, 0, 0, 0, 1, 1, 1, 1]);
+    assert_eq!((found.truncated.query, found.truncated.document), (1, 7));
+    let found = pair(8, Truncation::DocumentOnly).unwrap();
+    assert_eq!(found.ids, [101, 1000, 1001, 1002, 1003, 102, 2000, 102]);
+    let found = pair(7, Truncation::DocumentOnly).unwrap();
+    assert_eq!(found.ids, [101, 1000, 1001, 102, 2000, 2001, 102]);
     assert_eq!(pair(16, Truncation::Error), Err(Error::TooLong { index: 7, tokens: 17, max_tokens: 16 }));
     assert_eq!(pair(17, Truncation::Error).unwrap().ids.len(), 17);
 }

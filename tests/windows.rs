@@ -55,8 +55,8 @@ fn a_document_scores_as_its_best_window_does_alone() {
         let ranked = &ranking.results[0];
         assert_eq!(ranked.logit.to_bits(), alone[best].to_bits());
         assert_eq!(ranked.window, Some(bytes(&text, expected[best].clone())));
-        assert_eq!((ranked.tokens, ranked.cut.any()), (8 * (16 + AROUND), false));
-        assert_eq!((ranking.usage.tokens, ranking.usage.tokens_cut), (ranked.tokens, 0));
+        assert_eq!((ranked.tokens, ranked.truncated.any()), (8 * (16 + AROUND), false));
+        assert_eq!((ranking.usage.tokens, ranking.usage.truncated_tokens), (ranked.tokens, 0));
     }
 }
 
@@ -65,7 +65,7 @@ fn a_document_that_fits_has_the_same_bits_and_the_whole_text_as_its_window() {
     let model = model(2);
     for case in golden(BERT).cases {
         let plain = model.rerank(&case.query, &[&case.document], &RerankOptions::new()).unwrap();
-        if plain.results[0].cut.any() {
+        if plain.results[0].truncated.any() {
             continue;
         }
         let options = RerankOptions::new().windows(Windows::default());
@@ -110,11 +110,11 @@ fn what_is_beyond_the_last_window_is_cut_and_reported() {
     let text = words(100);
     let ranked = &model.rerank("x", &[&text], &options(16 + AROUND, 4, 3)).unwrap().results[0];
     assert!(ranked.window.clone().unwrap().end <= bytes(&text, 0..40).end);
-    assert!(ranked.cut.document > 0 && ranked.cut.query == 0);
+    assert!(ranked.truncated.document > 0 && ranked.truncated.query == 0);
     assert_eq!(ranked.tokens, 3 * (16 + AROUND));
     // A query that takes more than half is cut to half.
     let ranked = &model.rerank(&text, &[&text], &options(20, 0, 2)).unwrap().results[0];
-    assert_eq!(ranked.cut.query, 100 - 8);
+    assert_eq!(ranked.truncated.query, 100 - 8);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::options::{self, Options, crossrank_options};
 use super::status::crossrank_status::{self, CROSSRANK_ERR_BUFFER, CROSSRANK_ERR_NOT_SCORED, CROSSRANK_OK};
 use super::text::{crossrank_str, out, slice, slice_mut, utf8};
 use super::usage;
-use crate::ranking::{Cut, PairStatus, Ranked, Scored};
+use crate::ranking::{PairStatus, Ranked, Scored, TruncatedTokens};
 use crate::rerank_options::{Progress, RerankOptions, Windows};
 
 /// One document or pair with its score. Its size never changes: 64 bytes where pointers take 8.
@@ -59,7 +59,7 @@ impl crossrank_ranked {
     fn new(
         (index, logit, score): (usize, f32, f64),
         tokens: usize,
-        cut: Cut,
+        truncated: TruncatedTokens,
         window: Option<Range<usize>>,
         status: &PairStatus,
     ) -> Self {
@@ -77,8 +77,8 @@ impl crossrank_ranked {
             score,
             logit,
             tokens: number(tokens),
-            query_cut: number(cut.query),
-            document_cut: number(cut.document),
+            query_cut: number(truncated.query),
+            document_cut: number(truncated.document),
             window_start: window.start as u64,
             window_end: window.end as u64,
             reserved: 0,
@@ -88,13 +88,13 @@ impl crossrank_ranked {
 
 impl From<&Ranked> for crossrank_ranked {
     fn from(r: &Ranked) -> Self {
-        Self::new((r.index, r.logit, r.score), r.tokens, r.cut, r.window.clone(), &r.status)
+        Self::new((r.index, r.logit, r.score), r.tokens, r.truncated, r.window.clone(), &r.status)
     }
 }
 
 impl From<&Scored> for crossrank_ranked {
     fn from(s: &Scored) -> Self {
-        Self::new((s.index, s.logits[0], s.scores[0]), s.tokens, s.cut, s.window.clone(), &s.status)
+        Self::new((s.index, s.logits[0], s.scores[0]), s.tokens, s.truncated, s.window.clone(), &s.status)
     }
 }
 

@@ -81,7 +81,7 @@ pub fn remember(usage: &Usage) {
         isa: isa_number(usage.isa),
         groups: u32::try_from(usage.groups).unwrap_or(u32::MAX),
         tokens: usage.tokens as u64,
-        tokens_cut: usage.tokens_cut as u64,
+        tokens_cut: usage.truncated_tokens as u64,
         tokenize_ms: usage.tokenize_ms,
         compute_ms: usage.compute_ms,
         total_ms: usage.total_ms,

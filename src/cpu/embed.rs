@@ -35,7 +35,8 @@ impl SimdKernel for Embed<'_> {
         for row in 0..self.out.rows() {
             let t = self.first_token + row;
             self.word.tensor().widen_row(batch.ids[t] as usize, sum);
-            for (table, id) in [(self.position, batch.positions[t]), (self.token_type, batch.types[t])] {
+            for (table, id) in [(self.position, batch.positions[t]), (self.token_type, batch.token_types[t])]
+            {
                 table.tensor().widen_row(id as usize, row_of_table);
                 sum.iter_mut().zip(&*row_of_table).for_each(|(sum, x)| *sum += x);
             }

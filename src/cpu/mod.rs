@@ -208,7 +208,7 @@ impl<S: Simd> Kernels for Cpu<S> {
     }
 
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
-        let (longest, sequences) = (batch.longest(), batch.sequences());
+        let (longest, sequences) = (batch.max_sequence_tokens(), batch.sequences());
         let heads_per_thread = heads.div_ceil(self.parallel.threads_for(heads, 1));
         let floats = linear::scratch_floats(batch.tokens())
             .max(attention::scratch(longest, hidden / heads))

@@ -403,7 +403,7 @@ impl Gpu {
         heads: usize,
         out: &mut Buf,
     ) {
-        let (hidden, width, longest) = (out.cols, out.cols / heads, batch.longest());
+        let (hidden, width, longest) = (out.cols, out.cols / heads, batch.max_sequence_tokens());
         if width > MAX_HEAD_DIM {
             return self.recorded.push(Command::Fail(head_too_wide(width)));
         }
@@ -630,7 +630,7 @@ impl Kernels for Gpu {
             .map(|t| TokenRows {
                 word: words.uploaded_row(word, batch.ids[t], &mut rows),
                 position: positions.uploaded_row(position, batch.positions[t], &mut rows),
-                token_type: kinds.uploaded_row(kind, batch.types[t], &mut rows),
+                token_type: kinds.uploaded_row(kind, batch.token_types[t], &mut rows),
             })
             .collect();
         let uploaded = self
@@ -738,7 +738,10 @@ impl Kernels for Gpu {
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
-        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.head_dim || qkv.is_f16 {
+        if batch.max_sequence_tokens() > rotary.positions
+            || qkv.cols != 3 * heads * rotary.head_dim
+            || qkv.is_f16
+        {
             let message = "rotations of other positions, widths or numbers".into();
             return self.recorded.push(Command::Fail(Error::Internal { message }));
         }

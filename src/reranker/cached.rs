@@ -161,7 +161,7 @@ fn shifted(progress: ProgressFn, found: Vec<Ranked>, missing: Arc<Vec<usize>>) -
             logits: vec![r.logit],
             scores: vec![r.score],
             tokens: r.tokens,
-            cut: r.cut,
+            truncated: r.truncated,
             window: r.window,
             status: r.status,
         })

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::profile::{Counters, Timed};
+use super::profile::{Counters, TimedKernels};
 use crate::cpu::Cpu;
 use crate::cpu::simd::{self, Simd};
 use crate::cpu::threads::Pool;
@@ -168,7 +168,7 @@ where
 {
     let counters = counters.cloned();
     let make = move |team: Option<&Arc<Pool>>| {
-        Timed::new(make(team), counters.clone(), team.map_or(1, |pool| pool.threads()))
+        TimedKernels::new(make(team), counters.clone(), team.map_or(1, |pool| pool.threads()))
     };
     let weights = checkpoint.load_on(&make(None), spec, spread)?;
     let (alone, in_team) = (Mutex::default(), Mutex::default());

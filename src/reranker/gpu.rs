@@ -279,7 +279,7 @@ impl GpuEngine {
         while start < batch.sequences() {
             let fits = |end: &usize| batch.starts[*end] - batch.starts[start] <= GROUP_TOKENS;
             let end = (start + 1..=batch.sequences()).take_while(fits).last().unwrap_or(start + 1);
-            let part = batch.part(start..end);
+            let part = batch.slice(start..end);
             self.cpu.logits(&part, team, stop, &mut out[start * labels..end * labels])?;
             start = end;
         }

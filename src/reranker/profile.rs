@@ -92,7 +92,7 @@ impl Counters {
 }
 
 /// A backend whose words are counted, if there are counters.
-pub struct Timed<K> {
+pub struct TimedKernels<K> {
     kernels: K,
     counters: Option<Arc<Counters>>,
     /// Threads that each word occupies.
@@ -103,33 +103,33 @@ pub struct Timed<K> {
 }
 
 /// A buffer that knows its shape.
-pub struct Shaped<B> {
+pub struct ShapedBuf<B> {
     buf: B,
     rows: usize,
     cols: usize,
 }
 
 /// A linear layer that knows its input features.
-pub struct Sized<L> {
+pub struct SizedLinear<L> {
     linear: L,
     inputs: usize,
 }
 
 /// Keys and values of a first token, with the heads.
-pub struct Heads<V> {
+pub struct CountedKeyValue<V> {
     key_value: V,
     heads: usize,
 }
 
 /// Distances, with what their products cost.
-pub struct Compared<R> {
+pub struct CountedRelative<R> {
     relative: R,
     /// Of queries with distances and of keys with distances: 0, 1 or 2.
     terms: usize,
     row_of: Vec<u32>,
 }
 
-impl<R> Compared<R> {
+impl<R> CountedRelative<R> {
     /// Rows that a sequence of `len` tokens is compared with: row numbers never fall and rise by at most 1.
     fn rows(&self, len: usize) -> usize {
         let middle = self.row_of.len() / 2;
@@ -137,13 +137,13 @@ impl<R> Compared<R> {
     }
 }
 
-impl<K: Kernels> Timed<K> {
+impl<K: Kernels> TimedKernels<K> {
     /// Counts into `counters`; without any, does nothing of its own.
     pub fn new(kernels: K, counters: Option<Arc<Counters>>, threads: usize) -> Self {
         Self { kernels, counters, threads, tokens: 0, sequences: 0 }
     }
 
-    fn word<T>(
+    fn op<T>(
         &mut self,
         stage: Stage,
         operations: impl FnOnce() -> usize,
@@ -155,30 +155,30 @@ impl<K: Kernels> Timed<K> {
     }
 
     /// The stage of what has one row per token, or of what has one per pair.
-    fn stage_of(&self, stage: Stage, out: &Shaped<K::Buf>) -> Stage {
+    fn stage_of(&self, stage: Stage, out: &ShapedBuf<K::Buf>) -> Stage {
         if out.rows == self.sequences && out.rows < self.tokens { Stage::Head } else { stage }
     }
 }
 
 /// Operations of attention: scores and their product with the values, for as many (query, key) pairs as a sequence of each
 /// length has.
-fn attended(batch: &PackedBatch, hidden: usize, pairs: impl Fn(usize) -> usize) -> usize {
+fn attention_operations(batch: &PackedBatch, hidden: usize, pairs: impl Fn(usize) -> usize) -> usize {
     batch.rows().map(|rows| 4 * hidden * pairs(rows.len())).sum()
 }
 
-impl<K: Kernels> Kernels for Timed<K> {
-    type Buf = Shaped<K::Buf>;
-    type Linear = Sized<K::Linear>;
+impl<K: Kernels> Kernels for TimedKernels<K> {
+    type Buf = ShapedBuf<K::Buf>;
+    type Linear = SizedLinear<K::Linear>;
     type Table = K::Table;
     type Norm = K::Norm;
-    type KeyValue = Heads<K::KeyValue>;
+    type KeyValue = CountedKeyValue<K::KeyValue>;
     type Bias = K::Bias;
     type Rotary = K::Rotary;
-    type Relative = Compared<K::Relative>;
+    type Relative = CountedRelative<K::Relative>;
 
     fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Self::Linear> {
         let inputs = parts.first().map_or(0, |part| part.weight.cols);
-        Ok(Sized { linear: self.kernels.make_linear(parts, keep)?, inputs })
+        Ok(SizedLinear { linear: self.kernels.make_linear(parts, keep)?, inputs })
     }
 
     fn make_table(&self, table: OwnedTensor) -> Result<Self::Table> {
@@ -195,7 +195,7 @@ impl<K: Kernels> Kernels for Timed<K> {
         value: LinearPart<'_>,
         heads: usize,
     ) -> Result<Self::KeyValue> {
-        Ok(Heads { key_value: self.kernels.make_key_value(key, value, heads)?, heads })
+        Ok(CountedKeyValue { key_value: self.kernels.make_key_value(key, value, heads)?, heads })
     }
 
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Self::Bias> {
@@ -211,7 +211,7 @@ impl<K: Kernels> Kernels for Timed<K> {
         distances: RelativePositions<'_, Self::Norm>,
         heads: usize,
     ) -> Result<Self::Relative> {
-        Ok(Compared {
+        Ok(CountedRelative {
             terms: usize::from(distances.query.is_some()) + usize::from(distances.key.is_some()),
             row_of: distances.row_of.to_vec(),
             relative: self.kernels.make_relative(distances, heads)?,
@@ -219,7 +219,7 @@ impl<K: Kernels> Kernels for Timed<K> {
     }
 
     fn make_buf(&self) -> Self::Buf {
-        Shaped { buf: self.kernels.make_buf(), rows: 0, cols: 0 }
+        ShapedBuf { buf: self.kernels.make_buf(), rows: 0, cols: 0 }
     }
 
     fn shape(&mut self, buf: &mut Self::Buf, rows: usize, cols: usize) -> Result<()> {
@@ -228,11 +228,11 @@ impl<K: Kernels> Kernels for Timed<K> {
     }
 
     fn write(&mut self, rows: usize, cols: usize, values: &[f32]) -> Result<Self::Buf> {
-        Ok(Shaped { buf: self.kernels.write(rows, cols, values)?, rows, cols })
+        Ok(ShapedBuf { buf: self.kernels.write(rows, cols, values)?, rows, cols })
     }
 
     fn read(&mut self, buf: &Self::Buf, out: &mut [f32]) -> Result<()> {
-        self.word(Stage::Head, || 0, |k| k.read(&buf.buf, out))
+        self.op(Stage::Head, || 0, |k| k.read(&buf.buf, out))
     }
 
     fn begin(&mut self, batch: &PackedBatch, hidden: usize, heads: usize) -> Result<()> {
@@ -249,7 +249,7 @@ impl<K: Kernels> Kernels for Timed<K> {
         norm: &Self::Norm,
         out: &mut Self::Buf,
     ) {
-        self.word(Stage::Embed, || 0, |k| k.embed(batch, word, position, kind, norm, &mut out.buf));
+        self.op(Stage::Embed, || 0, |k| k.embed(batch, word, position, kind, norm, &mut out.buf));
     }
 
     fn linear(
@@ -266,16 +266,16 @@ impl<K: Kernels> Kernels for Timed<K> {
         };
         let stage = self.stage_of(Stage::Linear, out);
         let operations = 2 * out.rows * out.cols * w.inputs;
-        self.word(stage, || operations, |k| k.linear(&x.buf, &w.linear, then, &mut out.buf));
+        self.op(stage, || operations, |k| k.linear(&x.buf, &w.linear, then, &mut out.buf));
     }
 
     fn norm(&mut self, x: &Self::Buf, norm: &Self::Norm, out: &mut Self::Buf) {
-        self.word(self.stage_of(Stage::Norm, out), || 0, |k| k.norm(&x.buf, norm, &mut out.buf));
+        self.op(self.stage_of(Stage::Norm, out), || 0, |k| k.norm(&x.buf, norm, &mut out.buf));
     }
 
     fn attention(&mut self, batch: &PackedBatch, qkv: &Self::Buf, heads: usize, out: &mut Self::Buf) {
-        let operations = || attended(batch, qkv.cols / 3, |len| len * len);
-        self.word(Stage::Attention, operations, |k| k.attention(batch, &qkv.buf, heads, &mut out.buf));
+        let operations = || attention_operations(batch, qkv.cols / 3, |len| len * len);
+        self.op(Stage::Attention, operations, |k| k.attention(batch, &qkv.buf, heads, &mut out.buf));
     }
 
     fn attention_biased(
@@ -286,9 +286,9 @@ impl<K: Kernels> Kernels for Timed<K> {
         heads: usize,
         out: &mut Self::Buf,
     ) {
-        let operations = || attended(batch, qkv.cols / 3, |len| len * len);
+        let operations = || attention_operations(batch, qkv.cols / 3, |len| len * len);
         let word = |k: &mut K| k.attention_biased(batch, &qkv.buf, bias, heads, &mut out.buf);
-        self.word(Stage::Attention, operations, word);
+        self.op(Stage::Attention, operations, word);
     }
 
     fn attention_local(
@@ -302,7 +302,7 @@ impl<K: Kernels> Kernels for Timed<K> {
         // Each query sees itself and `reach` keys on both sides, as far as there are any.
         let seen = |len: usize| (0..len).map(|at| at.min(reach) + 1 + (len - 1 - at).min(reach)).sum();
         let word = |k: &mut K| k.attention_local(batch, &qkv.buf, reach, heads, &mut out.buf);
-        self.word(Stage::Attention, || attended(batch, qkv.cols / 3, seen), word);
+        self.op(Stage::Attention, || attention_operations(batch, qkv.cols / 3, seen), word);
     }
 
     fn attention_disentangled(
@@ -315,28 +315,28 @@ impl<K: Kernels> Kernels for Timed<K> {
     ) {
         let operations = || {
             let compared = |len| 2 * relative.terms * len * relative.rows(len) * (qkv.cols / 3);
-            let content = attended(batch, qkv.cols / 3, |len| len * len);
+            let content = attention_operations(batch, qkv.cols / 3, |len| len * len);
             content + batch.rows().map(|rows| compared(rows.len())).sum::<usize>()
         };
         let word =
             |k: &mut K| k.attention_disentangled(batch, &qkv.buf, &relative.relative, heads, &mut out.buf);
-        self.word(Stage::Attention, operations, word);
+        self.op(Stage::Attention, operations, word);
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Self::Rotary, heads: usize, qkv: &mut Self::Buf) {
-        self.word(Stage::Attention, || 0, |k| k.rotate(batch, rotary, heads, &mut qkv.buf));
+        self.op(Stage::Attention, || 0, |k| k.rotate(batch, rotary, heads, &mut qkv.buf));
     }
 
     fn gate(&mut self, x: &Self::Buf, f: Activation, out: &mut Self::Buf) {
-        self.word(self.stage_of(Stage::Linear, out), || 0, |k| k.gate(&x.buf, f, &mut out.buf));
+        self.op(self.stage_of(Stage::Linear, out), || 0, |k| k.gate(&x.buf, f, &mut out.buf));
     }
 
     fn mean_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf) {
-        self.word(Stage::Head, || 0, |k| k.mean_tokens(batch, &x.buf, &mut out.buf));
+        self.op(Stage::Head, || 0, |k| k.mean_tokens(batch, &x.buf, &mut out.buf));
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf) {
-        self.word(Stage::Head, || 0, |k| k.first_tokens(batch, &x.buf, &mut out.buf));
+        self.op(Stage::Head, || 0, |k| k.first_tokens(batch, &x.buf, &mut out.buf));
     }
 
     fn attention_first(
@@ -351,7 +351,7 @@ impl<K: Kernels> Kernels for Timed<K> {
         let hidden = x.cols;
         let operations = || 4 * q.rows * hidden * hidden + 4 * x.rows * kv.heads * hidden;
         let word = |k: &mut K| k.attention_first(batch, &q.buf, &x.buf, &kv.key_value, &mut out.buf);
-        self.word(Stage::Attention, operations, word);
+        self.op(Stage::Attention, operations, word);
     }
 }
 
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn a_neighbourhood_and_distances_are_counted_as_far_as_they_reach() {
         let batch = |len| PackedBatch { ids: vec![0; len], starts: vec![0, len], ..PackedBatch::default() };
-        let mut timed = Timed::new(crate::reference::Reference, Some(Arc::default()), 1);
+        let mut timed = TimedKernels::new(crate::reference::Reference, Some(Arc::default()), 1);
         let (batch, hidden) = (batch(5), 2);
         timed.begin(&batch, hidden, 1).unwrap();
         let qkv = timed.write(5, 3 * hidden, &[0.5; 30]).unwrap();
@@ -409,7 +409,7 @@ mod tests {
         let counters = Arc::clone(timed.counters.as_ref().unwrap());
         assert_eq!(counters.take()[Stage::Attention as usize].operations, 4 * 2 * 13);
         // Nine distances in three rows, of which four tokens meet all and two tokens two.
-        let compared = Compared { relative: (), terms: 2, row_of: vec![0, 0, 0, 1, 1, 2, 2, 2, 2] };
+        let compared = CountedRelative { relative: (), terms: 2, row_of: vec![0, 0, 0, 1, 1, 2, 2, 2, 2] };
         assert_eq!([5, 4, 2, 1].map(|len| compared.rows(len)), [3, 3, 2, 1]);
     }
 

@@ -12,7 +12,7 @@ use crate::model::score::Choice;
 use crate::model::spec::ScoreActivation;
 use crate::ranking::{PairStatus, Scored, Usage};
 use crate::rerank_options::{Progress, RerankOptions, Truncation};
-use crate::text::batch::{Pair, group};
+use crate::text::batch::{Pair, group_by_tokens};
 use crate::text::windows;
 
 /// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
@@ -74,10 +74,10 @@ pub fn run(
     let tokenize_ms = milliseconds(start);
     let computing = Instant::now();
     let (results, groups, ran) = call.score(&readings)?;
-    let cut = |scored: &Scored| scored.cut.query + scored.cut.document;
+    let cut = |scored: &Scored| scored.truncated.query + scored.truncated.document;
     let usage = Usage {
         tokens: results.iter().filter(|r| r.status != PairStatus::NotScored).map(|r| r.tokens).sum(),
-        tokens_cut: results.iter().map(cut).sum(),
+        truncated_tokens: results.iter().map(cut).sum(),
         groups,
         tokenize_ms,
         compute_ms: milliseconds(computing),
@@ -143,7 +143,8 @@ impl Call<'_> {
                     vec![(tokenizer.pair(query, &document, window, policy, i)?, None)]
                 }
                 Some(options) => {
-                    let document = tokenizer.encode_with_spans(text, windows::enough(window, options))?;
+                    let document =
+                        tokenizer.encode_with_spans(text, windows::tokens_needed(window, options))?;
                     let windows = tokenizer.windows(query, &document, text, window, (options, policy), i)?;
                     windows.into_iter().map(|(pair, bytes)| (pair, Some(bytes))).collect()
                 }
@@ -189,7 +190,7 @@ impl Call<'_> {
             .collect();
         let lengths: Vec<usize> = windows.iter().map(|(_, _, pair)| pair.ids.len()).collect();
         let (groups, shared) = match model.engine.sequential_group_tokens() {
-            Some(tokens) => (group(&lengths, tokens), true),
+            Some(tokens) => (group_by_tokens(&lengths, tokens), true),
             None => plan(&lengths, threads, model.pool.nests()),
         };
 
@@ -330,8 +331,12 @@ fn plan(lengths: &[usize], threads: usize, can_share: bool) -> (Vec<Vec<usize>>,
     let total: usize = lengths.iter().sum();
     let rounds = total.div_ceil(GROUP_TOKENS * threads).max(1);
     let even = total.div_ceil(rounds * threads).clamp(MIN_GROUP_TOKENS, GROUP_TOKENS);
-    let groups = group(lengths, even);
-    if can_share && groups.len() < threads { (group(lengths, GROUP_TOKENS), true) } else { (groups, false) }
+    let groups = group_by_tokens(lengths, even);
+    if can_share && groups.len() < threads {
+        (group_by_tokens(lengths, GROUP_TOKENS), true)
+    } else {
+        (groups, false)
+    }
 }
 
 fn not_scored(index: usize, reading: Option<&Reading>, scores: usize) -> Scored {
@@ -341,7 +346,7 @@ fn not_scored(index: usize, reading: Option<&Reading>, scores: usize) -> Scored 
         logits: vec![f32::NAN; scores],
         scores: vec![f64::NAN; scores],
         tokens: windows.iter().map(|(pair, _)| pair.ids.len()).sum(),
-        cut: windows.first().map_or_else(Default::default, |(pair, _)| pair.cut),
+        truncated: windows.first().map_or_else(Default::default, |(pair, _)| pair.truncated),
         window: None,
         status: PairStatus::NotScored,
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::ranking::Cut;
+use crate::ranking::TruncatedTokens;
 
 /// One query and one document as the model reads them, special tokens included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Pair {
     /// Segment ids, as many as `ids`.
     pub token_types: Vec<u32>,
     /// What was cut to fit the window.
-    pub cut: Cut,
+    pub truncated: TruncatedTokens,
 }
 
 /// Whole sequences one after the other: T tokens of S sequences. Sequence `s` owns the rows `starts[s]..starts[s + 1]`
@@ -22,7 +22,7 @@ pub struct PackedBatch {
     /// Token ids, T.
     pub ids: Vec<u32>,
     /// Segment ids, T.
-    pub types: Vec<u32>,
+    pub token_types: Vec<u32>,
     /// Position ids, T: each sequence counts from the model's first position.
     pub positions: Vec<u32>,
     /// First row of each sequence and, last, T: S + 1 values.
@@ -35,7 +35,7 @@ impl PackedBatch {
         let mut batch = Self { starts: vec![0], ..Self::default() };
         for pair in pairs {
             batch.ids.extend_from_slice(&pair.ids);
-            batch.types.extend_from_slice(&pair.token_types);
+            batch.token_types.extend_from_slice(&pair.token_types);
             batch.positions.extend((first_position..).take(pair.ids.len()));
             batch.starts.push(batch.ids.len());
         }
@@ -58,26 +58,26 @@ impl PackedBatch {
     }
 
     /// Some of the sequences as a batch of their own.
-    pub fn part(&self, sequences: Range<usize>) -> Self {
+    pub fn slice(&self, sequences: Range<usize>) -> Self {
         let rows = self.starts[sequences.start]..self.starts[sequences.end];
         let starts = &self.starts[sequences.start..=sequences.end];
         Self {
             ids: self.ids[rows.clone()].to_vec(),
-            types: self.types[rows.clone()].to_vec(),
+            token_types: self.token_types[rows.clone()].to_vec(),
             positions: self.positions[rows.clone()].to_vec(),
             starts: starts.iter().map(|start| start - rows.start).collect(),
         }
     }
 
     /// Tokens of the longest sequence.
-    pub fn longest(&self) -> usize {
+    pub fn max_sequence_tokens(&self) -> usize {
         self.rows().map(|r| r.len()).max().unwrap_or(0)
     }
 }
 
 /// Splits pairs of the given lengths into groups of at most `budget` tokens (a longer pair stands alone), longest
 /// pairs first, so that the last groups to finish are the short ones and threads end together.
-pub fn group(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
+pub fn group_by_tokens(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lengths[i]), i));
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -103,20 +103,24 @@ mod tests {
 
     #[test]
     fn positions_restart_with_every_sequence() {
-        let pair = |n: usize| Pair { ids: vec![7; n], token_types: vec![0; n], cut: Cut::default() };
+        let pair = |n: usize| Pair {
+            ids: vec![7; n],
+            token_types: vec![0; n],
+            truncated: TruncatedTokens::default(),
+        };
         let batch = PackedBatch::new([&pair(3), &pair(1), &pair(2)], 2);
         assert_eq!(batch.positions, [2, 3, 4, 2, 2, 3]);
         assert_eq!(batch.starts, [0, 3, 4, 6]);
-        assert_eq!(batch.longest(), 3);
-        let last = batch.part(1..3);
+        assert_eq!(batch.max_sequence_tokens(), 3);
+        let last = batch.slice(1..3);
         assert_eq!((&last.positions[..], &last.starts[..]), (&[2, 2, 3][..], &[0, 1, 3][..]));
-        assert_eq!(batch.part(0..3), batch);
+        assert_eq!(batch.slice(0..3), batch);
     }
 
     #[test]
     fn every_pair_lands_in_exactly_one_group_within_the_budget() {
         let lengths = [5, 300, 20, 20, 90, 1, 255, 256, 257];
-        let groups = group(&lengths, 256);
+        let groups = group_by_tokens(&lengths, 256);
         let mut seen: Vec<usize> = groups.concat();
         seen.sort();
         assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());

@@ -11,11 +11,11 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// The largest in use, XLM-RoBERTa's, has 17 MB.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 64 << 20;
 /// The longest in use are runs of spaces and dashes of about 128. Unigram walks up to a whole token at every position.
-const MAX_TOKEN: usize = 1024;
+const MAX_TOKEN_BYTES: usize = 1024;
 /// Highest `max_input_chars_per_word`: WordPiece is cubic in the length of a word. Every known model has 100.
-pub const MAX_WORD: usize = 1000;
+pub const MAX_WORD_CHARS: usize = 1000;
 /// How much longer normalization may make a text. The longest expansion in Unicode (NFKC of U+FDFA) is 11-fold, the
 /// character maps of sentencepiece double that, and rewriting spaces triples it.
 const MAX_EXPANSION: usize = 256;
@@ -49,7 +49,7 @@ const POST_PROCESSORS: &[&str] =
     &["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"];
 
 /// The error is a sentence about the file's content.
-pub type Check<T> = Result<T, String>;
+pub type DefinitionResult<T> = Result<T, String>;
 
 /// A checked tokenizer.json.
 pub struct Definition<'a> {
@@ -57,7 +57,7 @@ pub struct Definition<'a> {
     pub normalizer: Option<Value>,
     pub pre_tokenizer: Option<Value>,
     pub post_processor: Option<Value>,
-    pub model: Model<'a>,
+    pub model: SubwordModel<'a>,
 }
 
 /// A token matched in the text before normalization or before the model.
@@ -72,9 +72,9 @@ pub struct AddedToken {
 }
 
 /// The part that turns words into ids.
-pub enum Model<'a> {
-    WordPiece { vocab: Ids<'a>, unk: Cow<'a, str>, prefix: Cow<'a, str>, max_word: usize },
-    Bpe { vocab: Ids<'a>, merges: Vec<(String, String)>, options: BpeOptions<'a> },
+pub enum SubwordModel<'a> {
+    WordPiece { vocab: TokenIds<'a>, unk: Cow<'a, str>, prefix: Cow<'a, str>, max_word_chars: usize },
+    Bpe { vocab: TokenIds<'a>, merges: Vec<(String, String)>, options: BpeOptions<'a> },
     Unigram { vocab: Vec<(String, f64)>, unk: usize, byte_fallback: bool },
 }
 
@@ -89,7 +89,7 @@ pub struct BpeOptions<'a> {
 }
 
 #[derive(serde::Deserialize)]
-struct File<'a> {
+struct DefinitionFile<'a> {
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
     normalizer: Option<Value>,
@@ -104,8 +104,8 @@ struct ModelFile<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    vocab: Vocab<'a>,
-    merges: Option<Vec<Merge>>,
+    vocab: VocabularyFile<'a>,
+    merges: Option<Vec<MergeEntry>>,
     #[serde(borrow)]
     unk_token: Option<Cow<'a, str>>,
     unk_id: Option<usize>,
@@ -122,30 +122,30 @@ struct ModelFile<'a> {
 
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
-enum Merge {
+enum MergeEntry {
     Pair(String, String),
     Line(String),
 }
 
 impl<'a> Definition<'a> {
     /// `vocabulary` is the number of rows of the word table, which every id must have.
-    pub fn parse(json: &'a [u8], vocabulary: usize) -> Check<Self> {
-        if json.len() > MAX_BYTES {
+    pub fn parse(json: &'a [u8], vocabulary: usize) -> DefinitionResult<Self> {
+        if json.len() > MAX_FILE_BYTES {
             return Err(format!(
-                "{} bytes are more than the {MAX_BYTES} that a tokenizer may have",
+                "{} bytes are more than the {MAX_FILE_BYTES} that a tokenizer may have",
                 json.len()
             ));
         }
         // All at once: the parser would look at every token on its own.
         let text = std::str::from_utf8(json).map_err(|e| e.to_string())?;
         // Nesting beyond 128 levels is an error of the parser.
-        let File { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
+        let DefinitionFile { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
             serde_json::from_str(text).map_err(|e| e.to_string())?;
         if let Some(part) = &normalizer {
             check_normalizer(part)?;
         }
         if let Some(part) = &pre_tokenizer {
-            walk(part, "pre_tokenizer", "pretokenizers", PRE_TOKENIZERS, &mut |_, _| Ok(()))?;
+            visit_components(part, "pre_tokenizer", "pretokenizers", PRE_TOKENIZERS, &mut |_, _| Ok(()))?;
         }
         if let Some(part) = &post_processor {
             check_post_processor(part)?;
@@ -157,7 +157,7 @@ impl<'a> Definition<'a> {
 }
 
 impl<'a> ModelFile<'a> {
-    fn check(self, vocabulary: usize) -> Check<Model<'a>> {
+    fn check(self, vocabulary: usize) -> DefinitionResult<SubwordModel<'a>> {
         // Old files have no type: each kind has a field of its own.
         let kind = match &self.kind {
             Some(kind) => kind.as_ref(),
@@ -172,16 +172,16 @@ impl<'a> ModelFile<'a> {
                 let unk = self.unk_token.unwrap_or("[UNK]".into());
                 check_present(&vocab, &unk)?;
                 let max_word = self.max_input_chars_per_word.unwrap_or(100);
-                if max_word > MAX_WORD {
+                if max_word > MAX_WORD_CHARS {
                     return Err(format!(
-                        "max_input_chars_per_word is {max_word}, at most {MAX_WORD} is supported"
+                        "max_input_chars_per_word is {max_word}, at most {MAX_WORD_CHARS} is supported"
                     ));
                 }
-                Ok(Model::WordPiece {
+                Ok(SubwordModel::WordPiece {
                     vocab,
                     unk,
                     prefix: self.continuing_subword_prefix.unwrap_or("##".into()),
-                    max_word,
+                    max_word_chars: max_word,
                 })
             }
             "BPE" => {
@@ -192,9 +192,9 @@ impl<'a> ModelFile<'a> {
                 if self.dropout.is_some_and(|p| p != 0.0) {
                     return Err("dropout would make scores random: set it to null".into());
                 }
-                let merges = merges(self.merges.unwrap_or_default())?;
+                let merges = parse_merges(self.merges.unwrap_or_default())?;
                 check_merges(&vocab, &merges, self.continuing_subword_prefix.as_deref().unwrap_or(""))?;
-                Ok(Model::Bpe {
+                Ok(SubwordModel::Bpe {
                     vocab,
                     merges,
                     options: BpeOptions {
@@ -208,7 +208,7 @@ impl<'a> ModelFile<'a> {
                 })
             }
             "Unigram" => {
-                let Vocab::Scored(vocab) = self.vocab else {
+                let VocabularyFile::Scored(vocab) = self.vocab else {
                     return Err("model.vocab of a Unigram model is no list of tokens and their scores".into());
                 };
                 check_lengths(vocab.iter().map(|(token, _)| token.as_str()))?;
@@ -217,7 +217,7 @@ impl<'a> ModelFile<'a> {
                 }
                 let unk = self.unk_id.filter(|&id| id < vocab.len());
                 let unk = unk.ok_or("model.unk_id names no token of the vocabulary")?;
-                Ok(Model::Unigram { vocab, unk, byte_fallback: self.byte_fallback.unwrap_or(false) })
+                Ok(SubwordModel::Unigram { vocab, unk, byte_fallback: self.byte_fallback.unwrap_or(false) })
             }
             other => Err(format!("model type `{other:.40}` is not one of WordPiece, BPE, Unigram")),
         }
@@ -226,22 +226,22 @@ impl<'a> ModelFile<'a> {
 
 /// A vocabulary's entries in the order of the file, without a table of their own; tokens are slices of the file wherever it
 /// writes them as they are.
-pub struct Ids<'a>(pub Vec<(Cow<'a, str>, u32)>);
+pub struct TokenIds<'a>(pub Vec<(Cow<'a, str>, u32)>);
 
 /// The vocabulary as the file has it: an object from tokens to ids, or a list of tokens with their scores.
-enum Vocab<'a> {
-    Ids(Ids<'a>),
+enum VocabularyFile<'a> {
+    Ids(TokenIds<'a>),
     Scored(Vec<(String, f64)>),
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Vocab<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for VocabularyFile<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         /// serde borrows a `Cow` only where it is a field.
         #[derive(serde::Deserialize)]
         struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
         struct Entries;
         impl<'a> Visitor<'a> for Entries {
-            type Value = Vocab<'a>;
+            type Value = VocabularyFile<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
@@ -249,20 +249,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Vocab<'a> {
                 )
             }
 
-            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Vocab<'a>, A::Error> {
+            fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<VocabularyFile<'a>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some((Token(token), id)) = map.next_entry().map_err(in_vocab)? {
                     entries.push((token, id));
                 }
-                Ok(Vocab::Ids(Ids(entries)))
+                Ok(VocabularyFile::Ids(TokenIds(entries)))
             }
 
-            fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Vocab<'a>, A::Error> {
+            fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<VocabularyFile<'a>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = list.next_element().map_err(in_vocab)? {
                     entries.push(entry);
                 }
-                Ok(Vocab::Scored(entries))
+                Ok(VocabularyFile::Scored(entries))
             }
         }
         deserializer.deserialize_any(Entries)
@@ -273,9 +273,9 @@ fn in_vocab<E: serde::de::Error>(error: E) -> E {
     E::custom(format_args!("model.vocab: {error}"))
 }
 
-impl<'a> Vocab<'a> {
+impl<'a> VocabularyFile<'a> {
     /// The ids, each of which has a row in a word table of `vocabulary` rows.
-    fn ids(self, vocabulary: usize) -> Check<Ids<'a>> {
+    fn ids(self, vocabulary: usize) -> DefinitionResult<TokenIds<'a>> {
         let Self::Ids(ids) = self else {
             return Err("model.vocab is a list, and no object from tokens to ids".into());
         };
@@ -288,7 +288,7 @@ impl<'a> Vocab<'a> {
 }
 
 /// An id must have a row in a word table of `vocabulary` rows.
-pub fn check_id(id: u64, vocabulary: usize) -> Check<()> {
+pub fn check_id(id: u64, vocabulary: usize) -> DefinitionResult<()> {
     if id < vocabulary as u64 {
         return Ok(());
     }
@@ -297,34 +297,37 @@ pub fn check_id(id: u64, vocabulary: usize) -> Check<()> {
     ))
 }
 
-fn check_lengths<'a>(mut tokens: impl Iterator<Item = &'a str>) -> Check<()> {
-    match tokens.find(|token| token.len() > MAX_TOKEN) {
-        Some(token) => Err(format!("a token has {} bytes, at most {MAX_TOKEN} are supported", token.len())),
+fn check_lengths<'a>(mut tokens: impl Iterator<Item = &'a str>) -> DefinitionResult<()> {
+    match tokens.find(|token| token.len() > MAX_TOKEN_BYTES) {
+        Some(token) => {
+            Err(format!("a token has {} bytes, at most {MAX_TOKEN_BYTES} are supported", token.len()))
+        }
         None => Ok(()),
     }
 }
 
-fn check_present(vocab: &Ids<'_>, unk: &str) -> Check<()> {
+fn check_present(vocab: &TokenIds<'_>, unk: &str) -> DefinitionResult<()> {
     if vocab.0.iter().any(|(token, _)| token == unk) {
         return Ok(());
     }
     Err(format!("the vocabulary lacks its own unknown token `{unk:.40}`"))
 }
 
-fn merges(merges: Vec<Merge>) -> Check<Vec<(String, String)>> {
+fn parse_merges(merges: Vec<MergeEntry>) -> DefinitionResult<Vec<(String, String)>> {
     let split = |(i, merge)| match merge {
-        Merge::Pair(a, b) => Ok((a, b)),
-        Merge::Line(line) => match line.split_once(' ') {
+        MergeEntry::Pair(a, b) => Ok((a, b)),
+        MergeEntry::Line(line) => match line.split_once(' ') {
             Some((a, b)) if !b.contains(' ') => Ok((a.to_owned(), b.to_owned())),
             _ => Err(format!("model.merges[{i}] is not two tokens with a space between")),
         },
     };
-    let version = |merge: &Merge| matches!(merge, Merge::Line(line) if line.starts_with("#version"));
+    let version =
+        |merge: &MergeEntry| matches!(merge, MergeEntry::Line(line) if line.starts_with("#version"));
     merges.into_iter().filter(|m| !version(m)).enumerate().map(split).collect()
 }
 
 /// The crate glues the two tokens together, less the second one's prefix, in a buffer as long as the longest token.
-fn check_merges(vocab: &Ids<'_>, merges: &[(String, String)], prefix: &str) -> Check<()> {
+fn check_merges(vocab: &TokenIds<'_>, merges: &[(String, String)], prefix: &str) -> DefinitionResult<()> {
     let longest = vocab.0.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
     for (i, (a, b)) in merges.iter().enumerate() {
         match b.strip_prefix(prefix) {
@@ -336,13 +339,13 @@ fn check_merges(vocab: &Ids<'_>, merges: &[(String, String)], prefix: &str) -> C
 }
 
 /// Visits a component and, if it is a sequence, those inside.
-fn walk<'a>(
+fn visit_components<'a>(
     part: &'a Value,
     what: &str,
     children: &str,
     allowed: &[&str],
-    visit: &mut impl FnMut(&str, &'a Value) -> Check<()>,
-) -> Check<()> {
+    visit: &mut impl FnMut(&str, &'a Value) -> DefinitionResult<()>,
+) -> DefinitionResult<()> {
     let kind = part["type"].as_str().ok_or_else(|| format!("{what} has no type"))?;
     if !allowed.contains(&kind) {
         return Err(format!("{what} `{kind:.40}` is not one of {}", allowed.join(", ")));
@@ -352,12 +355,12 @@ fn walk<'a>(
     }
     let inside =
         part[children].as_array().ok_or_else(|| format!("the sequence of {what} has no {children}"))?;
-    inside.iter().try_for_each(|part| walk(part, what, children, allowed, visit))
+    inside.iter().try_for_each(|part| visit_components(part, what, children, allowed, visit))
 }
 
-fn check_normalizer(part: &Value) -> Check<()> {
+fn check_normalizer(part: &Value) -> DefinitionResult<()> {
     let mut expansion = 1usize;
-    walk(part, "normalizer", "normalizers", NORMALIZERS, &mut |kind, part| {
+    visit_components(part, "normalizer", "normalizers", NORMALIZERS, &mut |kind, part| {
         let factor = match kind {
             "Replace" => {
                 let content = part["content"].as_str().map_or(0, str::len);
@@ -367,7 +370,7 @@ fn check_normalizer(part: &Value) -> Check<()> {
                     _ => content.saturating_add(1),
                 }
             }
-            "Precompiled" => check_charsmap(&charsmap(part)?)?,
+            "Precompiled" => check_character_map(&character_map_bytes(part)?)?,
             _ => 1,
         };
         expansion = expansion.saturating_mul(factor.max(1));
@@ -382,7 +385,7 @@ fn check_normalizer(part: &Value) -> Check<()> {
 }
 
 /// The bytes of a `Precompiled` normalizer.
-pub fn charsmap(part: &Value) -> Check<Vec<u8>> {
+pub fn character_map_bytes(part: &Value) -> DefinitionResult<Vec<u8>> {
     let text = part["precompiled_charsmap"].as_str().ok_or("precompiled_charsmap is not a string")?;
     base64::decode(text).map_err(|e| format!("precompiled_charsmap: {e}"))
 }
@@ -390,7 +393,7 @@ pub fn charsmap(part: &Value) -> Check<Vec<u8>> {
 /// sentencepiece's character map: the byte length of a double-array trie (u32), the trie (u32 units), then UTF-8
 /// replacements that end with NUL each. Follows every path of the trie, so that none can lead outside. Returns the
 /// bytes of the longest replacement.
-fn check_charsmap(bytes: &[u8]) -> Check<usize> {
+fn check_character_map(bytes: &[u8]) -> DefinitionResult<usize> {
     const BROKEN: &str = "precompiled_charsmap is broken";
     let (header, rest) = bytes.split_first_chunk().ok_or(BROKEN)?;
     let (trie, replacements) =
@@ -424,9 +427,9 @@ fn check_charsmap(bytes: &[u8]) -> Check<usize> {
 
 /// Special tokens of a template must be defined, and only one processor may add any: the crate's second one would take
 /// the pieces of the first for further texts.
-fn check_post_processor(part: &Value) -> Check<()> {
+fn check_post_processor(part: &Value) -> DefinitionResult<()> {
     let mut adding = 0;
-    walk(part, "post_processor", "processors", POST_PROCESSORS, &mut |kind, part| {
+    visit_components(part, "post_processor", "processors", POST_PROCESSORS, &mut |kind, part| {
         adding += usize::from(kind != "ByteLevel");
         if kind != "TemplateProcessing" {
             return Ok(());

@@ -7,13 +7,13 @@ use super::definition::AddedToken;
 
 /// Which words are plain: those of ASCII letters, digits and punctuation, between ASCII spaces, that no added token can be a
 /// part of.
-pub struct Plain {
+pub struct PlainWords {
     lowercase: bool,
-    classes: [Class; 256],
+    classes: [ByteClass; 256],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum ByteClass {
     /// Separates words.
     Space,
     /// Part of a word.
@@ -21,28 +21,28 @@ enum Class {
     /// A word by itself.
     Punctuation,
     /// Whatever stands next to it, up to spaces on either side, is not plain.
-    Strange,
+    NotPlain,
 }
 
 /// A part of a text, as a range of its bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Chunk {
     /// A plain word.
-    Word(Range<usize>),
+    PlainWord(Range<usize>),
     /// Whole words between spaces, none of them plain.
-    Other(Range<usize>),
+    NotPlain(Range<usize>),
 }
 
-impl Plain {
+impl PlainWords {
     /// For BERT's normalizer and pre-tokenizer, or `None` where an added token holds a space or nothing at all.
     pub fn new(lowercase: bool, added_tokens: &[AddedToken]) -> Option<Self> {
-        let mut classes = [Class::Strange; 256];
+        let mut classes = [ByteClass::NotPlain; 256];
         for (byte, class) in (0..=127).zip(&mut classes) {
             *class = match byte {
-                b' ' | b'\t' | b'\n' | b'\r' => Class::Space,
-                0..b' ' | 127 => Class::Strange,
-                _ if byte.is_ascii_punctuation() => Class::Punctuation,
-                _ => Class::Letter,
+                b' ' | b'\t' | b'\n' | b'\r' => ByteClass::Space,
+                0..b' ' | 127 => ByteClass::NotPlain,
+                _ if byte.is_ascii_punctuation() => ByteClass::Punctuation,
+                _ => ByteClass::Letter,
             };
         }
         for token in added_tokens {
@@ -52,15 +52,15 @@ impl Plain {
             // Some are looked for before letters are lowered, some after.
             let first = token.content.as_bytes()[0];
             for byte in [first.to_ascii_lowercase(), first.to_ascii_uppercase()] {
-                classes[usize::from(byte)] = Class::Strange;
+                classes[usize::from(byte)] = ByteClass::NotPlain;
             }
         }
         Some(Self { lowercase, classes })
     }
 
     /// The parts of a text in order; what is left out is space. Neighbouring words that are not plain are one part.
-    pub fn parts<'a>(&'a self, text: &'a str) -> Parts<'a> {
-        Parts { plain: self, text: text.as_bytes(), at: 0, plain_to: 0 }
+    pub fn chunks<'a>(&'a self, text: &'a str) -> Chunks<'a> {
+        Chunks { plain: self, text: text.as_bytes(), at: 0, plain_until: 0 }
     }
 
     /// Writes a plain word into `to` as the vocabulary has it.
@@ -74,61 +74,64 @@ impl Plain {
 }
 
 /// An iterator over the parts of a text.
-pub struct Parts<'a> {
-    plain: &'a Plain,
+pub struct Chunks<'a> {
+    plain: &'a PlainWords,
     text: &'a [u8],
     at: usize,
     /// Up to here everything is plain.
-    plain_to: usize,
+    plain_until: usize,
 }
 
-impl Parts<'_> {
+impl Chunks<'_> {
     /// The first byte from `at` on of which `stop` is true, or the end.
-    fn first(&self, at: usize, stop: impl Fn(Class) -> bool) -> usize {
+    fn position_of(&self, at: usize, stop: impl Fn(ByteClass) -> bool) -> usize {
         let found = self.text[at..].iter().position(|byte| stop(self.plain.classes[usize::from(*byte)]));
         found.map_or(self.text.len(), |length| at + length)
     }
 
     /// The end of what lies between `at` and the next space, and whether it is plain.
-    fn run(&self, at: usize) -> (usize, bool) {
-        let end = self.first(at, |class| matches!(class, Class::Space | Class::Strange));
-        match self.text.get(end).is_some_and(|byte| self.plain.classes[usize::from(*byte)] == Class::Strange)
+    fn run_end(&self, at: usize) -> (usize, bool) {
+        let end = self.position_of(at, |class| matches!(class, ByteClass::Space | ByteClass::NotPlain));
+        match self
+            .text
+            .get(end)
+            .is_some_and(|byte| self.plain.classes[usize::from(*byte)] == ByteClass::NotPlain)
         {
-            true => (self.first(end, |class| class == Class::Space), false),
+            true => (self.position_of(end, |class| class == ByteClass::Space), false),
             false => (end, true),
         }
     }
 }
 
-impl Iterator for Parts<'_> {
-    type Item = Part;
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
 
-    fn next(&mut self) -> Option<Part> {
-        let start = self.first(self.at, |class| class != Class::Space);
+    fn next(&mut self) -> Option<Chunk> {
+        let start = self.position_of(self.at, |class| class != ByteClass::Space);
         if start == self.text.len() {
             return None;
         }
-        if start >= self.plain_to {
-            let (mut end, plain) = self.run(start);
+        if start >= self.plain_until {
+            let (mut end, plain) = self.run_end(start);
             if !plain {
                 loop {
-                    let next = self.first(end, |class| class != Class::Space);
-                    match self.run(next) {
+                    let next = self.position_of(end, |class| class != ByteClass::Space);
+                    match self.run_end(next) {
                         (next_end, false) => end = next_end,
                         (plain_to, true) => {
-                            (self.at, self.plain_to) = (next, plain_to);
-                            return Some(Part::Other(start..end));
+                            (self.at, self.plain_until) = (next, plain_to);
+                            return Some(Chunk::NotPlain(start..end));
                         }
                     }
                 }
             }
-            self.plain_to = end;
+            self.plain_until = end;
         }
         self.at = match self.plain.classes[usize::from(self.text[start])] {
-            Class::Punctuation => start + 1,
-            _ => self.first(start, |class| class != Class::Letter),
+            ByteClass::Punctuation => start + 1,
+            _ => self.position_of(start, |class| class != ByteClass::Letter),
         };
-        Some(Part::Word(start..self.at))
+        Some(Chunk::PlainWord(start..self.at))
     }
 }
 
@@ -149,12 +152,12 @@ mod tests {
     }
 
     fn parts(text: &str) -> Vec<String> {
-        let plain = Plain::new(true, &[token("[SEP]"), token("qed")]).unwrap();
+        let plain = PlainWords::new(true, &[token("[SEP]"), token("qed")]).unwrap();
         let part = |part| match part {
-            Part::Word(range) => text[range].to_owned(),
-            Part::Other(range) => format!("<{}>", &text[range]),
+            Chunk::PlainWord(range) => text[range].to_owned(),
+            Chunk::NotPlain(range) => format!("<{}>", &text[range]),
         };
-        plain.parts(text).map(part).collect()
+        plain.chunks(text).map(part).collect()
     }
 
     #[test]
@@ -170,7 +173,7 @@ mod tests {
 
     #[test]
     fn added_tokens_with_spaces_leave_nothing_plain() {
-        assert!(Plain::new(true, &[token("a b")]).is_none());
-        assert!(Plain::new(true, &[token("")]).is_none());
+        assert!(PlainWords::new(true, &[token("a b")]).is_none());
+        assert!(PlainWords::new(true, &[token("")]).is_none());
     }
 }

@@ -19,14 +19,14 @@ use tokenizers::{
 };
 
 use super::batch::Pair;
-use super::definition::{self, Check, Definition, Model};
-use super::plain::{Part, Plain};
-use super::prefix::{self, Squeezed};
+use super::definition::{self, Definition, DefinitionResult, SubwordModel};
+use super::plain::{Chunk, PlainWords};
+use super::prefix::{self, ShortenedText};
 use super::truncation;
 use super::windows::{self, Layout};
 use super::wordpiece::WordPiece;
 use crate::error::{Error, Result};
-use crate::ranking::Cut;
+use crate::ranking::TruncatedTokens;
 use crate::rerank_options::{Truncation, Windows};
 
 /// English has 4 to 5 bytes per token: the first prefix is nearly always enough, and little is read in vain.
@@ -51,7 +51,7 @@ pub struct Tokenizer {
     /// Whether [`Squeezed`] keeps the tokens.
     squeezes: bool,
     /// Words that need no more than a look into a WordPiece vocabulary.
-    plain: Option<Plain>,
+    plain: Option<PlainWords>,
 }
 
 /// The crate's tokenizer, with our own WordPiece in place of the crate's.
@@ -72,7 +72,7 @@ impl tokenizers::Model for WordModel {
         match self {
             Self::WordPiece(model) => {
                 let mut pieces = Vec::new();
-                model.cut(word, &mut pieces);
+                model.tokenize(word, &mut pieces);
                 Ok(pieces.into_iter().map(|(id, span)| Token::new(id, String::new(), span)).collect())
             }
             Self::Crate(model) => model.tokenize(word),
@@ -102,7 +102,7 @@ impl tokenizers::Model for WordModel {
 
     fn get_vocab_size(&self) -> usize {
         match self {
-            Self::WordPiece(model) => model.size(),
+            Self::WordPiece(model) => model.vocabulary_size(),
             Self::Crate(model) => model.get_vocab_size(),
         }
     }
@@ -154,19 +154,24 @@ impl Tokenizer {
             .map_err(format)
     }
 
-    fn build(file: &str, definition: Definition<'_>, vocabulary: usize, segments: usize) -> Check<Self> {
+    fn build(
+        file: &str,
+        definition: Definition<'_>,
+        vocabulary: usize,
+        segments: usize,
+    ) -> DefinitionResult<Self> {
         let kind = |part: &Option<Value>| part.as_ref().and_then(|p| p["type"].as_str()).map(str::to_owned);
         let bert = kind(&definition.normalizer).as_deref() == Some("BertNormalizer")
             && kind(&definition.pre_tokenizer).as_deref() == Some("BertPreTokenizer");
         let (word_piece, longest_word) = match &definition.model {
-            Model::WordPiece { max_word, .. } => (true, *max_word),
+            SubwordModel::WordPiece { max_word_chars: max_word, .. } => (true, *max_word),
             _ => (false, 0),
         };
         let added = &definition.added_tokens;
         let unbroken = |text: &str| text.starts_with(prefix::breaks_runs);
         let squeezes = bert && word_piece && added.iter().all(|t| unbroken(&t.content));
         let lowercase = definition.normalizer.as_ref().is_some_and(|part| part["lowercase"] != false);
-        let plain = (bert && word_piece).then(|| Plain::new(lowercase, added)).flatten();
+        let plain = (bert && word_piece).then(|| PlainWords::new(lowercase, added)).flatten();
         let longest = added.iter().map(|t| t.content.len()).max().unwrap_or(0);
         // Added tokens with a space inside can be cut even there.
         let spaced = added.iter().map(|t| t.content.trim_start()).filter(|t| t.contains(char::is_whitespace));
@@ -226,14 +231,14 @@ impl Tokenizer {
             return Ok(encoded);
         }
         let limit = SPARSE_BYTES.saturating_add(enough.saturating_mul(SPARSE_BYTES_PER_TOKEN));
-        let mut squeezed = Squeezed::new(text);
+        let mut squeezed = ShortenedText::new(text);
         let mut bytes = bytes;
         loop {
             bytes = bytes.saturating_mul(2).min(limit);
             // Of a shortened text the spans would be others.
             let (text, whole) = if self.squeezes && !spans {
                 squeezed.extend(bytes);
-                (squeezed.text.as_str(), squeezed.ended())
+                (squeezed.shortened.as_str(), squeezed.ended())
             } else {
                 (text, true)
             };
@@ -241,7 +246,7 @@ impl Tokenizer {
                 return Ok(encoded);
             }
             if bytes == limit {
-                let end = prefix::end(text, bytes);
+                let end = prefix::prefix_end(text, bytes);
                 let Words { ids, spans, .. } = self.read(&text[..end.bytes], enough, 0, spans)?;
                 return Ok(Encoded { ids, spans, complete: false });
             }
@@ -258,7 +263,7 @@ impl Tokenizer {
         enough: usize,
         spans: bool,
     ) -> Result<Option<Encoded>> {
-        let end = prefix::end(text, bytes);
+        let end = prefix::prefix_end(text, bytes);
         let whole = whole && end.bytes == text.len();
         let margin = match (whole, end.clean && end.bytes < text.len()) {
             (true, _) => 0,
@@ -289,7 +294,7 @@ impl Tokenizer {
     /// The tokens of the words of `text` up to the one that makes them `limit`; the crate sees only words that are not plain.
     fn read_plain(
         &self,
-        plain: &Plain,
+        plain: &PlainWords,
         model: &WordPiece,
         text: &str,
         limit: usize,
@@ -297,21 +302,21 @@ impl Tokenizer {
     ) -> Result<Words> {
         let mut words = Words { ids: Vec::new(), spans: Vec::new(), ended: true };
         let (mut lower, mut pieces) = (String::new(), Vec::new());
-        for part in plain.parts(text) {
+        for part in plain.chunks(text) {
             let full = words.ids.len() >= limit;
             match part {
-                Part::Word(_) if full => words.ended = false,
-                Part::Word(range) => {
+                Chunk::PlainWord(_) if full => words.ended = false,
+                Chunk::PlainWord(range) => {
                     plain.normalize(&text[range.clone()], &mut lower);
                     pieces.clear();
-                    model.cut(&lower, &mut pieces);
+                    model.tokenize(&lower, &mut pieces);
                     words.ids.extend(pieces.iter().map(|(id, _)| id));
                     if spans {
                         let whole = |(start, end)| (range.start + start, range.start + end);
                         words.spans.extend(pieces.iter().map(|(_, span)| whole(*span)));
                     }
                 }
-                Part::Other(range) => {
+                Chunk::NotPlain(range) => {
                     let other =
                         self.read_any(&text[range.clone()], limit.saturating_sub(words.ids.len()), spans)?;
                     // There may be no word in it.
@@ -385,12 +390,12 @@ impl Tokenizer {
     ) -> Result<Pair> {
         let budget = self.budget(window)?;
         let (q, d) = (query.ids.len(), document.ids.len());
-        let Some((keep_q, keep_d)) = truncation::keep(q, d, budget, policy) else {
+        let Some((keep_q, keep_d)) = truncation::kept_lengths(q, d, budget, policy) else {
             let tokens = q + d + self.special_tokens;
             return Err(Error::TooLong { index, tokens, max_tokens: window });
         };
-        let cut = Cut { query: q - keep_q, document: d - keep_d };
-        Ok(self.fill(&query.ids[..keep_q], &document.ids[..keep_d], cut))
+        let truncated = TruncatedTokens { query: q - keep_q, document: d - keep_d };
+        Ok(self.fill(&query.ids[..keep_q], &document.ids[..keep_d], truncated))
     }
 
     /// The windows of a pair, each with the bytes of the document, `text`, that it holds. The document was read with
@@ -408,13 +413,13 @@ impl Tokenizer {
     ) -> Result<Vec<(Pair, Range<usize>)>> {
         let budget = self.budget(window)?;
         let (q, d) = (query.ids.len(), document.ids.len());
-        let Layout { query: keep, windows } = windows::layout(q, d, budget, options);
+        let Layout { query_tokens: keep, windows } = windows::layout(q, d, budget, options);
         let end = windows.last().map_or(0, |last| last.end);
         if policy == Truncation::Error && (keep < q || end < d) {
             let tokens = q + d + self.special_tokens;
             return Err(Error::TooLong { index, tokens, max_tokens: window });
         }
-        let cut = Cut { query: q - keep, document: d - end };
+        let truncated = TruncatedTokens { query: q - keep, document: d - end };
         let pair = |tokens: Range<usize>| {
             let bytes = if tokens.len() == d && document.complete {
                 0..text.len()
@@ -425,7 +430,7 @@ impl Tokenizer {
                     [only] => only.0..only.1,
                 }
             };
-            (self.fill(&query.ids[..keep], &document.ids[tokens], cut), bytes)
+            (self.fill(&query.ids[..keep], &document.ids[tokens], truncated), bytes)
         };
         Ok(windows.into_iter().map(pair).collect())
     }
@@ -440,9 +445,10 @@ impl Tokenizer {
     }
 
     /// The template with both sides in place.
-    fn fill(&self, query: &[u32], document: &[u32], cut: Cut) -> Pair {
+    fn fill(&self, query: &[u32], document: &[u32], truncated: TruncatedTokens) -> Pair {
         let length = query.len() + document.len() + self.special_tokens;
-        let mut pair = Pair { ids: Vec::with_capacity(length), token_types: Vec::with_capacity(length), cut };
+        let mut pair =
+            Pair { ids: Vec::with_capacity(length), token_types: Vec::with_capacity(length), truncated };
         for piece in &self.template {
             let (ids, kind) = match piece {
                 Piece::Special(id, kind) => (std::slice::from_ref(id), *kind),
@@ -474,12 +480,12 @@ struct Words {
 
 /// The crate's tokenizer without truncation, padding, post-processor and decoder.
 fn assemble(
-    model: Model<'_>,
+    model: SubwordModel<'_>,
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
     added_tokens: Vec<definition::AddedToken>,
     vocabulary: usize,
-) -> Check<Inner> {
+) -> DefinitionResult<Inner> {
     let mut tokenizer = Inner::new(words(model)?);
     if let Some(part) = normalizer {
         tokenizer.with_normalizer(Some(self::normalizer(part)?)).map_err(|e| format!("normalizer: {e}"))?;
@@ -514,14 +520,14 @@ fn assemble(
     Ok(tokenizer)
 }
 
-fn words(model: Model<'_>) -> Check<WordModel> {
+fn words(model: SubwordModel<'_>) -> DefinitionResult<WordModel> {
     let message = |e: tokenizers::Error| format!("model: {e}");
     let made: tokenizers::Result<ModelWrapper> = match model {
-        Model::WordPiece { vocab, unk, prefix, max_word } => {
+        SubwordModel::WordPiece { vocab, unk, prefix, max_word_chars: max_word } => {
             let made = WordPiece::new(&vocab.0, &unk, &prefix, max_word);
             return made.map(WordModel::WordPiece).ok_or("the vocabulary lacks its own unknown token".into());
         }
-        Model::Bpe { vocab, merges, options } => {
+        SubwordModel::Bpe { vocab, merges, options } => {
             let vocab = vocab.0.into_iter().map(|(token, id)| (token.into_owned(), id));
             let mut builder = BPE::builder()
                 .vocab_and_merges(Vocab::from_iter(vocab), merges)
@@ -541,22 +547,22 @@ fn words(model: Model<'_>) -> Check<WordModel> {
             }
             builder.build().map(Into::into)
         }
-        Model::Unigram { vocab, unk, byte_fallback } => {
+        SubwordModel::Unigram { vocab, unk, byte_fallback } => {
             Unigram::from(vocab, Some(unk), byte_fallback).map(Into::into)
         }
     };
     made.map(|model| WordModel::Crate(Box::new(model))).map_err(message)
 }
 
-fn normalizer(mut part: Value) -> Check<NormalizerWrapper> {
+fn normalizer(mut part: Value) -> DefinitionResult<NormalizerWrapper> {
     match part["type"].as_str() {
         Some("Sequence") => {
             let Value::Array(parts) = part["normalizers"].take() else {
                 return Err("normalizers is not a list".into());
             };
-            Ok(Sequence::new(parts.into_iter().map(normalizer).collect::<Check<_>>()?).into())
+            Ok(Sequence::new(parts.into_iter().map(normalizer).collect::<DefinitionResult<_>>()?).into())
         }
-        Some("Precompiled") => Precompiled::from(&definition::charsmap(&part)?)
+        Some("Precompiled") => Precompiled::from(&definition::character_map_bytes(&part)?)
             .map(Into::into)
             .map_err(|e| format!("normalizer: {e}")),
         _ => serde_json::from_value(part).map_err(|e| format!("normalizer: {e}")),
@@ -564,7 +570,7 @@ fn normalizer(mut part: Value) -> Check<NormalizerWrapper> {
 }
 
 /// The pair template, found by sending two marked tokens through the post-processor.
-fn template(post_processor: Option<Value>, segments: usize) -> Check<Vec<Piece>> {
+fn template(post_processor: Option<Value>, segments: usize) -> DefinitionResult<Vec<Piece>> {
     const QUERY: u32 = u32::MAX;
     const DOCUMENT: u32 = u32::MAX - 1;
     let mut pieces = vec![Piece::Query(0), Piece::Document(1)];

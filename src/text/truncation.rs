@@ -7,7 +7,12 @@ use crate::rerank_options::Truncation;
 ///
 /// `DocumentOnly` leaves the document at least one token; where the query is too long for that, it cuts as
 /// `LongestFirst` does.
-pub fn keep(query: usize, document: usize, budget: usize, policy: Truncation) -> Option<(usize, usize)> {
+pub fn kept_lengths(
+    query: usize,
+    document: usize,
+    budget: usize,
+    policy: Truncation,
+) -> Option<(usize, usize)> {
     if query.saturating_add(document) <= budget {
         return Some((query, document));
     }
@@ -37,34 +42,34 @@ mod tests {
     #[test]
     fn a_pair_that_fits_is_kept_whole_by_every_policy() {
         for policy in [LongestFirst, DocumentOnly, Error] {
-            assert_eq!(keep(3, 7, 10, policy), Some((3, 7)));
-            assert_eq!(keep(0, 0, 0, policy), Some((0, 0)));
+            assert_eq!(kept_lengths(3, 7, 10, policy), Some((3, 7)));
+            assert_eq!(kept_lengths(0, 0, 0, policy), Some((0, 0)));
         }
     }
 
     #[test]
     fn longest_first_halves_the_budget_and_gives_the_longer_side_the_odd_token() {
-        assert_eq!(keep(3, 20, 10, LongestFirst), Some((3, 7)));
-        assert_eq!(keep(20, 3, 10, LongestFirst), Some((7, 3)));
-        assert_eq!(keep(5, 20, 10, LongestFirst), Some((5, 5)));
-        assert_eq!(keep(6, 20, 11, LongestFirst), Some((5, 6)));
-        assert_eq!(keep(20, 6, 11, LongestFirst), Some((6, 5)));
-        assert_eq!(keep(20, 20, 11, LongestFirst), Some((5, 6)));
-        assert_eq!(keep(20, 20, 0, LongestFirst), Some((0, 0)));
-        assert_eq!(keep(20, 0, 1, LongestFirst), Some((1, 0)));
+        assert_eq!(kept_lengths(3, 20, 10, LongestFirst), Some((3, 7)));
+        assert_eq!(kept_lengths(20, 3, 10, LongestFirst), Some((7, 3)));
+        assert_eq!(kept_lengths(5, 20, 10, LongestFirst), Some((5, 5)));
+        assert_eq!(kept_lengths(6, 20, 11, LongestFirst), Some((5, 6)));
+        assert_eq!(kept_lengths(20, 6, 11, LongestFirst), Some((6, 5)));
+        assert_eq!(kept_lengths(20, 20, 11, LongestFirst), Some((5, 6)));
+        assert_eq!(kept_lengths(20, 20, 0, LongestFirst), Some((0, 0)));
+        assert_eq!(kept_lengths(20, 0, 1, LongestFirst), Some((1, 0)));
     }
 
     #[test]
     fn document_only_keeps_the_query_where_a_document_token_fits_beside_it() {
-        assert_eq!(keep(9, 20, 10, DocumentOnly), Some((9, 1)));
-        assert_eq!(keep(10, 20, 10, DocumentOnly), Some((5, 5)));
-        assert_eq!(keep(11, 20, 10, DocumentOnly), Some((5, 5)));
+        assert_eq!(kept_lengths(9, 20, 10, DocumentOnly), Some((9, 1)));
+        assert_eq!(kept_lengths(10, 20, 10, DocumentOnly), Some((5, 5)));
+        assert_eq!(kept_lengths(11, 20, 10, DocumentOnly), Some((5, 5)));
     }
 
     #[test]
     fn the_error_policy_refuses_one_token_too_many() {
-        assert_eq!(keep(3, 8, 10, Error), None);
-        assert_eq!(keep(usize::MAX, 1, 10, Error), None);
+        assert_eq!(kept_lengths(3, 8, 10, Error), None);
+        assert_eq!(kept_lengths(usize::MAX, 1, 10, Error), None);
     }
 
     #[test]
@@ -73,7 +78,7 @@ mod tests {
             (0..12).flat_map(|q| (0..12).flat_map(move |d| (0..14).map(move |b| (q, d, b))))
         {
             for policy in [LongestFirst, DocumentOnly] {
-                let (q, d) = keep(query, document, budget, policy).unwrap();
+                let (q, d) = kept_lengths(query, document, budget, policy).unwrap();
                 assert!(q <= query && d <= document, "{query} {document} {budget} {policy:?}: {q} {d}");
                 assert_eq!(q + d, budget.min(query + document), "{query} {document} {budget} {policy:?}");
             }

@@ -8,7 +8,7 @@ use crate::rerank_options::Windows;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Tokens of the query that stand in every window.
-    pub query: usize,
+    pub query_tokens: usize,
     /// Tokens of the document in each window; at least one range, in order.
     pub windows: Vec<Range<usize>>,
 }
@@ -18,7 +18,7 @@ pub struct Layout {
 pub fn layout(query: usize, document: usize, budget: usize, options: Windows) -> Layout {
     if query.saturating_add(document) <= budget {
         let whole = 0..document;
-        return Layout { query, windows: Vec::from([whole]) };
+        return Layout { query_tokens: query, windows: Vec::from([whole]) };
     }
     // The document's half gets an odd token, as in truncation.
     let query = query.min(budget / 2);
@@ -30,12 +30,12 @@ pub fn layout(query: usize, document: usize, budget: usize, options: Windows) ->
         .map(|i| (i * stride).min(document.saturating_sub(room)))
         .map(|start| start..document.min(start + room))
         .collect();
-    Layout { query, windows }
+    Layout { query_tokens: query, windows }
 }
 
 /// Tokens of a document that are enough for all of its windows of `window` tokens, and one more, which tells that
 /// something follows.
-pub fn enough(window: usize, options: Windows) -> usize {
+pub fn tokens_needed(window: usize, options: Windows) -> usize {
     window.saturating_mul(options.max_windows.max(1)).saturating_add(1)
 }
 
@@ -48,7 +48,7 @@ mod tests {
     }
 
     fn one(query: usize, window: Range<usize>) -> Layout {
-        Layout { query, windows: Vec::from([window]) }
+        Layout { query_tokens: query, windows: Vec::from([window]) }
     }
 
     #[test]
@@ -70,10 +70,16 @@ mod tests {
 
     #[test]
     fn a_long_query_is_cut_to_half() {
-        assert_eq!(layout(9, 12, 10, options(0, 9)), Layout { query: 5, windows: vec![0..5, 5..10, 7..12] });
+        assert_eq!(
+            layout(9, 12, 10, options(0, 9)),
+            Layout { query_tokens: 5, windows: vec![0..5, 5..10, 7..12] }
+        );
         assert_eq!(layout(99, 0, 10, options(0, 9)), one(5, 0..0));
-        assert_eq!(layout(9, 3, 1, options(0, 9)), Layout { query: 0, windows: vec![0..1, 1..2, 2..3] });
-        assert_eq!(layout(9, 3, 0, options(0, 2)), Layout { query: 0, windows: vec![0..0, 1..1] });
+        assert_eq!(
+            layout(9, 3, 1, options(0, 9)),
+            Layout { query_tokens: 0, windows: vec![0..1, 1..2, 2..3] }
+        );
+        assert_eq!(layout(9, 3, 0, options(0, 2)), Layout { query_tokens: 0, windows: vec![0..0, 1..1] });
     }
 
     #[test]
@@ -81,7 +87,7 @@ mod tests {
         for (query, document, budget, overlap) in (0..8).flat_map(|q| {
             (0..40).flat_map(move |d| (1..12).flat_map(move |b| (0..8).map(move |o| (q, d, b, o))))
         }) {
-            let Layout { query: kept, windows } =
+            let Layout { query_tokens: kept, windows } =
                 layout(query, document, budget, options(overlap, usize::MAX));
             let case = format!("{query} {document} {budget} {overlap}: {kept} {windows:?}");
             assert!(windows.iter().all(|w| kept + w.len() <= budget.max(query + document)), "{case}");
@@ -89,7 +95,7 @@ mod tests {
             assert!((windows[0].start, windows[windows.len() - 1].end) == (0, document), "{case}");
             assert!(windows.windows(2).all(|w| w[1].start <= w[0].end && w[1].start > w[0].start), "{case}");
             let needed = windows.len() * budget + 1;
-            assert!(enough(budget, options(overlap, windows.len())) >= needed.min(document), "{case}");
+            assert!(tokens_needed(budget, options(overlap, windows.len())) >= needed.min(document), "{case}");
         }
     }
 }

@@ -12,13 +12,13 @@ use xxhash_rust::xxh3::xxh3_64;
 pub struct WordPiece {
     vocabulary: Vocabulary,
     /// Bytes of the longest token.
-    longest: usize,
+    max_token_bytes: usize,
     /// What a word becomes that cannot be cut into tokens.
     unknown: u32,
     /// What tokens begin with that continue a word.
-    prefix: Box<str>,
+    continuing_prefix: Box<str>,
     /// Characters of the longest word that is cut.
-    max_word: usize,
+    max_word_chars: usize,
 }
 
 /// Tokens and their ids: one string in place of thirty thousand makes a model load sooner.
@@ -40,13 +40,13 @@ impl Vocabulary {
         let (mut tokens, mut table) =
             (String::with_capacity(length), HashTable::with_capacity(entries.len()));
         for (token, id) in entries {
-            match table.find_mut(hash(token), |entry: &Entry| entry.of(&tokens) == *token) {
+            match table.find_mut(hash(token), |entry: &Entry| entry.token(&tokens) == *token) {
                 Some(entry) => entry.id = *id,
                 None => {
                     // The file is far shorter than 4 GiB.
                     let entry = Entry { start: tokens.len() as u32, length: token.len() as u32, id: *id };
                     tokens.push_str(token);
-                    table.insert_unique(hash(token), entry, |entry| hash(entry.of(&tokens)));
+                    table.insert_unique(hash(token), entry, |entry| hash(entry.token(&tokens)));
                 }
             }
         }
@@ -54,12 +54,12 @@ impl Vocabulary {
     }
 
     fn id(&self, token: &str) -> Option<u32> {
-        self.table.find(hash(token), |entry| entry.of(&self.tokens) == token).map(|entry| entry.id)
+        self.table.find(hash(token), |entry| entry.token(&self.tokens) == token).map(|entry| entry.id)
     }
 }
 
 impl Entry {
-    fn of<'a>(&self, tokens: &'a str) -> &'a str {
+    fn token<'a>(&self, tokens: &'a str) -> &'a str {
         &tokens[self.start as usize..][..self.length as usize]
     }
 }
@@ -69,7 +69,7 @@ fn hash(token: &str) -> u64 {
 }
 
 /// A token's id, and the bytes of the word that it stands for.
-pub type Piece = (u32, (usize, usize));
+pub type WordToken = (u32, (usize, usize));
 
 impl WordPiece {
     /// Of two entries for the same token the last one counts. `None` where the unknown token has no entry.
@@ -82,7 +82,13 @@ impl WordPiece {
         let longest = entries.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
         let vocabulary = Vocabulary::new(entries);
         let unknown = vocabulary.id(unknown)?;
-        Some(Self { vocabulary, longest, unknown, prefix: prefix.into(), max_word })
+        Some(Self {
+            vocabulary,
+            max_token_bytes: longest,
+            unknown,
+            continuing_prefix: prefix.into(),
+            max_word_chars: max_word,
+        })
     }
 
     /// The id of a token.
@@ -91,19 +97,19 @@ impl WordPiece {
     }
 
     /// Tokens in the vocabulary.
-    pub fn size(&self) -> usize {
+    pub fn vocabulary_size(&self) -> usize {
         self.vocabulary.table.len()
     }
 
     /// Appends the tokens of a word.
-    pub fn cut(&self, word: &str, pieces: &mut Vec<Piece>) {
-        let too_long = word.len() > self.max_word && word.chars().count() > self.max_word;
+    pub fn tokenize(&self, word: &str, pieces: &mut Vec<WordToken>) {
+        let too_long = word.len() > self.max_word_chars && word.chars().count() > self.max_word_chars;
         match self.id(word) {
             // Most words are tokens themselves.
             Some(id) if !too_long && !word.is_empty() => pieces.push((id, (0, word.len()))),
             _ => {
                 let before = pieces.len();
-                if too_long || !self.cut_apart(word, pieces) {
+                if too_long || !self.tokenize_by_longest_match(word, pieces) {
                     pieces.truncate(before);
                     pieces.push((self.unknown, (0, word.len())));
                 }
@@ -112,22 +118,22 @@ impl WordPiece {
     }
 
     /// Appends the longest tokens one after another; whether they are the whole word.
-    fn cut_apart(&self, word: &str, pieces: &mut Vec<Piece>) -> bool {
+    fn tokenize_by_longest_match(&self, word: &str, pieces: &mut Vec<WordToken>) -> bool {
         // The prefix and what is left of the word.
         let mut rest = word.to_owned();
         let (mut start, mut prefix) = (0, 0);
         while start < word.len() {
             let ends = rest[prefix..].char_indices().map(|(at, c)| prefix + at + c.len_utf8()).rev();
             let found = ends
-                .filter(|end| *end <= self.longest)
+                .filter(|end| *end <= self.max_token_bytes)
                 .find_map(|end| Some((self.id(&rest[..end])?, end - prefix)));
             let Some((id, length)) = found else { return false };
             pieces.push((id, (start, start + length)));
             start += length;
             rest.clear();
-            rest.push_str(&self.prefix);
+            rest.push_str(&self.continuing_prefix);
             rest.push_str(&word[start..]);
-            prefix = self.prefix.len();
+            prefix = self.continuing_prefix.len();
         }
         true
     }
@@ -142,9 +148,9 @@ mod tests {
         WordPiece::new(&entries, "?", "##", 5).unwrap()
     }
 
-    fn cut(words: &WordPiece, word: &str) -> Vec<Piece> {
+    fn cut(words: &WordPiece, word: &str) -> Vec<WordToken> {
         let mut pieces = vec![(7, (7, 7))];
-        words.cut(word, &mut pieces);
+        words.tokenize(word, &mut pieces);
         assert_eq!(pieces.remove(0), (7, (7, 7)));
         pieces
     }

@@ -53,7 +53,7 @@ fn run<K: Kernels + Sync>(
     let mut batch = spec.pack(pairs);
     if spec.token_types < 2 {
         // transformers makes segment ids for DeBERTa too, and reads none of them.
-        batch.types.fill(0);
+        batch.token_types.fill(0);
     }
     let mut logits = vec![f32::NAN; pairs.len() * spec.labels.len()];
     let mut hook = |k: &mut K, layer: usize, x: &K::Buf| {

@@ -114,7 +114,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
                 results: ranking.results.iter().map(|ranked| entry(ranked, &documents)).collect(),
                 usage: ResponseUsage {
                     total_tokens: ranking.usage.tokens,
-                    tokens_cut: ranking.usage.tokens_cut,
+                    tokens_cut: ranking.usage.truncated_tokens,
                 },
             };
             write_json(&response, out)?;

@@ -92,7 +92,7 @@ fn line(scored: &Scored, labels: usize) -> Line<'_> {
             _ => LineScores::Scores(valid.then_some(&scored.scores)),
         },
         tokens: scored.tokens,
-        truncated: scored.cut.any(),
+        truncated: scored.truncated.any(),
         error: error_text(&scored.status),
     }
 }
