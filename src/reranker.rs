@@ -171,7 +171,9 @@ impl Reranker {
     /// cannot be written to.
     pub fn warmup(&self) -> Result<()> {
         let warm_up = || self.engine.warmup();
-        in_default_float_mode(|| if self.pool.nests() { self.pool.call(warm_up)? } else { warm_up() })
+        in_default_float_mode(|| {
+            if self.pool.supports_nesting() { self.pool.call_on_worker(warm_up)? } else { warm_up() }
+        })
     }
 
     /// Ranks documents by relevance to a query. A model with several labels needs [`RerankOptions::label`].

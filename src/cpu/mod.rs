@@ -19,6 +19,7 @@ pub mod relative_position;
 pub mod rotary;
 pub mod score_mod;
 pub mod simd;
+mod sync;
 pub mod threads;
 
 use std::sync::Arc;

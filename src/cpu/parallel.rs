@@ -149,7 +149,7 @@ impl Parallel {
             }
         };
         // A panic in a kernel goes on in the thread that called the op, which is itself a task of the pool.
-        if let Err(error) = pool.run(threads, &task, || ()) {
+        if let Err(error) = pool.parallel_for(threads, &task, || ()) {
             std::panic::resume_unwind(Box::new(error.to_string()));
         }
     }

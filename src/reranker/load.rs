@@ -44,13 +44,13 @@ pub fn memory_plan(options: &LoadOptions, files: &ModelFiles) -> Result<MemoryPl
 pub fn load_reranker(options: &LoadOptions, files: &ModelFiles) -> Result<Reranker> {
     let loader = Loader { options };
     let pool = Arc::new(match &options.executor {
-        Some(host) => Pool::on(Arc::clone(host)),
+        Some(host) => Pool::with_executor(Arc::clone(host)),
         None => Pool::new(loader.thread_count()?),
     });
     let build = || loader.build(&pool, files);
     // On the pool, for its stack; a host's threads are there for calls alone. On this thread, where there is no other,
     // the floating-point mode is the host's.
-    in_default_float_mode(|| if pool.nests() { pool.call(build) } else { Ok(build()) })?
+    in_default_float_mode(|| if pool.supports_nesting() { pool.call_on_worker(build) } else { Ok(build()) })?
 }
 
 /// Everything that loading asks of the options.
@@ -65,8 +65,8 @@ impl Loader<'_> {
         let (vocabulary, segments) = (spec.vocabulary, spec.token_types);
         let counters = self.options.profile.then(Arc::<Counters>::default);
         // A host's threads are there for calls alone.
-        let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.nests() {
-            true => pool.run(count, task, || ()),
+        let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.supports_nesting() {
+            true => pool.parallel_for(count, task, || ()),
             false => serial(count, task),
         };
         // Side by side; the tasks of the first are taken by whoever is free.

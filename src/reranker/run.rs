@@ -168,7 +168,7 @@ impl Call<'_> {
             let value = self.check().and_then(|()| if self.late() { Ok(None) } else { f() });
             *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = value;
         };
-        self.model.pool.run(count, &task, || ())?;
+        self.model.pool.parallel_for(count, &task, || ())?;
         self.check()?;
         slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
@@ -191,7 +191,7 @@ impl Call<'_> {
         let lengths: Vec<usize> = windows.iter().map(|(_, _, pair)| pair.ids.len()).collect();
         let (groups, shared) = match model.engine.sequential_group_tokens() {
             Some(tokens) => (group_by_tokens(&lengths, tokens), true),
-            None => plan(&lengths, threads, model.pool.nests()),
+            None => plan(&lengths, threads, model.pool.supports_nesting()),
         };
 
         // Groups that have ended and were not collected yet: a million documents make a hundred thousand groups, so what
@@ -202,7 +202,7 @@ impl Call<'_> {
             let batch = model.spec.pack(members);
             let mut logits = vec![0.0; batch.sequences() * labels];
             let stop = || if self.late() { Err(Error::Cancelled) } else { self.check() };
-            let team = (shared && model.pool.nests()).then_some(&model.pool);
+            let team = (shared && model.pool.supports_nesting()).then_some(&model.pool);
             let outcome = match stop().and_then(|()| model.engine.logits(&batch, team, &stop, &mut logits)) {
                 Ok(ran) => Outcome::Logits(logits, ran),
                 Err(Error::Cancelled) if self.check().is_ok() => Outcome::Late,
@@ -239,9 +239,9 @@ impl Call<'_> {
             }
         };
         if shared {
-            model.pool.run(1, &|_| (0..groups.len()).for_each(&compute), &mut collect)?;
+            model.pool.parallel_for(1, &|_| (0..groups.len()).for_each(&compute), &mut collect)?;
         } else {
-            model.pool.run(groups.len(), &compute, &mut collect)?;
+            model.pool.parallel_for(groups.len(), &compute, &mut collect)?;
         }
         self.check()?;
         match failure {
