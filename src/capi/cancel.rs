@@ -1,23 +1,23 @@
-//! Cancelling a call from another thread, and watching it.
+//! Cancels a call from another thread, and shows its progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::guard::{Failure, guard};
+use super::caller::out;
+use super::guard::guard;
 use super::handle::Table;
-use super::status::crossrank_status;
-use super::text::out;
+use super::status::{Failure, crossrank_status};
 use crate::cancel::CancelToken;
 
-/// Cancels the calls it was given to through crossrank_options_set_cancel. {0} is the null handle.
+/// Cancels the calls whose options hold it: see crossrank_options_set_cancel. {0} is the null handle.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct crossrank_cancel {
-    /// The library's own number for it.
+    /// The library's number of the object.
     pub id: u64,
 }
 
-/// A token, and how far the last call that holds it has come.
+/// A cancel token, and the progress of the last call that used it.
 #[derive(Default)]
 pub struct Watched {
     pub token: CancelToken,
@@ -25,9 +25,13 @@ pub struct Watched {
     pub total: AtomicUsize,
 }
 
-pub static CANCELS: Table<Watched> = Table::new(3, "cancel");
+static CANCELS: Table<Watched> = Table::new(3, "cancel");
 
-/// Makes a cancel. Free it with crossrank_cancel_free. Any thread. Since 0.1.
+/// Makes a cancel object.
+///
+/// - `cancel`: receives the handle. Free it with crossrank_cancel_free.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_cancel_new(cancel: *mut crossrank_cancel) -> crossrank_status {
     guard(|| {
@@ -38,8 +42,10 @@ pub unsafe extern "C" fn crossrank_cancel_new(cancel: *mut crossrank_cancel) -> 
     })
 }
 
-/// Cancels every call that holds this cancel, before, during or after; sticky. A running call looks at it between the layers
-/// of every group and returns CROSSRANK_ERR_CANCELLED. Any thread. Since 0.1.
+/// Cancels every call whose options hold this object: those that are running, which check it between the layers of every group
+/// of pairs, and all later ones. They return CROSSRANK_ERR_CANCELLED. It cannot be undone: make another object instead.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_cancel_trigger(cancel: crossrank_cancel) -> crossrank_status {
     guard(|| {
@@ -48,8 +54,12 @@ pub extern "C" fn crossrank_cancel_trigger(cancel: crossrank_cancel) -> crossran
     })
 }
 
-/// How many pairs the running call that holds this cancel has scored, of how many; for programs that would rather ask than
-/// be called. Both pointers may be NULL. Any thread. Since 0.1.
+/// Reads the progress of the running call whose options hold this object; for programs that poll instead of using a callback.
+///
+/// - `done`: receives the number of pairs scored; may be NULL.
+/// - `total`: receives the number of pairs of the call; may be NULL.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_cancel_progress(
     cancel: crossrank_cancel,
@@ -68,14 +78,14 @@ pub unsafe extern "C" fn crossrank_cancel_progress(
     })
 }
 
-/// Frees a cancel; calls that hold it go on. Freeing twice is harmless and returns CROSSRANK_ERR_HANDLE. Any thread.
-/// Since 0.1.
+/// Frees a cancel object. Calls and options that hold it are not affected. Freeing twice is harmless and returns
+/// CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_cancel_free(cancel: crossrank_cancel) -> crossrank_status {
     guard(|| CANCELS.remove(cancel.id).map(drop))
 }
 
-/// The cancel behind a handle, or none for the null handle.
+/// The object behind a handle; none for the null handle.
 pub fn optional(cancel: crossrank_cancel) -> Result<Option<Arc<Watched>>, Failure> {
     if cancel.id == 0 { Ok(None) } else { CANCELS.get(cancel.id).map(Some) }
 }

@@ -1,30 +1,39 @@
-//! Models from memory and from open files.
+//! Loading models from memory and from open files.
 
 use std::borrow::Cow;
 use std::ffi::c_char;
 
-use super::guard::{Failure, guard};
+use super::caller::{bytes, c_string, crossrank_str, out, slice};
+use super::guard::guard;
 use super::model::{crossrank_model, load};
 use super::options::{self, crossrank_options};
-use super::status::crossrank_status;
-use super::text::{bytes, c_string, crossrank_str, out, slice};
+use super::status::{Failure, crossrank_status};
 use crate::model::files::{ModelFiles, WeightFile};
 
-/// A part of an open file, for example of an Android asset or a game archive. The file is read while loading and not closed.
+/// A part of an open file, for example of an Android asset or a game archive. The file is read during the load and stays open.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct crossrank_region {
-    /// File descriptor; -1 stands for no file.
+    /// File descriptor; -1 for no file.
     pub fd: i32,
-    /// First byte.
+    /// Offset of the first byte.
     pub offset: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
 }
 
-/// Loads a model from memory: the contents of config.json, tokenizer.json, tokenizer_config.json ({NULL, 0} for none) and
-/// model.safetensors, or of its `weight_count` shards. `name` is for messages. Nothing is kept after the call. Any thread.
-/// Since 0.1.
+/// Loads a model from memory. The library copies what it needs: the caller's memory may be freed after the call.
+///
+/// - `name`: NUL-terminated UTF-8; the model's name in messages.
+/// - `config`: contents of config.json.
+/// - `tokenizer`: contents of tokenizer.json.
+/// - `tokenizer_config`: contents of tokenizer_config.json; {NULL, 0} for none.
+/// - `weights`: contents of model.safetensors, or of its shards.
+/// - `weight_count`: number of elements of `weights`.
+/// - `options`: options for loading, or CROSSRANK_DEFAULTS.
+/// - `model`: receives the handle. Free it with crossrank_model_free.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_load_memory(
     name: *const c_char,
@@ -50,7 +59,7 @@ pub unsafe extern "C" fn crossrank_model_load_memory(
         for shard in weights {
             // SAFETY: as above.
             let shard = unsafe { bytes(*shard, "weights") }?;
-            // A model refers to borrowed weights as long as it lives, and the caller's go after the call.
+            // Copied: a model refers to borrowed weights as long as it lives, and the caller may free these after the call.
             let mut own = Vec::new();
             own.try_reserve_exact(shard.len())
                 .map_err(|_| Failure::from(crate::error::Error::OutOfMemory { bytes: shard.len() as u64 }))?;
@@ -63,8 +72,19 @@ pub unsafe extern "C" fn crossrank_model_load_memory(
     })
 }
 
-/// crossrank_model_load_memory for parts of open files: every file has its region, `tokenizer_config` may have none. Not on
-/// Windows. Any thread; the descriptors' positions move. Since 0.1.
+/// Loads a model from parts of open files. The descriptors stay open; their file positions change. Returns
+/// CROSSRANK_ERR_UNSUPPORTED on Windows.
+///
+/// - `name`: NUL-terminated UTF-8; the model's name in messages.
+/// - `config`: config.json.
+/// - `tokenizer`: tokenizer.json.
+/// - `tokenizer_config`: tokenizer_config.json; fd -1 for none.
+/// - `weights`: model.safetensors, or its shards.
+/// - `weight_count`: number of elements of `weights`.
+/// - `options`: options for loading, or CROSSRANK_DEFAULTS.
+/// - `model`: receives the handle. Free it with crossrank_model_free.
+///
+/// Any thread, if no other thread uses the descriptors meanwhile. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_load_fd(
     name: *const c_char,
@@ -99,7 +119,7 @@ pub unsafe extern "C" fn crossrank_model_load_fd(
     })
 }
 
-/// The bytes of a region.
+/// Reads the bytes of a region.
 #[cfg(unix)]
 fn read(region: crossrank_region, name: &str) -> Result<Vec<u8>, Failure> {
     use std::fs::File;
@@ -119,7 +139,8 @@ fn read(region: crossrank_region, name: &str) -> Result<Vec<u8>, Failure> {
     let metadata = file.metadata().map_err(io)?;
     let end = region.offset.checked_add(region.length);
     if !metadata.is_file() || end.is_none_or(|end| end > metadata.len()) {
-        let message = format!("{name}: descriptor {} has no such bytes, or is not a regular file", region.fd);
+        let message =
+            format!("{name}: descriptor {} is not a regular file, or is shorter than the region", region.fd);
         return Err(Failure::new(crossrank_status::CROSSRANK_ERR_IO, message));
     }
     let mut bytes = Vec::new();

@@ -1,34 +1,13 @@
-//! What stands between every export and its caller.
+//! The guard around the body of every export, and the message of the last failure.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::status::crossrank_status;
-
-/// Why a call fails: the code is the contract, the message is for people.
-pub struct Failure {
-    status: crossrank_status,
-    message: String,
-}
-
-impl Failure {
-    pub fn new(status: crossrank_status, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-
-    /// A pointer that must not be NULL.
-    pub fn null(name: &str) -> Self {
-        Self::new(crossrank_status::CROSSRANK_ERR_NULL, format!("`{name}` is NULL"))
-    }
-
-    /// An argument with a value that makes no sense.
-    pub fn argument(message: impl Into<String>) -> Self {
-        Self::new(crossrank_status::CROSSRANK_ERR_ARGUMENT, message)
-    }
-}
+use super::status::{Failure, crossrank_status};
 
 thread_local! {
+    /// The message of this thread's last failure.
     static MESSAGE: RefCell<CString> = RefCell::default();
 }
 
@@ -43,12 +22,12 @@ pub fn guard(body: impl FnOnce() -> Result<(), Failure>) -> crossrank_status {
         Ok(Ok(())) => return crossrank_status::CROSSRANK_OK,
         Ok(Err(failure)) => failure,
         Err(payload) => {
-            // A payload whose own drop panics must not get a second chance.
+            // Not dropped: a payload whose own drop panics would unwind into C.
             std::mem::forget(payload);
             Failure::new(crossrank_status::CROSSRANK_ERR_INTERNAL, "a panic was caught: please report it")
         }
     };
-    // Nothing to do for a thread that is being torn down.
+    // A thread that is being torn down has no message any more.
     let _ = MESSAGE.try_with(|message| {
         let text: Vec<u8> = failure.message.into_bytes().into_iter().filter(|byte| *byte != 0).collect();
         *message.borrow_mut() = CString::new(text).unwrap_or_default();
@@ -56,8 +35,13 @@ pub fn guard(body: impl FnOnce() -> Result<(), Failure>) -> crossrank_status {
     failure.status
 }
 
-/// The message of this thread's last failure.
-pub fn last_message() -> *const c_char {
+/// The message of this thread's last failed call, for people: it names the file, the tensor or the index and says what to do.
+/// Programs decide by the status.
+///
+/// Returns a NUL-terminated UTF-8 string of the library, never NULL, empty before the first failure: do not free it. It is
+/// valid until this thread's next call that fails. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_last_message() -> *const c_char {
     MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 

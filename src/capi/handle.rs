@@ -3,14 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::guard::Failure;
-use super::status::crossrank_status;
+use super::status::{Failure, crossrank_status};
 
-/// The objects of one kind that C code holds.
+/// The objects of one kind that C code has handles of.
 ///
-/// An id is the kind (8 bits), the slot's generation (24 bits, never 0) and the slot (32 bits). The generation counts up
-/// with each use of the slot and starts at random, so that an id of another copy of this library is not valid here. A
-/// slot whose generations are used up is retired.
+/// An id is the kind (8 bits), the slot's generation (24 bits, never 0) and the slot (32 bits). The generation is
+/// incremented whenever the slot is reused, and starts at a random number, so that an id of another copy of this library is
+/// not valid here. A slot whose generations are used up is not used again.
 pub struct Table<T> {
     kind: u64,
     name: &'static str,
@@ -19,11 +18,13 @@ pub struct Table<T> {
 
 struct Slots<T> {
     all: Vec<Slot<T>>,
+    /// Indexes of slots without a value.
     free: Vec<u32>,
 }
 
 struct Slot<T> {
     generation: u64,
+    /// Generations that are left.
     left: u32,
     value: Option<Arc<T>>,
 }
@@ -40,7 +41,7 @@ impl<T> Table<T> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a value in and gives its id.
+    /// Stores a value and returns its id.
     pub fn insert(&self, value: Arc<T>) -> Result<u64, Failure> {
         let mut slots = self.lock();
         let index = match slots.free.pop() {
@@ -67,13 +68,13 @@ impl<T> Table<T> {
             .ok_or_else(|| self.invalid())
     }
 
-    /// Takes a value out. It lives on while calls use it.
+    /// Removes a value. It is dropped when the last call that uses it ends.
     pub fn remove(&self, id: u64) -> Result<Arc<T>, Failure> {
         let value = self.get(id)?;
         let mut slots = self.lock();
         let index = (id & 0xffff_ffff) as u32;
         let slot = &mut slots.all[index as usize];
-        // Another thread may have been first.
+        // Another thread may have removed it since `get`.
         if id >> 32 != self.kind << 24 | slot.generation || slot.value.take().is_none() {
             return Err(self.invalid());
         }
@@ -88,7 +89,10 @@ impl<T> Table<T> {
     fn invalid(&self) -> Failure {
         Failure::new(
             crossrank_status::CROSSRANK_ERR_HANDLE,
-            format!("this is no {} that is alive: it is null, was freed, or is something else", self.name),
+            format!(
+                "invalid handle: no {} has this id. It is null, was freed, or is of another kind",
+                self.name
+            ),
         )
     }
 }

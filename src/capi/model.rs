@@ -1,24 +1,24 @@
-//! Models.
+//! Models: loading, facts, memory and the GPU.
 
 use std::ffi::c_char;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::guard::{Failure, guard};
+use super::caller::{c_string, out, slice_mut, write_sized};
+use super::enums::CValue;
+use super::guard::guard;
 use super::handle::Table;
 use super::log::{CROSSRANK_LOG_INFO, CROSSRANK_LOG_WARNING, log};
 use super::options::{self, Options, crossrank_options};
-use super::status::crossrank_status;
-use super::text::{c_string, out, slice_mut};
-use super::usage::{backend_number, isa_number, precision_number, write_sized};
+use super::status::{Failure, crossrank_status};
 use crate::model::files::ModelFiles;
 use crate::reranker::Reranker;
 
-/// A loaded cross-encoder. Immutable: any number of threads may use it at once. {0} is the null handle.
+/// A loaded cross-encoder. It is immutable: any number of threads may use it at once. {0} is the null handle.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct crossrank_model {
-    /// The library's own number for it.
+    /// The library's number of the object.
     pub id: u64,
 }
 
@@ -26,56 +26,56 @@ pub struct crossrank_model {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct crossrank_info {
-    /// Set it to sizeof(crossrank_info) before the call.
+    /// Set this to sizeof(crossrank_info) before the call.
     pub size: u32,
     /// The CROSSRANK_BACKEND_ value that computes.
     pub backend: i32,
     /// The CROSSRANK_ISA_ value that computes.
     pub isa: i32,
-    /// Threads that compute.
+    /// Number of threads that compute.
     pub threads: u32,
-    /// Encoder layers.
+    /// Number of encoder layers.
     pub layers: u32,
-    /// Width of the residual stream.
+    /// Hidden size: features per token between layers.
     pub hidden: u32,
-    /// Attention heads.
+    /// Number of attention heads.
     pub heads: u32,
-    /// Outputs per pair.
+    /// Number of outputs per pair.
     pub labels: u32,
-    /// The longest input in tokens that a call may use.
+    /// The longest input of a call, in tokens.
     pub max_tokens: u32,
-    /// Tokens in the vocabulary.
+    /// Number of tokens in the tokenizer's vocabulary.
     pub vocabulary: u32,
     /// Bytes of the weights in memory.
     pub weight_bytes: u64,
-    /// Hash of every file that the model was made of.
+    /// Hash of all files of the model.
     pub hash: u64,
     /// Milliseconds that loading took.
     pub load_ms: f64,
-    /// The CROSSRANK_PRECISION_ value that the CPU's weights are kept in; never AUTO.
+    /// The CROSSRANK_PRECISION_ value of the weights on the CPU; never AUTO.
     pub precision: i32,
     /// For fields to come; 0.
     pub reserved: u32,
 }
 
-/// Text of crossrank_model_text: the name or path it was loaded by.
+/// Text of crossrank_model_text: the name or path that the model was loaded by.
 pub const CROSSRANK_TEXT_NAME: i32 = 0;
 /// Text of crossrank_model_text: the architecture as config.json names it.
 pub const CROSSRANK_TEXT_ARCHITECTURE: i32 = 1;
-/// Text of crossrank_model_text: what turns logits into scores.
+/// Text of crossrank_model_text: the activation function that turns logits into scores.
 pub const CROSSRANK_TEXT_ACTIVATION: i32 = 2;
 /// Text of crossrank_model_text: the name of output `index`.
 pub const CROSSRANK_TEXT_LABEL: i32 = 3;
 /// Text of crossrank_model_text: the GPU that computes; empty on the CPU.
 pub const CROSSRANK_TEXT_ADAPTER: i32 = 4;
-/// Text of crossrank_model_text: the shaders that the GPU got, `f32`, `f16` or `cooperative`; empty on the CPU.
+/// Text of crossrank_model_text: the set of shaders that runs on the GPU, `f32`, `f16` or `cooperative`; empty on the CPU.
 pub const CROSSRANK_TEXT_TIER: i32 = 5;
 
 pub static MODELS: Table<Reranker> = Table::new(1, "model");
 
-/// Runs a body on a stack of our own: parsing goes deeper than the threads of some hosts allow.
+/// Runs `body` on a thread with a stack of its own: parsing needs more stack than the threads of some programs have.
 fn on_own_stack<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-    // The default of Rust's threads, whatever the host or the system would choose.
+    // The default of Rust's threads, instead of one that depends on the program or the system.
     const STACK: usize = 2 << 20;
     let mut body = Some(body);
     let mut run = || body.take().map(|body| body());
@@ -86,13 +86,13 @@ fn on_own_stack<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     match done {
         Some(Ok(done)) => done,
         Some(Err(panic)) => std::panic::resume_unwind(panic),
-        // The system has no thread for us: then here.
+        // The system refused a thread: run on the caller's.
         None => run(),
     }
     .expect("the body was not taken before")
 }
 
-/// Finds files and loads them into `model`.
+/// Loads the files that `find` returns, and stores the model's handle in `model`.
 pub fn load(
     find: impl FnOnce() -> Result<ModelFiles, Failure> + Send,
     options: &Options,
@@ -102,7 +102,7 @@ pub fn load(
     if let Some(folder) = &options.gpu_cache {
         builder = builder.gpu_cache(folder);
     }
-    // In an Arc from the start: moved by value, the model would take kilobytes of the caller's stack.
+    // Made in an Arc: moving the model by value would take kilobytes of the caller's stack.
     let reranker = on_own_stack(|| Ok::<_, Failure>(Arc::new(builder.load_files(find()?)?)))?;
     let info = reranker.info();
     for warning in &info.warnings {
@@ -113,8 +113,14 @@ pub fn load(
     Ok(())
 }
 
-/// Loads a model from a directory in Hugging Face layout, or by a name that is looked up in ./models and in the Hugging Face
-/// cache. Free it with crossrank_model_free. Any thread. Since 0.1.
+/// Loads a model from a directory.
+///
+/// - `path_or_name`: NUL-terminated UTF-8: a directory in Hugging Face layout, or a name that is looked up in ./models and in the
+///   Hugging Face cache.
+/// - `options`: options for loading, or CROSSRANK_DEFAULTS.
+/// - `model`: receives the handle. Free it with crossrank_model_free.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_load(
     path_or_name: *const c_char,
@@ -129,7 +135,12 @@ pub unsafe extern "C" fn crossrank_model_load(
     })
 }
 
-/// Loads the model inside the library; CROSSRANK_ERR_UNSUPPORTED in a build without it. Any thread. Since 0.1.
+/// Loads the model that is built into the library. Returns CROSSRANK_ERR_UNSUPPORTED in a build without one.
+///
+/// - `options`: options for loading, or CROSSRANK_DEFAULTS.
+/// - `model`: receives the handle. Free it with crossrank_model_free.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_load_bundled(
     options: crossrank_options,
@@ -150,8 +161,14 @@ pub unsafe extern "C" fn crossrank_model_load_bundled(
     })
 }
 
-/// The memory that crossrank_model_load would take with these options, from the model's headers alone: bytes of the weights,
-/// and of work space when every thread has met the longest input. Any thread. Since 0.1.
+/// Predicts the memory that a model would take, from its configuration and the headers of its files, without loading it.
+///
+/// - `path_or_name`: as in crossrank_model_load.
+/// - `options`: options for loading, or CROSSRANK_DEFAULTS.
+/// - `weight_bytes`: receives the size of the weights.
+/// - `work_bytes`: receives the size of the work space after every thread has processed the longest input.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_plan(
     path_or_name: *const c_char,
@@ -171,14 +188,15 @@ pub unsafe extern "C" fn crossrank_model_plan(
     })
 }
 
-/// Frees a model. Calls that are using it finish, and the memory goes with the last of them. Freeing twice is harmless and
-/// returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
+/// Frees a model. Calls that are using it finish, and its memory is freed when the last of them ends. Freeing twice is harmless
+/// and returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_model_free(model: crossrank_model) -> crossrank_status {
     guard(|| MODELS.remove(model.id).map(drop))
 }
 
-/// Gives back work space that no call uses at the moment, for example on a memory warning. Any thread. Since 0.1.
+/// Frees work space that no call is using, for example on a memory warning. Later calls allocate it again. Any thread.
+/// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_model_trim(model: crossrank_model) -> crossrank_status {
     guard(|| {
@@ -187,29 +205,33 @@ pub extern "C" fn crossrank_model_trim(model: crossrank_model) -> crossrank_stat
     })
 }
 
-/// Does ahead of the first call what it would wait for: on a GPU, shaders are compiled and their results compared with the
-/// CPU's, which takes up to a few seconds. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then. Nothing on the
-/// CPU. Any thread. Since 0.1.
+/// Prepares the GPU, so that the first call does not wait: compiles shaders and compares their results with the CPU's, which
+/// takes up to a few seconds. Returns CROSSRANK_ERR_GPU if that fails; calls are computed on the CPU then. Does nothing for a
+/// model on the CPU. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_model_warmup(model: crossrank_model) -> crossrank_status {
     guard(|| Ok(MODELS.get(model.id)?.warmup()?))
 }
 
-/// Lets go of the GPU, as an app must that goes to the background: calls are computed on the CPU until crossrank_model_resume.
-/// On the CPU the same as crossrank_model_trim. Any thread. Since 0.1.
+/// Releases the GPU, as an app must before it goes to the background: calls are computed on the CPU until
+/// crossrank_model_resume. For a model on the CPU, the same as crossrank_model_trim. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_model_suspend(model: crossrank_model) -> crossrank_status {
     guard(|| Ok(MODELS.get(model.id)?.suspend()?))
 }
 
-/// Takes the GPU back after crossrank_model_suspend. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then, and
-/// it may be tried again. Nothing on the CPU. Any thread. Since 0.1.
+/// Opens the GPU again after crossrank_model_suspend. Returns CROSSRANK_ERR_GPU if that fails; calls are computed on the CPU
+/// then, and it may be tried again. Does nothing for a model on the CPU. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_model_resume(model: crossrank_model) -> crossrank_status {
     guard(|| Ok(MODELS.get(model.id)?.resume()?))
 }
 
-/// Facts about a model. Any thread. Since 0.1.
+/// Reads facts about a model.
+///
+/// - `info`: set its `size` first; receives the facts.
+///
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_info(
     model: crossrank_model,
@@ -221,8 +243,8 @@ pub unsafe extern "C" fn crossrank_model_info(
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let value = crossrank_info {
             size: size_of::<crossrank_info>() as u32,
-            backend: backend_number(facts.backend),
-            isa: isa_number(facts.isa),
+            backend: facts.backend.to_c(),
+            isa: facts.isa.to_c(),
             threads: number(facts.threads),
             layers: number(facts.layers),
             hidden: number(facts.hidden),
@@ -233,17 +255,23 @@ pub unsafe extern "C" fn crossrank_model_info(
             weight_bytes: facts.weight_bytes,
             hash: facts.hash,
             load_ms: facts.load_ms,
-            precision: precision_number(facts.precision),
+            precision: facts.precision.to_c(),
             reserved: 0,
         };
-        // SAFETY: the header asks for memory with its size in front, or NULL.
+        // SAFETY: the header asks for memory whose size is set at its start, or NULL.
         unsafe { write_sized(info, value, "info") }
     })
 }
 
-/// Copies one of a model's texts, a CROSSRANK_TEXT_ value, to `buffer` as UTF-8 without a NUL and its bytes to `length`. With
-/// too little room CROSSRANK_ERR_BUFFER is returned and only `length` is written, so that a call with a `capacity` of 0 asks
-/// for the length. `index` is that of the label. Any thread. Since 0.1.
+/// Copies one of a model's texts. To learn its length first, call it with a `capacity` of 0.
+///
+/// - `text`: a CROSSRANK_TEXT_ value.
+/// - `index`: the index of the label for CROSSRANK_TEXT_LABEL, else ignored.
+/// - `buffer`: receives the text, UTF-8 without a NUL at the end; may be NULL if `capacity` is 0.
+/// - `capacity`: bytes of `buffer`.
+/// - `length`: receives the length of the text in bytes, also if `buffer` is too small.
+///
+/// Returns CROSSRANK_ERR_BUFFER if `buffer` is too small: only `length` is written then. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn crossrank_model_text(
     model: crossrank_model,

@@ -1,11 +1,11 @@
-//! Statuses and messages.
+//! Statuses, and failures: a status with its message.
 
 use std::ffi::{CStr, c_char};
 
-use super::guard::{self, Failure};
 use crate::error::Error;
+use crate::ranking::PairStatus;
 
-/// What a call returns. 0 is success; codes are grouped with gaps and never reused.
+/// What a call returns. 0 is success. Codes are grouped, with gaps between the groups, and a code never changes its meaning.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum crossrank_status {
@@ -15,31 +15,31 @@ pub enum crossrank_status {
     CROSSRANK_ERR_NULL = 1,
     /// A handle is null, stale, freed, forged or of another kind.
     CROSSRANK_ERR_HANDLE = 2,
-    /// An argument or option has a value that makes no sense here.
+    /// An argument or option has a value that is not allowed here.
     CROSSRANK_ERR_ARGUMENT = 3,
-    /// A text is not UTF-8 and the options ask for strictness.
+    /// A text is not UTF-8, and crossrank_options_set_strict_utf8 or the kind of text does not allow that.
     CROSSRANK_ERR_UTF8 = 4,
-    /// The caller's memory is too small; nothing was written.
+    /// The caller's memory is too small. No result was written.
     CROSSRANK_ERR_BUFFER = 5,
-    /// No model of that name or path.
+    /// There is no model with that name or path.
     CROSSRANK_ERR_NOT_FOUND = 20,
     /// The operating system could not read a file.
     CROSSRANK_ERR_IO = 21,
-    /// A file is broken.
+    /// A file is malformed.
     CROSSRANK_ERR_FORMAT = 22,
-    /// The checkpoint lacks a tensor.
+    /// A tensor is missing from the checkpoint.
     CROSSRANK_ERR_MISSING_TENSOR = 23,
     /// A tensor has the wrong shape.
     CROSSRANK_ERR_TENSOR_SHAPE = 24,
-    /// A tensor is stored in an unknown type.
+    /// A tensor is stored in a type that is not supported.
     CROSSRANK_ERR_TENSOR_TYPE = 25,
-    /// A well-formed model or a feature that this build does not support.
+    /// The model is well-formed, or the feature exists, but this build does not support it.
     CROSSRANK_ERR_UNSUPPORTED = 26,
     /// The model would need more memory than the options allow.
     CROSSRANK_ERR_MEMORY_LIMIT = 40,
-    /// The system refused memory.
+    /// The operating system refused memory.
     CROSSRANK_ERR_OUT_OF_MEMORY = 41,
-    /// A pair is longer than the window and the truncation policy is CROSSRANK_TRUNCATION_ERROR.
+    /// A pair is longer than the window, and truncation is CROSSRANK_TRUNCATION_ERROR.
     CROSSRANK_ERR_TOO_LONG = 60,
     /// The model computed NaN or infinity for a pair.
     CROSSRANK_ERR_NON_FINITE = 61,
@@ -47,17 +47,18 @@ pub enum crossrank_status {
     CROSSRANK_ERR_SEVERAL_LABELS = 62,
     /// The call was cancelled.
     CROSSRANK_ERR_CANCELLED = 63,
-    /// The deadline passed before this pair was scored.
+    /// The time limit passed before this pair was scored.
     CROSSRANK_ERR_NOT_SCORED = 64,
-    /// The GPU or its driver failed. Models go on with the CPU.
+    /// The GPU or its driver failed. The model computes on the CPU from then on.
     CROSSRANK_ERR_GPU = 80,
-    /// A defect of crossrank, caught.
+    /// A defect of this library was caught: please report it.
     CROSSRANK_ERR_INTERNAL = 90,
 }
 
 use crossrank_status::*;
 
 impl crossrank_status {
+    /// Every status with its name.
     const ALL: [(Self, &'static CStr); 22] = [
         (CROSSRANK_OK, c"CROSSRANK_OK"),
         (CROSSRANK_ERR_NULL, c"CROSSRANK_ERR_NULL"),
@@ -107,26 +108,54 @@ impl From<&Error> for crossrank_status {
     }
 }
 
+impl From<&PairStatus> for crossrank_status {
+    fn from(status: &PairStatus) -> Self {
+        match status {
+            PairStatus::Scored => CROSSRANK_OK,
+            PairStatus::NotScored => CROSSRANK_ERR_NOT_SCORED,
+            PairStatus::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// Why a call fails: the status is for programs, the message is for people.
+pub struct Failure {
+    pub status: crossrank_status,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(status: crossrank_status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// A pointer that must not be NULL.
+    pub fn null(name: &str) -> Self {
+        Self::new(crossrank_status::CROSSRANK_ERR_NULL, format!("`{name}` is NULL"))
+    }
+
+    /// An argument with a value that is not allowed.
+    pub fn argument(message: impl Into<String>) -> Self {
+        Self::new(crossrank_status::CROSSRANK_ERR_ARGUMENT, message)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::new((&error).into(), error.to_string())
     }
 }
 
-/// The name of a status, such as "CROSSRANK_ERR_HANDLE"; "unknown" for a number that is none. Never NULL; lives as long as
-/// the library. Any thread. Since 0.1.
+/// The name of a status, such as "CROSSRANK_ERR_HANDLE".
+///
+/// - `status`: any number, for example the status of a crossrank_ranked.
+///
+/// Returns a NUL-terminated string of the library, never NULL, which lives as long as the library: do not free it. It is
+/// "unknown" for a number that is not a status. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn crossrank_status_name(status: i32) -> *const c_char {
     let found = crossrank_status::ALL.iter().find(|(known, _)| *known as i32 == status);
     found.map_or(c"unknown", |(_, name)| name).as_ptr()
-}
-
-/// What went wrong in this thread's last call that failed, for people: it names the file, the tensor or the index and says
-/// what to do; programs go by the status. Empty before the first failure. Never NULL; valid until this thread's next call
-/// that fails. Since 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn crossrank_last_message() -> *const c_char {
-    guard::last_message()
 }
 
 #[cfg(test)]

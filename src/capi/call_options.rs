@@ -1,0 +1,209 @@
+//! Options of one call.
+
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::caller::User;
+use super::cancel::{self, crossrank_cancel};
+use super::enums::CValue;
+use super::options::{Options, crossrank_options, set};
+use super::ranked::{crossrank_progress_fn, crossrank_ranked};
+use super::status::{Failure, crossrank_status};
+use crate::rerank_options::{Label, Progress, RerankOptions, Truncation, Windows};
+
+/// Per call: sets what happens to pairs longer than the window.
+///
+/// - `truncation`: a CROSSRANK_TRUNCATION_ value. Default: DEFAULT.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_truncation(
+    options: crossrank_options,
+    truncation: i32,
+) -> crossrank_status {
+    set(options, |o| {
+        o.rerank.truncation = Option::<Truncation>::from_argument(truncation)?;
+        Ok(())
+    })
+}
+
+/// Per call: reads documents longer than the window in several overlapping windows instead of truncating them. The window
+/// with the best score gives the document's score, and crossrank_ranked says which bytes it covers. A query longer than half
+/// of the window is cut to half. Needs a model with one label.
+///
+/// - `count`: the maximum number of windows per document; 0 truncates. Default: 0.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_windows(
+    options: crossrank_options,
+    count: usize,
+) -> crossrank_status {
+    set(options, |o| {
+        o.windows = count;
+        Ok(())
+    })
+}
+
+/// Per call: sets how many tokens neighbouring windows share.
+///
+/// - `tokens`: at most half of what a window holds of a document. Default: 64.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_window_overlap(
+    options: crossrank_options,
+    tokens: usize,
+) -> crossrank_status {
+    set(options, |o| {
+        o.overlap = Some(tokens);
+        Ok(())
+    })
+}
+
+/// Per call: limits the number of documents in a ranking.
+///
+/// - `count`: the maximum. Default: as many as the results have room for.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_top_k(options: crossrank_options, count: usize) -> crossrank_status {
+    set(options, |o| {
+        o.rerank.top_k = Some(count);
+        Ok(())
+    })
+}
+
+/// Per call: leaves out documents with a low score.
+///
+/// - `score`: the lowest score (not logit) that stays. Default: none is left out. NaN returns CROSSRANK_ERR_ARGUMENT.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_threshold(
+    options: crossrank_options,
+    score: f64,
+) -> crossrank_status {
+    set(options, |o| {
+        if score.is_nan() {
+            return Err(Failure::argument("the threshold is not a number"));
+        }
+        o.rerank.threshold = Some(score);
+        Ok(())
+    })
+}
+
+/// Per call: sets the label by which a model with several labels ranks.
+///
+/// - `label`: counted from 0. Default: the only label; of two labels that have no names and no activation function, the
+///   second, through a softmax.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_label(options: crossrank_options, label: usize) -> crossrank_status {
+    set(options, |o| {
+        o.rerank.label = Some(Label::Index(label));
+        Ok(())
+    })
+}
+
+/// Per call: stops after a time. The call succeeds; pairs that were not scored by then have status CROSSRANK_ERR_NOT_SCORED
+/// and come last.
+///
+/// - `milliseconds`: time from the start of the call. Default: no limit.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_time_limit(
+    options: crossrank_options,
+    milliseconds: u64,
+) -> crossrank_status {
+    set(options, |o| {
+        o.time_limit = Some(Duration::from_millis(milliseconds));
+        Ok(())
+    })
+}
+
+/// Per call: lets another thread cancel the call, or ask for its progress.
+///
+/// - `cancel`: the options keep the object behind the handle, which may be freed. The null handle removes it. Default: none.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_cancel(
+    options: crossrank_options,
+    cancel: crossrank_cancel,
+) -> crossrank_status {
+    set(options, |o| {
+        o.cancel = cancel::optional(cancel)?;
+        Ok(())
+    })
+}
+
+/// Per call: sets a function that is called as pairs are scored.
+///
+/// - `progress`: the function; NULL removes it. Default: none.
+/// - `user`: passed to every call of `progress`; may be NULL.
+///
+/// `progress` and `user` must stay valid as long as calls with these options. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_progress(
+    options: crossrank_options,
+    progress: crossrank_progress_fn,
+    user: *mut c_void,
+) -> crossrank_status {
+    set(options, |o| {
+        o.progress = progress.map(|progress| (progress, User(user)));
+        Ok(())
+    })
+}
+
+/// Per call: sets whether text that is not UTF-8 is refused with CROSSRANK_ERR_UTF8, whose message names the index, or read with
+/// U+FFFD in place of each ill-formed sequence.
+///
+/// - `strict`: true refuses. Default: false.
+///
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn crossrank_options_set_strict_utf8(
+    options: crossrank_options,
+    strict: bool,
+) -> crossrank_status {
+    set(options, |o| {
+        o.strict_utf8 = strict;
+        Ok(())
+    })
+}
+
+/// The crate's options of one call.
+pub fn rerank_options(options: &Options) -> RerankOptions {
+    let mut rerank = options.rerank.clone();
+    if options.windows > 0 {
+        let overlap = options.overlap.unwrap_or(Windows::default().overlap);
+        rerank = rerank.windows(Windows { overlap, max_windows: options.windows });
+    }
+    if let Some(limit) = options.time_limit {
+        rerank = rerank.time_limit(limit);
+    }
+    if let Some(watched) = &options.cancel {
+        rerank.cancel = Some(watched.token.clone());
+        watched.done.store(0, Ordering::Relaxed);
+        watched.total.store(0, Ordering::Relaxed);
+    }
+    if options.cancel.is_some() || options.progress.is_some() {
+        let (watched, progress) = (options.cancel.clone(), options.progress);
+        rerank = rerank.on_progress(move |p: &Progress<'_>| {
+            if let Some(watched) = &watched {
+                watched.total.store(p.total, Ordering::Relaxed);
+                watched.done.store(p.done, Ordering::Relaxed);
+            }
+            if let Some((progress, user)) = &progress {
+                let partial: Vec<crossrank_ranked> = p.finished.iter().map(Into::into).collect();
+                // SAFETY: a function of the caller, called as the header says.
+                unsafe { progress(user.0, p.done, p.total, partial.as_ptr(), partial.len()) };
+            }
+        });
+    }
+    rerank
+}
