@@ -1,14 +1,15 @@
 /* crossrank: rerank documents by relevance to a query.
  *
- * Contract, once for every function:
+ * Rules for every function:
  *
- * - The status is the return value: CROSSRANK_OK (0) or an error. Outputs come last and are written on success alone.
- * - Handles are numbers, not pointers. {0} is the null handle. A handle that is null, stale, freed twice or forged gives
- *   CROSSRANK_ERR_HANDLE. Freeing an object that a call is using is safe: the call finishes.
- * - Texts are UTF-8 with a length. What you pass is not kept after the call, except for functions and their `user`
- *   pointers. You free handles and nothing else.
- * - Any function may be called on any thread, except from a log function. Models are immutable.
- * - Nothing unwinds or aborts out of a function, and nothing is printed.
+ * - Functions that can fail return a status: CROSSRANK_OK (0) or an error. Outputs are the last parameters, and are written only
+ *   on success unless the function says otherwise.
+ * - Handles are numbers, not pointers. {0} is the null handle. A handle that is null, freed or forged gives
+ *   CROSSRANK_ERR_HANDLE. Freeing an object during a call that uses it is safe: the call finishes.
+ * - Texts are UTF-8 with a length. The library does not keep pointers to arguments after the call, except callbacks and their
+ *   `user` pointers. The caller frees handles and nothing else.
+ * - Functions may be called on any thread, and several at once, but not from a log function. Models are immutable.
+ * - Functions do not unwind, abort or print.
  */
 
 #ifndef CROSSRANK_H
@@ -18,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* All defaults, where a function takes options. */
+/* The default options, for functions that take options. */
 #ifdef __cplusplus
 #define CROSSRANK_DEFAULTS (crossrank_options{0})
 #else
@@ -33,68 +34,48 @@
 #endif
 
 /*
- Log level: what a developer wants to know.
+ The binary interface that this header describes.
  */
-#define CROSSRANK_LOG_INFO 1
+#define CROSSRANK_ABI 0
 
 /*
- Log level: what is odd without being an error.
+ Major version of the library that this header belongs to.
  */
-#define CROSSRANK_LOG_WARNING 2
+#define CROSSRANK_VERSION_MAJOR 0
 
 /*
- Text of crossrank_model_text: the name or path it was loaded by.
+ Minor version of the library that this header belongs to.
  */
-#define CROSSRANK_TEXT_NAME 0
+#define CROSSRANK_VERSION_MINOR 1
 
 /*
- Text of crossrank_model_text: the architecture as config.json names it.
+ Patch version of the library that this header belongs to.
  */
-#define CROSSRANK_TEXT_ARCHITECTURE 1
+#define CROSSRANK_VERSION_PATCH 0
 
 /*
- Text of crossrank_model_text: what turns logits into scores.
- */
-#define CROSSRANK_TEXT_ACTIVATION 2
-
-/*
- Text of crossrank_model_text: the name of output `index`.
- */
-#define CROSSRANK_TEXT_LABEL 3
-
-/*
- Text of crossrank_model_text: the GPU that computes; empty on the CPU.
- */
-#define CROSSRANK_TEXT_ADAPTER 4
-
-/*
- Text of crossrank_model_text: the shaders that the GPU got, `f32`, `f16` or `cooperative`; empty on the CPU.
- */
-#define CROSSRANK_TEXT_TIER 5
-
-/*
- Backend: the fastest this machine has.
+ Backend: the fastest that this machine has.
  */
 #define CROSSRANK_BACKEND_AUTO 0
 
 /*
- Backend: SIMD on the host processor.
+ Backend: SIMD kernels on the CPU.
  */
 #define CROSSRANK_BACKEND_CPU 1
 
 /*
- Backend: naive float64 loops, the yardstick.
+ Backend: the reference implementation, plain float64 loops. Slow; for comparison.
  */
 #define CROSSRANK_BACKEND_REFERENCE 2
 
 /*
- Backend: shaders on a GPU, in libraries that were built with it. A call whose GPU fails is finished on the CPU, and its
- usage says so.
+ Backend: shaders on a GPU, in libraries that were built with GPU support. A call whose GPU fails is finished on the CPU,
+ and its usage says so.
  */
 #define CROSSRANK_BACKEND_GPU 3
 
 /*
- Precision: what the model's files hold.
+ Precision: the type that the model's files store.
  */
 #define CROSSRANK_PRECISION_AUTO 0
 
@@ -104,14 +85,14 @@
 #define CROSSRANK_PRECISION_F32 1
 
 /*
- Precision: float16, or bfloat16 where the files hold that: 2 bytes per weight, and the same bits as F32 for such files.
- Rounding float32 files moves logits by about 1e-3.
+ Precision: float16, or bfloat16 where the files store that: 2 bytes per weight, and for such files the same bits in every
+ score as F32. Rounding float32 files moves logits by about 1e-3.
  */
 #define CROSSRANK_PRECISION_F16_WEIGHTS 2
 
 /*
- Precision: 8-bit integers with a float32 scale per output: 1 byte per weight, two to three times as fast as float32, and
- logits move by a few hundredths of their spread. Not for the GPU.
+ Precision: 8-bit integers with one float32 scale per output feature: 1 byte per weight, two to three times as fast as
+ float32, and logits move by a few hundredths of their spread. Not for the GPU.
  */
 #define CROSSRANK_PRECISION_INT8 3
 
@@ -127,17 +108,17 @@
 #define CROSSRANK_GPU_PRECISION_F16 1
 
 /*
- Instruction set: the best this machine has; none, in results of the reference backend.
+ Instruction set: the best that this machine has; in results of the reference backend, none.
  */
 #define CROSSRANK_ISA_AUTO 0
 
 /*
- Instruction set: plain code.
+ Instruction set: portable code without SIMD instructions.
  */
 #define CROSSRANK_ISA_SCALAR 1
 
 /*
- Instruction set: 64-bit Arm.
+ Instruction set: 64-bit Arm with NEON.
  */
 #define CROSSRANK_ISA_NEON 2
 
@@ -157,7 +138,7 @@
 #define CROSSRANK_TRUNCATION_DEFAULT 0
 
 /*
- Truncation: cut the longer side first, as Hugging Face does.
+ Truncation: cut the longer of query and document first, as Hugging Face does.
  */
 #define CROSSRANK_TRUNCATION_LONGEST_FIRST 1
 
@@ -172,27 +153,47 @@
 #define CROSSRANK_TRUNCATION_ERROR 3
 
 /*
- The binary interface that this header describes.
+ Log level: information for developers.
  */
-#define CROSSRANK_ABI 0
+#define CROSSRANK_LOG_INFO 1
 
 /*
- First number of the version that this header came with.
+ Log level: something unexpected that is not an error.
  */
-#define CROSSRANK_VERSION_MAJOR 0
+#define CROSSRANK_LOG_WARNING 2
 
 /*
- Second number of the version that this header came with.
+ Text of crossrank_model_text: the name or path that the model was loaded by.
  */
-#define CROSSRANK_VERSION_MINOR 1
+#define CROSSRANK_TEXT_NAME 0
 
 /*
- Third number of the version that this header came with.
+ Text of crossrank_model_text: the architecture as config.json names it.
  */
-#define CROSSRANK_VERSION_PATCH 0
+#define CROSSRANK_TEXT_ARCHITECTURE 1
 
 /*
- What a call returns. 0 is success; codes are grouped with gaps and never reused.
+ Text of crossrank_model_text: the activation function that turns logits into scores.
+ */
+#define CROSSRANK_TEXT_ACTIVATION 2
+
+/*
+ Text of crossrank_model_text: the name of output `index`.
+ */
+#define CROSSRANK_TEXT_LABEL 3
+
+/*
+ Text of crossrank_model_text: the GPU that computes; empty on the CPU.
+ */
+#define CROSSRANK_TEXT_ADAPTER 4
+
+/*
+ Text of crossrank_model_text: the set of shaders that runs on the GPU, `f32`, `f16` or `cooperative`; empty on the CPU.
+ */
+#define CROSSRANK_TEXT_TIER 5
+
+/*
+ What a call returns. 0 is success. Codes are grouped, with gaps between the groups, and a code never changes its meaning.
  */
 enum crossrank_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -212,19 +213,19 @@ enum crossrank_status
    */
   CROSSRANK_ERR_HANDLE = 2,
   /*
-   An argument or option has a value that makes no sense here.
+   An argument or option has a value that is not allowed here.
    */
   CROSSRANK_ERR_ARGUMENT = 3,
   /*
-   A text is not UTF-8 and the options ask for strictness.
+   A text is not UTF-8, and crossrank_options_set_strict_utf8 or the kind of text does not allow that.
    */
   CROSSRANK_ERR_UTF8 = 4,
   /*
-   The caller's memory is too small; nothing was written.
+   The caller's memory is too small. No result was written.
    */
   CROSSRANK_ERR_BUFFER = 5,
   /*
-   No model of that name or path.
+   There is no model with that name or path.
    */
   CROSSRANK_ERR_NOT_FOUND = 20,
   /*
@@ -232,11 +233,11 @@ enum crossrank_status
    */
   CROSSRANK_ERR_IO = 21,
   /*
-   A file is broken.
+   A file is malformed.
    */
   CROSSRANK_ERR_FORMAT = 22,
   /*
-   The checkpoint lacks a tensor.
+   A tensor is missing from the checkpoint.
    */
   CROSSRANK_ERR_MISSING_TENSOR = 23,
   /*
@@ -244,11 +245,11 @@ enum crossrank_status
    */
   CROSSRANK_ERR_TENSOR_SHAPE = 24,
   /*
-   A tensor is stored in an unknown type.
+   A tensor is stored in a type that is not supported.
    */
   CROSSRANK_ERR_TENSOR_TYPE = 25,
   /*
-   A well-formed model or a feature that this build does not support.
+   The model is well-formed, or the feature exists, but this build does not support it.
    */
   CROSSRANK_ERR_UNSUPPORTED = 26,
   /*
@@ -256,11 +257,11 @@ enum crossrank_status
    */
   CROSSRANK_ERR_MEMORY_LIMIT = 40,
   /*
-   The system refused memory.
+   The operating system refused memory.
    */
   CROSSRANK_ERR_OUT_OF_MEMORY = 41,
   /*
-   A pair is longer than the window and the truncation policy is CROSSRANK_TRUNCATION_ERROR.
+   A pair is longer than the window, and truncation is CROSSRANK_TRUNCATION_ERROR.
    */
   CROSSRANK_ERR_TOO_LONG = 60,
   /*
@@ -276,15 +277,15 @@ enum crossrank_status
    */
   CROSSRANK_ERR_CANCELLED = 63,
   /*
-   The deadline passed before this pair was scored.
+   The time limit passed before this pair was scored.
    */
   CROSSRANK_ERR_NOT_SCORED = 64,
   /*
-   The GPU or its driver failed. Models go on with the CPU.
+   The GPU or its driver failed. The model computes on the CPU from then on.
    */
   CROSSRANK_ERR_GPU = 80,
   /*
-   A defect of crossrank, caught.
+   A defect of this library was caught: please report it.
    */
   CROSSRANK_ERR_INTERNAL = 90,
 };
@@ -297,143 +298,49 @@ typedef int32_t crossrank_status;
 #endif // __cplusplus
 
 /*
- Cancels the calls it was given to through crossrank_options_set_cancel. {0} is the null handle.
- */
-typedef struct crossrank_cancel {
-  /*
-   The library's own number for it.
-   */
-  uint64_t id;
-} crossrank_cancel;
-
-/*
- UTF-8 text or bytes of the caller: not NUL-terminated, and NUL is allowed inside. {NULL, 0} is empty. Nothing is kept
- after the call.
+ UTF-8 text, or bytes, of the caller: without a NUL at the end, and with NUL allowed inside. {NULL, 0} is empty. The library
+ does not keep the pointer after the call.
  */
 typedef struct crossrank_str {
   /*
-   First byte; may be NULL where `len` is 0.
+   The first byte; may be NULL if `len` is 0.
    */
   const char *data;
   /*
-   Bytes.
+   Length in bytes.
    */
   size_t len;
 } crossrank_str;
+
+/*
+ Called with a CROSSRANK_LOG_ level and a message, on the thread of the call that logs it. `message` is valid until the
+ function returns. Must not call the library and must not unwind.
+ */
+typedef void (*crossrank_log_fn)(void *user, int32_t level, struct crossrank_str message);
+
+/*
+ Cancels the calls whose options hold it: see crossrank_options_set_cancel. {0} is the null handle.
+ */
+typedef struct crossrank_cancel {
+  /*
+   The library's number of the object.
+   */
+  uint64_t id;
+} crossrank_cancel;
 
 /*
  Options of a load or of a call. {0}, CROSSRANK_DEFAULTS, stands for all defaults.
  */
 typedef struct crossrank_options {
   /*
-   The library's own number for it.
+   The library's number of the object.
    */
   uint64_t id;
 } crossrank_options;
 
 /*
- A loaded cross-encoder. Immutable: any number of threads may use it at once. {0} is the null handle.
- */
-typedef struct crossrank_model {
-  /*
-   The library's own number for it.
-   */
-  uint64_t id;
-} crossrank_model;
-
-/*
- A part of an open file, for example of an Android asset or a game archive. The file is read while loading and not closed.
- */
-typedef struct crossrank_region {
-  /*
-   File descriptor; -1 stands for no file.
-   */
-  int32_t fd;
-  /*
-   First byte.
-   */
-  uint64_t offset;
-  /*
-   Bytes.
-   */
-  uint64_t length;
-} crossrank_region;
-
-/*
- Called with a CROSSRANK_LOG_ level and a message that lives until it returns, on the thread of the call that has something
- to say. Must not call the library and must not unwind.
- */
-typedef void (*crossrank_log_fn)(void *user, int32_t level, struct crossrank_str message);
-
-/*
- Facts about a model.
- */
-typedef struct crossrank_info {
-  /*
-   Set it to sizeof(crossrank_info) before the call.
-   */
-  uint32_t size;
-  /*
-   The CROSSRANK_BACKEND_ value that computes.
-   */
-  int32_t backend;
-  /*
-   The CROSSRANK_ISA_ value that computes.
-   */
-  int32_t isa;
-  /*
-   Threads that compute.
-   */
-  uint32_t threads;
-  /*
-   Encoder layers.
-   */
-  uint32_t layers;
-  /*
-   Width of the residual stream.
-   */
-  uint32_t hidden;
-  /*
-   Attention heads.
-   */
-  uint32_t heads;
-  /*
-   Outputs per pair.
-   */
-  uint32_t labels;
-  /*
-   The longest input in tokens that a call may use.
-   */
-  uint32_t max_tokens;
-  /*
-   Tokens in the vocabulary.
-   */
-  uint32_t vocabulary;
-  /*
-   Bytes of the weights in memory.
-   */
-  uint64_t weight_bytes;
-  /*
-   Hash of every file that the model was made of.
-   */
-  uint64_t hash;
-  /*
-   Milliseconds that loading took.
-   */
-  double load_ms;
-  /*
-   The CROSSRANK_PRECISION_ value that the CPU's weights are kept in; never AUTO.
-   */
-  int32_t precision;
-  /*
-   For fields to come; 0.
-   */
-  uint32_t reserved;
-} crossrank_info;
-
-/*
- Calls `task(context, 0)` to `task(context, count - 1)`, each once, in any order and on any thread, and returns when all of
- them have returned. A task needs about 256 KiB of stack. Must not unwind.
+ Runs tasks on the program's threads: calls `task(context, 0)` to `task(context, count - 1)`, each once, in any order and on
+ any thread, and returns when all of them have returned. A task needs about 256 KiB of stack. Must not unwind.
  */
 typedef void (*crossrank_parallel_fn)(void *user,
                                       size_t count,
@@ -449,23 +356,23 @@ typedef struct crossrank_ranked {
    */
   uint32_t size;
   /*
-   CROSSRANK_OK; CROSSRANK_ERR_NON_FINITE or CROSSRANK_ERR_NOT_SCORED, then score and logit are NaN.
+   CROSSRANK_OK; or CROSSRANK_ERR_NON_FINITE or CROSSRANK_ERR_NOT_SCORED, then score and logit are NaN.
    */
   int32_t status;
   /*
-   Position in the input.
+   Index of the document or pair in the input.
    */
   size_t index;
   /*
-   The logit through the model's own activation; of the label ranked by, or in crossrank_score of the first.
+   The logit after the model's own activation function; for the label ranked by, or in crossrank_score for the first label.
    */
   double score;
   /*
-   The model's raw output, for the same label. Under a softmax over several labels, the label's log-odds.
+   The model's raw output for the same label. Under a softmax over several labels, the label's log-odds.
    */
   float logit;
   /*
-   Tokens the model read for this pair, special tokens included.
+   Tokens that the model read for this pair, special tokens included.
    */
   uint32_t tokens;
   /*
@@ -473,17 +380,17 @@ typedef struct crossrank_ranked {
    */
   uint32_t query_cut;
   /*
-   Tokens cut from the document to fit the window; at least, for documents not read to their end.
+   Tokens cut from the document to fit the window; a lower bound for documents that were not tokenized to their end.
    */
   uint32_t document_cut;
   /*
-   The bytes of the document that the score stands for, from window_start up to window_end: those of the best window. Both
-   are 0 without crossrank_options_set_windows, and where there is no score. Bytes of the text as it was given; of text
-   that is not UTF-8, bytes after each fault was replaced by the three of U+FFFD.
+   First byte of the part of the document that the score is for: of the best window. Both window_start and window_end are
+   0 without crossrank_options_set_windows, and where there is no score. They count bytes of the text as it was given; for
+   text that is not UTF-8, bytes after each ill-formed sequence was replaced by U+FFFD, which takes three.
    */
   uint64_t window_start;
   /*
-   See window_start.
+   One past the last byte of that part.
    */
   uint64_t window_end;
   /*
@@ -493,14 +400,151 @@ typedef struct crossrank_ranked {
 } crossrank_ranked;
 
 /*
- Called on the thread of the call as pairs are scored: `done` of `total`, and the `count` pairs that were scored since the
- last time, in no particular order. Must not unwind.
+ Called on the thread of the call as pairs are scored: `done` of `total` pairs are scored, and `partial` has the `count` of
+ them that were scored since the last time, in no particular order. `partial` is valid until the function returns. Must not
+ unwind.
  */
 typedef void (*crossrank_progress_fn)(void *user,
                                       size_t done,
                                       size_t total,
                                       const struct crossrank_ranked *partial,
                                       size_t count);
+
+/*
+ A loaded cross-encoder. It is immutable: any number of threads may use it at once. {0} is the null handle.
+ */
+typedef struct crossrank_model {
+  /*
+   The library's number of the object.
+   */
+  uint64_t id;
+} crossrank_model;
+
+/*
+ Facts about a model.
+ */
+typedef struct crossrank_info {
+  /*
+   Set this to sizeof(crossrank_info) before the call.
+   */
+  uint32_t size;
+  /*
+   The CROSSRANK_BACKEND_ value that computes.
+   */
+  int32_t backend;
+  /*
+   The CROSSRANK_ISA_ value that computes.
+   */
+  int32_t isa;
+  /*
+   Number of threads that compute.
+   */
+  uint32_t threads;
+  /*
+   Number of encoder layers.
+   */
+  uint32_t layers;
+  /*
+   Hidden size: features per token between layers.
+   */
+  uint32_t hidden;
+  /*
+   Number of attention heads.
+   */
+  uint32_t heads;
+  /*
+   Number of outputs per pair.
+   */
+  uint32_t labels;
+  /*
+   The longest input of a call, in tokens.
+   */
+  uint32_t max_tokens;
+  /*
+   Number of tokens in the tokenizer's vocabulary.
+   */
+  uint32_t vocabulary;
+  /*
+   Bytes of the weights in memory.
+   */
+  uint64_t weight_bytes;
+  /*
+   Hash of all files of the model.
+   */
+  uint64_t hash;
+  /*
+   Milliseconds that loading took.
+   */
+  double load_ms;
+  /*
+   The CROSSRANK_PRECISION_ value of the weights on the CPU; never AUTO.
+   */
+  int32_t precision;
+  /*
+   For fields to come; 0.
+   */
+  uint32_t reserved;
+} crossrank_info;
+
+/*
+ A part of an open file, for example of an Android asset or a game archive. The file is read during the load and stays open.
+ */
+typedef struct crossrank_region {
+  /*
+   File descriptor; -1 for no file.
+   */
+  int32_t fd;
+  /*
+   Offset of the first byte.
+   */
+  uint64_t offset;
+  /*
+   Length in bytes.
+   */
+  uint64_t length;
+} crossrank_region;
+
+/*
+ The cost of one call, and where it ran.
+ */
+typedef struct crossrank_usage {
+  /*
+   Set this to sizeof(crossrank_usage) before the call.
+   */
+  uint32_t size;
+  /*
+   The CROSSRANK_BACKEND_ value that ran.
+   */
+  int32_t backend;
+  /*
+   The CROSSRANK_ISA_ value that ran.
+   */
+  int32_t isa;
+  /*
+   Number of groups of pairs that were computed together.
+   */
+  uint32_t groups;
+  /*
+   Tokens that the model read, special tokens included.
+   */
+  uint64_t tokens;
+  /*
+   Tokens cut to fit the window.
+   */
+  uint64_t tokens_cut;
+  /*
+   Milliseconds of tokenization.
+   */
+  double tokenize_ms;
+  /*
+   Milliseconds of computing logits.
+   */
+  double compute_ms;
+  /*
+   Milliseconds of the whole call.
+   */
+  double total_ms;
+} crossrank_usage;
 
 /*
  A query and its documents, for crossrank_rerank_many.
@@ -515,86 +559,429 @@ typedef struct crossrank_set {
    */
   const struct crossrank_str *documents;
   /*
-   Documents.
+   Number of documents.
    */
   size_t count;
 } crossrank_set;
-
-/*
- What one call cost and what ran.
- */
-typedef struct crossrank_usage {
-  /*
-   Set it to sizeof(crossrank_usage) before the call.
-   */
-  uint32_t size;
-  /*
-   The CROSSRANK_BACKEND_ value that ran.
-   */
-  int32_t backend;
-  /*
-   The CROSSRANK_ISA_ value that ran.
-   */
-  int32_t isa;
-  /*
-   Groups of whole pairs that were computed together.
-   */
-  uint32_t groups;
-  /*
-   Tokens the model read, special tokens included.
-   */
-  uint64_t tokens;
-  /*
-   Tokens cut to fit the window.
-   */
-  uint64_t tokens_cut;
-  /*
-   Milliseconds turning text into token ids.
-   */
-  double tokenize_ms;
-  /*
-   Milliseconds computing logits.
-   */
-  double compute_ms;
-  /*
-   Milliseconds of the whole call.
-   */
-  double total_ms;
-} crossrank_usage;
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
 /*
- Makes a cancel. Free it with crossrank_cancel_free. Any thread. Since 0.1.
+ The number of the binary interface, the N of libcrossrank.so.N. A program works with every library whose number is the
+ CROSSRANK_ABI it was compiled with, and with no other: compare the two before any other call.
+
+ Any thread. Since 0.1.
+ */
+uint32_t crossrank_abi(void);
+
+/*
+ The version of the library, such as "0.1.0".
+
+ Returns a NUL-terminated string of the library, never NULL, which lives as long as the library: do not free it. Any
+ thread. Since 0.1.
+ */
+const char *crossrank_version(void);
+
+/*
+ The name of a status, such as "CROSSRANK_ERR_HANDLE".
+
+ - `status`: any number, for example the status of a crossrank_ranked.
+
+ Returns a NUL-terminated string of the library, never NULL, which lives as long as the library: do not free it. It is
+ "unknown" for a number that is not a status. Any thread. Since 0.1.
+ */
+const char *crossrank_status_name(int32_t status);
+
+/*
+ The message of this thread's last failed call, for people: it names the file, the tensor or the index and says what to do.
+ Programs decide by the status.
+
+ Returns a NUL-terminated UTF-8 string of the library, never NULL, empty before the first failure: do not free it. It is
+ valid until this thread's next call that fails. Any thread. Since 0.1.
+ */
+const char *crossrank_last_message(void);
+
+/*
+ Sets the function that receives messages, one for the whole process. When this returns, no call of the former function is
+ in progress.
+
+ - `log`: the function; NULL turns messages off. Default: off.
+ - `user`: passed to every call of `log`; may be NULL.
+
+ `log` and `user` must stay valid until another function is set. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_set_log(crossrank_log_fn log,
+                                   void *user);
+
+/*
+ Makes a cancel object.
+
+ - `cancel`: receives the handle. Free it with crossrank_cancel_free.
+
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_cancel_new(struct crossrank_cancel *cancel);
 
 /*
- Cancels every call that holds this cancel, before, during or after; sticky. A running call looks at it between the layers
- of every group and returns CROSSRANK_ERR_CANCELLED. Any thread. Since 0.1.
+ Cancels every call whose options hold this object: those that are running, which check it between the layers of every group
+ of pairs, and all later ones. They return CROSSRANK_ERR_CANCELLED. It cannot be undone: make another object instead.
+
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_cancel_trigger(struct crossrank_cancel cancel);
 
 /*
- How many pairs the running call that holds this cancel has scored, of how many; for programs that would rather ask than
- be called. Both pointers may be NULL. Any thread. Since 0.1.
+ Reads the progress of the running call whose options hold this object; for programs that poll instead of using a callback.
+
+ - `done`: receives the number of pairs scored; may be NULL.
+ - `total`: receives the number of pairs of the call; may be NULL.
+
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_cancel_progress(struct crossrank_cancel cancel,
                                            size_t *done,
                                            size_t *total);
 
 /*
- Frees a cancel; calls that hold it go on. Freeing twice is harmless and returns CROSSRANK_ERR_HANDLE. Any thread.
- Since 0.1.
+ Frees a cancel object. Calls and options that hold it are not affected. Freeing twice is harmless and returns
+ CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
  */
 crossrank_status crossrank_cancel_free(struct crossrank_cancel cancel);
 
 /*
- Loads a model from memory: the contents of config.json, tokenizer.json, tokenizer_config.json ({NULL, 0} for none) and
- model.safetensors, or of its `weight_count` shards. `name` is for messages. Nothing is kept after the call. Any thread.
+ Makes an options object with all defaults.
+
+ - `options`: receives the handle. Free it with crossrank_options_free.
+
+ One object may be used by several calls at once; each call reads it when it starts. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_new(struct crossrank_options *options);
+
+/*
+ Frees an options object. Freeing twice is harmless and returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_free(struct crossrank_options options);
+
+/*
+ For loading, and per call: sets the window, the longest input that the model reads.
+
+ - `tokens`: window in tokens, special tokens included; never more than the model's own. Default: the model's own.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_max_tokens(struct crossrank_options options,
+                                                  size_t tokens);
+
+/*
+ For loading: sets which implementation computes.
+
+ - `backend`: a CROSSRANK_BACKEND_ value. Default: AUTO.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_backend(struct crossrank_options options, int32_t backend);
+
+/*
+ For loading: sets the highest instruction set that the CPU backend may use.
+
+ - `isa`: a CROSSRANK_ISA_ value. Default: AUTO.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_isa(struct crossrank_options options, int32_t isa);
+
+/*
+ For loading: sets the number of worker threads.
+
+ - `threads`: at least 1. Default: one per physical core.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_threads(struct crossrank_options options, size_t threads);
+
+/*
+ For loading: limits the memory of the model. A load that needs more returns CROSSRANK_ERR_MEMORY_LIMIT.
+
+ - `bytes`: the maximum of weights and work space together. Default: no limit.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_memory_limit(struct crossrank_options options, uint64_t bytes);
+
+/*
+ For loading: sets whether CROSSRANK_BACKEND_GPU may use a software adapter, a driver that runs shaders on the CPU. It is
+ slower than the CPU backend: for tests.
+
+ - `allow`: default: false.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_allow_software_gpu(struct crossrank_options options,
+                                                          bool allow);
+
+/*
+ For loading: sets the type in which the CPU keeps weights, and whether it multiplies floats or integers. A load for
+ CROSSRANK_BACKEND_GPU refuses INT8 with CROSSRANK_ERR_ARGUMENT.
+
+ - `precision`: a CROSSRANK_PRECISION_ value. Default: AUTO.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_precision(struct crossrank_options options,
+                                                 int32_t precision);
+
+/*
+ For loading: sets the type in which a GPU stores weights and the inputs of linear layers.
+
+ - `precision`: a CROSSRANK_GPU_PRECISION_ value. Default: F32.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_gpu_precision(struct crossrank_options options, int32_t precision);
+
+/*
+ For loading: sets a directory for compiled shaders, which is read at load and written by crossrank_model_warmup. Other users
+ must not be able to write to it. Without effect on the CPU.
+
+ - `folder`: NUL-terminated UTF-8 path of a directory that exists; NULL for none. Default: none.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_gpu_cache(struct crossrank_options options,
+                                                 const char *folder);
+
+/*
+ For loading: computes on the program's own threads, for example a game engine's job system. The library starts no threads
+ then.
+
+ - `threads`: how many tasks `parallel` runs at once.
+ - `parallel`: runs the tasks; NULL for the library's own threads. Default: NULL.
+ - `user`: passed to every call of `parallel`; may be NULL.
+
+ `parallel` and `user` must stay valid as long as models that were loaded with these options. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_executor(struct crossrank_options options,
+                                                size_t threads,
+                                                crossrank_parallel_fn parallel,
+                                                void *user);
+
+/*
+ Per call: sets what happens to pairs longer than the window.
+
+ - `truncation`: a CROSSRANK_TRUNCATION_ value. Default: DEFAULT.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_truncation(struct crossrank_options options, int32_t truncation);
+
+/*
+ Per call: reads documents longer than the window in several overlapping windows instead of truncating them. The window
+ with the best score gives the document's score, and crossrank_ranked says which bytes it covers. A query longer than half
+ of the window is cut to half. Needs a model with one label.
+
+ - `count`: the maximum number of windows per document; 0 truncates. Default: 0.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_windows(struct crossrank_options options,
+                                               size_t count);
+
+/*
+ Per call: sets how many tokens neighbouring windows share.
+
+ - `tokens`: at most half of what a window holds of a document. Default: 64.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_window_overlap(struct crossrank_options options, size_t tokens);
+
+/*
+ Per call: limits the number of documents in a ranking.
+
+ - `count`: the maximum. Default: as many as the results have room for.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_top_k(struct crossrank_options options, size_t count);
+
+/*
+ Per call: leaves out documents with a low score.
+
+ - `score`: the lowest score (not logit) that stays. Default: none is left out. NaN returns CROSSRANK_ERR_ARGUMENT.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_threshold(struct crossrank_options options,
+                                                 double score);
+
+/*
+ Per call: sets the label by which a model with several labels ranks.
+
+ - `label`: counted from 0. Default: the only label; of two labels that have no names and no activation function, the
+   second, through a softmax.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_label(struct crossrank_options options,
+                                             size_t label);
+
+/*
+ Per call: stops after a time. The call succeeds; pairs that were not scored by then have status CROSSRANK_ERR_NOT_SCORED
+ and come last.
+
+ - `milliseconds`: time from the start of the call. Default: no limit.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_time_limit(struct crossrank_options options,
+                                                  uint64_t milliseconds);
+
+/*
+ Per call: lets another thread cancel the call, or ask for its progress.
+
+ - `cancel`: the options keep the object behind the handle, which may be freed. The null handle removes it. Default: none.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_cancel(struct crossrank_options options,
+                                              struct crossrank_cancel cancel);
+
+/*
+ Per call: sets a function that is called as pairs are scored.
+
+ - `progress`: the function; NULL removes it. Default: none.
+ - `user`: passed to every call of `progress`; may be NULL.
+
+ `progress` and `user` must stay valid as long as calls with these options. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_progress(struct crossrank_options options,
+                                                crossrank_progress_fn progress,
+                                                void *user);
+
+/*
+ Per call: sets whether text that is not UTF-8 is refused with CROSSRANK_ERR_UTF8, whose message names the index, or read with
+ U+FFFD in place of each ill-formed sequence.
+
+ - `strict`: true refuses. Default: false.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_options_set_strict_utf8(struct crossrank_options options,
+                                                   bool strict);
+
+/*
+ Loads a model from a directory.
+
+ - `path_or_name`: NUL-terminated UTF-8: a directory in Hugging Face layout, or a name that is looked up in ./models and in the
+   Hugging Face cache.
+ - `options`: options for loading, or CROSSRANK_DEFAULTS.
+ - `model`: receives the handle. Free it with crossrank_model_free.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_load(const char *path_or_name,
+                                      struct crossrank_options options,
+                                      struct crossrank_model *model);
+
+/*
+ Loads the model that is built into the library. Returns CROSSRANK_ERR_UNSUPPORTED in a build without one.
+
+ - `options`: options for loading, or CROSSRANK_DEFAULTS.
+ - `model`: receives the handle. Free it with crossrank_model_free.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_load_bundled(struct crossrank_options options,
+                                              struct crossrank_model *model);
+
+/*
+ Predicts the memory that a model would take, from its configuration and the headers of its files, without loading it.
+
+ - `path_or_name`: as in crossrank_model_load.
+ - `options`: options for loading, or CROSSRANK_DEFAULTS.
+ - `weight_bytes`: receives the size of the weights.
+ - `work_bytes`: receives the size of the work space after every thread has processed the longest input.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_plan(const char *path_or_name,
+                                      struct crossrank_options options,
+                                      uint64_t *weight_bytes,
+                                      uint64_t *work_bytes);
+
+/*
+ Frees a model. Calls that are using it finish, and its memory is freed when the last of them ends. Freeing twice is harmless
+ and returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_free(struct crossrank_model model);
+
+/*
+ Frees work space that no call is using, for example on a memory warning. Later calls allocate it again. Any thread.
  Since 0.1.
+ */
+crossrank_status crossrank_model_trim(struct crossrank_model model);
+
+/*
+ Prepares the GPU, so that the first call does not wait: compiles shaders and compares their results with the CPU's, which
+ takes up to a few seconds. Returns CROSSRANK_ERR_GPU if that fails; calls are computed on the CPU then. Does nothing for a
+ model on the CPU. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_warmup(struct crossrank_model model);
+
+/*
+ Releases the GPU, as an app must before it goes to the background: calls are computed on the CPU until
+ crossrank_model_resume. For a model on the CPU, the same as crossrank_model_trim. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_suspend(struct crossrank_model model);
+
+/*
+ Opens the GPU again after crossrank_model_suspend. Returns CROSSRANK_ERR_GPU if that fails; calls are computed on the CPU
+ then, and it may be tried again. Does nothing for a model on the CPU. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_resume(struct crossrank_model model);
+
+/*
+ Reads facts about a model.
+
+ - `info`: set its `size` first; receives the facts.
+
+ Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_info(struct crossrank_model model, struct crossrank_info *info);
+
+/*
+ Copies one of a model's texts. To learn its length first, call it with a `capacity` of 0.
+
+ - `text`: a CROSSRANK_TEXT_ value.
+ - `index`: the index of the label for CROSSRANK_TEXT_LABEL, else ignored.
+ - `buffer`: receives the text, UTF-8 without a NUL at the end; may be NULL if `capacity` is 0.
+ - `capacity`: bytes of `buffer`.
+ - `length`: receives the length of the text in bytes, also if `buffer` is too small.
+
+ Returns CROSSRANK_ERR_BUFFER if `buffer` is too small: only `length` is written then. Any thread. Since 0.1.
+ */
+crossrank_status crossrank_model_text(struct crossrank_model model,
+                                      int32_t text,
+                                      size_t index,
+                                      char *buffer,
+                                      size_t capacity,
+                                      size_t *length);
+
+/*
+ Loads a model from memory. The library copies what it needs: the caller's memory may be freed after the call.
+
+ - `name`: NUL-terminated UTF-8; the model's name in messages.
+ - `config`: contents of config.json.
+ - `tokenizer`: contents of tokenizer.json.
+ - `tokenizer_config`: contents of tokenizer_config.json; {NULL, 0} for none.
+ - `weights`: contents of model.safetensors, or of its shards.
+ - `weight_count`: number of elements of `weights`.
+ - `options`: options for loading, or CROSSRANK_DEFAULTS.
+ - `model`: receives the handle. Free it with crossrank_model_free.
+
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_model_load_memory(const char *name,
                                              struct crossrank_str config,
@@ -606,8 +993,19 @@ crossrank_status crossrank_model_load_memory(const char *name,
                                              struct crossrank_model *model);
 
 /*
- crossrank_model_load_memory for parts of open files: every file has its region, `tokenizer_config` may have none. Not on
- Windows. Any thread; the descriptors' positions move. Since 0.1.
+ Loads a model from parts of open files. The descriptors stay open; their file positions change. Returns
+ CROSSRANK_ERR_UNSUPPORTED on Windows.
+
+ - `name`: NUL-terminated UTF-8; the model's name in messages.
+ - `config`: config.json.
+ - `tokenizer`: tokenizer.json.
+ - `tokenizer_config`: tokenizer_config.json; fd -1 for none.
+ - `weights`: model.safetensors, or its shards.
+ - `weight_count`: number of elements of `weights`.
+ - `options`: options for loading, or CROSSRANK_DEFAULTS.
+ - `model`: receives the handle. Free it with crossrank_model_free.
+
+ Any thread, if no other thread uses the descriptors meanwhile. Since 0.1.
  */
 crossrank_status crossrank_model_load_fd(const char *name,
                                          struct crossrank_region config,
@@ -619,229 +1017,26 @@ crossrank_status crossrank_model_load_fd(const char *name,
                                          struct crossrank_model *model);
 
 /*
- Sends messages to `log`, with `user`; NULL stops them, and when this function returns, no call of the former `log` is under
- way. One for the whole process. Any thread. Default: none. Since 0.1.
+ Reads the usage of this thread's last crossrank_score, crossrank_rerank or crossrank_rerank_many that succeeded.
+
+ - `usage`: set its `size` first; receives the usage, zeros before the first call.
+
+ Any thread. Since 0.1.
  */
-crossrank_status crossrank_set_log(crossrank_log_fn log,
-                                   void *user);
+crossrank_status crossrank_last_usage(struct crossrank_usage *usage);
 
 /*
- Loads a model from a directory in Hugging Face layout, or by a name that is looked up in ./models and in the Hugging Face
- cache. Free it with crossrank_model_free. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_load(const char *path_or_name,
-                                      struct crossrank_options options,
-                                      struct crossrank_model *model);
+ Ranks documents by relevance to a query. A model with several labels needs crossrank_options_set_label.
 
-/*
- Loads the model inside the library; CROSSRANK_ERR_UNSUPPORTED in a build without it. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_load_bundled(struct crossrank_options options,
-                                              struct crossrank_model *model);
+ - `query`: the query.
+ - `documents`: `count` documents. None give an empty ranking.
+ - `options`: options of the call, or CROSSRANK_DEFAULTS.
+ - `results`: receives the best documents, best first and ties in input order: `capacity` of them, or fewer if there are fewer
+   or the options say so.
+ - `capacity`: number of elements of `results`.
+ - `found`: receives how many results were written.
 
-/*
- The memory that crossrank_model_load would take with these options, from the model's headers alone: bytes of the weights,
- and of work space when every thread has met the longest input. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_plan(const char *path_or_name,
-                                      struct crossrank_options options,
-                                      uint64_t *weight_bytes,
-                                      uint64_t *work_bytes);
-
-/*
- Frees a model. Calls that are using it finish, and the memory goes with the last of them. Freeing twice is harmless and
- returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_free(struct crossrank_model model);
-
-/*
- Gives back work space that no call uses at the moment, for example on a memory warning. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_trim(struct crossrank_model model);
-
-/*
- Does ahead of the first call what it would wait for: on a GPU, shaders are compiled and their results compared with the
- CPU's, which takes up to a few seconds. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then. Nothing on the
- CPU. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_warmup(struct crossrank_model model);
-
-/*
- Lets go of the GPU, as an app must that goes to the background: calls are computed on the CPU until crossrank_model_resume.
- On the CPU the same as crossrank_model_trim. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_suspend(struct crossrank_model model);
-
-/*
- Takes the GPU back after crossrank_model_suspend. CROSSRANK_ERR_GPU where that fails; calls are computed on the CPU then, and
- it may be tried again. Nothing on the CPU. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_resume(struct crossrank_model model);
-
-/*
- Facts about a model. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_info(struct crossrank_model model, struct crossrank_info *info);
-
-/*
- Copies one of a model's texts, a CROSSRANK_TEXT_ value, to `buffer` as UTF-8 without a NUL and its bytes to `length`. With
- too little room CROSSRANK_ERR_BUFFER is returned and only `length` is written, so that a call with a `capacity` of 0 asks
- for the length. `index` is that of the label. Any thread. Since 0.1.
- */
-crossrank_status crossrank_model_text(struct crossrank_model model,
-                                      int32_t text,
-                                      size_t index,
-                                      char *buffer,
-                                      size_t capacity,
-                                      size_t *length);
-
-/*
- Makes options with all defaults. Free them with crossrank_options_free. Any thread; one object may be used by several
- calls at once, each of which reads it when it starts. Since 0.1.
- */
-crossrank_status crossrank_options_new(struct crossrank_options *options);
-
-/*
- Frees options. Freeing twice is harmless and returns CROSSRANK_ERR_HANDLE. Any thread. Since 0.1.
- */
-crossrank_status crossrank_options_free(struct crossrank_options options);
-
-/*
- Which implementation computes, a CROSSRANK_BACKEND_ value. For loading. Default: AUTO. Since 0.1.
- */
-crossrank_status crossrank_options_set_backend(struct crossrank_options options, int32_t backend);
-
-/*
- The highest instruction set to use, a CROSSRANK_ISA_ value. For loading. Default: AUTO. Since 0.1.
- */
-crossrank_status crossrank_options_set_isa(struct crossrank_options options, int32_t isa);
-
-/*
- Worker threads, at least 1. For loading. Default: one per physical core. Since 0.1.
- */
-crossrank_status crossrank_options_set_threads(struct crossrank_options options, size_t threads);
-
-/*
- Window in tokens, special tokens included; never more than the model's own. For loading, and per call. Default: the
- model's own. Since 0.1.
- */
-crossrank_status crossrank_options_set_max_tokens(struct crossrank_options options,
-                                                  size_t tokens);
-
-/*
- The most bytes that weights and work space together may take. For loading. Default: no limit. Since 0.1.
- */
-crossrank_status crossrank_options_set_memory_limit(struct crossrank_options options, uint64_t bytes);
-
-/*
- Whether CROSSRANK_BACKEND_GPU may use a processor that poses as a GPU: for tests, being slower than the CPU. For loading.
- Default: false. Since 0.1.
- */
-crossrank_status crossrank_options_set_allow_software_gpu(struct crossrank_options options,
-                                                          bool allow);
-
-/*
- What the CPU keeps weights as, and whether it multiplies floats or integers, a CROSSRANK_PRECISION_ value. A load for
- CROSSRANK_BACKEND_GPU refuses INT8 with CROSSRANK_ERR_ARGUMENT. For loading. Default: AUTO. Since 0.1.
- */
-crossrank_status crossrank_options_set_precision(struct crossrank_options options,
-                                                 int32_t precision);
-
-/*
- What a GPU stores weights and the inputs of linear layers as, a CROSSRANK_GPU_PRECISION_ value. For loading. Default: F32.
- Since 0.1.
- */
-crossrank_status crossrank_options_set_gpu_precision(struct crossrank_options options,
-                                                     int32_t precision);
-
-/*
- A folder, which exists, for compiled shaders: read at load, written by crossrank_model_warmup. Nobody else should be able to
- write to it. NULL takes it back. Without effect on the CPU. For loading. Default: none. Since 0.1.
- */
-crossrank_status crossrank_options_set_gpu_cache(struct crossrank_options options,
-                                                 const char *folder);
-
-/*
- Computes on the program's own threads, for example a game engine's job system: `parallel` runs the tasks, `threads` of
- them at once, and the library starts none. `user` is handed to every call of `parallel`; both must live as long as models
- loaded with these options. NULL takes it back. For loading. Default: the library's own threads. Since 0.1.
- */
-crossrank_status crossrank_options_set_executor(struct crossrank_options options,
-                                                size_t threads,
-                                                crossrank_parallel_fn parallel,
-                                                void *user);
-
-/*
- What to do with pairs longer than the window, a CROSSRANK_TRUNCATION_ value. Per call. Default: DEFAULT. Since 0.1.
- */
-crossrank_status crossrank_options_set_truncation(struct crossrank_options options,
-                                                  int32_t truncation);
-
-/*
- Reads documents longer than the window in at most this many overlapping windows, instead of cutting them; the best one scores
- the document, and crossrank_ranked says which bytes it holds. A query longer than half of the window is cut to half. 0 takes
- it back. Needs a model with one label. Per call. Default: 0. Since 0.1.
- */
-crossrank_status crossrank_options_set_windows(struct crossrank_options options,
-                                               size_t count);
-
-/*
- Tokens that neighbouring windows share, at most half of what a window holds of a document. Per call. Default: 64. Since 0.1.
- */
-crossrank_status crossrank_options_set_window_overlap(struct crossrank_options options,
-                                                      size_t tokens);
-
-/*
- Rank at most this many documents. Per call. Default: as many as the results have room for. Since 0.1.
- */
-crossrank_status crossrank_options_set_top_k(struct crossrank_options options, size_t count);
-
-/*
- Leave out documents whose score (not logit) is below this. Per call. Default: none. Since 0.1.
- */
-crossrank_status crossrank_options_set_threshold(struct crossrank_options options, double score);
-
-/*
- Rank by this label of a model with several, counted from 0. Per call. Default: the only one; of two that have no names and
- no activation, the second, through a softmax. Since 0.1.
- */
-crossrank_status crossrank_options_set_label(struct crossrank_options options,
-                                             size_t label);
-
-/*
- Stop after this many milliseconds: pairs not scored by then have status CROSSRANK_ERR_NOT_SCORED and come last. Per call.
- Default: never. Since 0.1.
- */
-crossrank_status crossrank_options_set_time_limit(struct crossrank_options options,
-                                                  uint64_t milliseconds);
-
-/*
- Lets another thread cancel the call, or ask how far it is. The null handle takes it back. Per call. Default: none.
- Since 0.1.
- */
-crossrank_status crossrank_options_set_cancel(struct crossrank_options options,
-                                              struct crossrank_cancel cancel);
-
-/*
- Calls `progress` as pairs are scored, with `user`. Both must live as long as calls with these options. NULL takes it back.
- Per call. Default: none. Since 0.1.
- */
-crossrank_status crossrank_options_set_progress(struct crossrank_options options,
-                                                crossrank_progress_fn progress,
-                                                void *user);
-
-/*
- Whether ill-formed UTF-8 is refused with CROSSRANK_ERR_UTF8, whose message names the index, rather than read as U+FFFD.
- Per call. Default: false. Since 0.1.
- */
-crossrank_status crossrank_options_set_strict_utf8(struct crossrank_options options,
-                                                   bool strict);
-
-/*
- Ranks documents by relevance to a query: the best `capacity` of them (or fewer, by the options) go to `results`, best first,
- ties in input order, and their number to `found`. A model with several labels needs
- crossrank_options_set_label. No documents give an empty ranking. Any
- thread. Since 0.1.
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_rerank(struct crossrank_model model,
                                   struct crossrank_str query,
@@ -853,9 +1048,16 @@ crossrank_status crossrank_rerank(struct crossrank_model model,
                                   size_t *found);
 
 /*
- Ranks several sets in one go, which is faster than one by one. The results of each set follow those of the set before, and
- `found`, which has room for `set_count` numbers, says how many each has. `capacity` is at least the documents of all sets,
- or as many as the options' top_k leaves of each; else CROSSRANK_ERR_BUFFER. Any thread. Since 0.1.
+ Ranks several sets of documents in one call, which is faster than one call for each.
+
+ - `sets`: `set_count` queries with their documents.
+ - `options`: options of the call, or CROSSRANK_DEFAULTS.
+ - `results`: receives the ranking of each set, as in crossrank_rerank, directly after the ranking of the set before it.
+ - `capacity`: number of elements of `results`: at least the number of all documents or, with top_k, the sum over the sets of
+   the lower of top_k and the number of documents. Less returns CROSSRANK_ERR_BUFFER.
+ - `found`: receives, for each of the `set_count` sets, how many results it has.
+
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_rerank_many(struct crossrank_model model,
                                        const struct crossrank_set *sets,
@@ -866,9 +1068,16 @@ crossrank_status crossrank_rerank_many(struct crossrank_model model,
                                        size_t *found);
 
 /*
- Scores `count` pairs of a query and a document, in input order, pair by pair and label by label: raw outputs to `logits`, what
- the model's own activation makes of them to `scores`, and details to `details`. `logits` and `scores` have room for `capacity`
- >= count * labels numbers, `details` for `count` of them; what is not wanted may be NULL. Any thread. Since 0.1.
+ Scores pairs of a query and a document, without sorting them.
+
+ - `queries`, `documents`: `count` texts each; pair i is the query i with the document i.
+ - `options`: options of the call, or CROSSRANK_DEFAULTS.
+ - `logits`: receives the model's raw outputs: for each pair in input order, one number per label. May be NULL.
+ - `scores`: receives the logits after the model's own activation function, in the same order. May be NULL.
+ - `capacity`: number of elements of `logits` and of `scores`: at least count * labels, else CROSSRANK_ERR_BUFFER is returned.
+ - `details`: receives one result per pair, in input order; `count` elements. May be NULL.
+
+ Any thread. Since 0.1.
  */
 crossrank_status crossrank_score(struct crossrank_model model,
                                  const struct crossrank_str *queries,
@@ -879,36 +1088,6 @@ crossrank_status crossrank_score(struct crossrank_model model,
                                  double *scores,
                                  size_t capacity,
                                  struct crossrank_ranked *details);
-
-/*
- The name of a status, such as "CROSSRANK_ERR_HANDLE"; "unknown" for a number that is none. Never NULL; lives as long as
- the library. Any thread. Since 0.1.
- */
-const char *crossrank_status_name(int32_t status);
-
-/*
- What went wrong in this thread's last call that failed, for people: it names the file, the tensor or the index and says
- what to do; programs go by the status. Empty before the first failure. Never NULL; valid until this thread's next call
- that fails. Since 0.1.
- */
-const char *crossrank_last_message(void);
-
-/*
- The usage of this thread's last crossrank_score, crossrank_rerank or crossrank_rerank_many that succeeded; zeros before the
- first. Any thread. Since 0.1.
- */
-crossrank_status crossrank_last_usage(struct crossrank_usage *usage);
-
-/*
- The number of the binary interface, the N of libcrossrank.so.N: programs built for one number run with every library of
- that number. Any thread. Since 0.1.
- */
-uint32_t crossrank_abi(void);
-
-/*
- The version of the library, such as "0.1.0". Never NULL; lives as long as the library. Any thread. Since 0.1.
- */
-const char *crossrank_version(void);
 
 #ifdef __cplusplus
 }  // extern "C"
