@@ -8,7 +8,7 @@ using System.Text;
 using System.Threading.Tasks;
 using Crossrank;
 
-/// <summary>What differs from the expected.</summary>
+/// <summary>A difference from what a case expects.</summary>
 internal sealed class Mismatch : Exception
 {
     public Mismatch(string message) : base(message) { }
@@ -38,10 +38,10 @@ internal static class Cases
         };
         foreach (JsonObject test in (JsonArray)file["cases"])
             run(test["name"], () => Check(test));
-        run("sets rank as one by one", SetsRankAsOneByOne);
+        run("several sets in one call rank as one call for each", SetsRankAsOneByOne);
         run("a call on another thread is watched and cancelled", CancelFromAnotherThread);
         run("every status has its name", StatusNames);
-        run("finalizers free what nobody disposed of", Finalizers);
+        run("finalizers free objects that were not disposed of", Finalizers);
         Console.WriteLine(passed + " passed, " + failed + " failed");
         return failed == 0 && passed > 0 ? 0 : 1;
     }

@@ -1,4 +1,4 @@
-// crossrank in C#: P/Invoke over include/crossrank.h, for Unity and for every other C# program.
+// crossrank in C#, for Unity and for every other C# program. The declarations of include/crossrank.h are in Native.cs.
 using System;
 using System.Collections.Generic;
 using System.Runtime.InteropServices;
@@ -6,34 +6,7 @@ using System.Text;
 
 namespace Crossrank
 {
-    /// <summary>What a call returned; everything but Ok comes as a <see cref="CrossrankException"/>.</summary>
-    public enum Status
-    {
-        Ok = 0,
-        Null = 1, // CROSSRANK_ERR_NULL
-        Handle = 2, // CROSSRANK_ERR_HANDLE
-        Argument = 3, // CROSSRANK_ERR_ARGUMENT
-        Utf8 = 4, // CROSSRANK_ERR_UTF8
-        Buffer = 5, // CROSSRANK_ERR_BUFFER
-        NotFound = 20, // CROSSRANK_ERR_NOT_FOUND
-        Io = 21, // CROSSRANK_ERR_IO
-        Format = 22, // CROSSRANK_ERR_FORMAT
-        MissingTensor = 23, // CROSSRANK_ERR_MISSING_TENSOR
-        TensorShape = 24, // CROSSRANK_ERR_TENSOR_SHAPE
-        TensorType = 25, // CROSSRANK_ERR_TENSOR_TYPE
-        Unsupported = 26, // CROSSRANK_ERR_UNSUPPORTED
-        MemoryLimit = 40, // CROSSRANK_ERR_MEMORY_LIMIT
-        OutOfMemory = 41, // CROSSRANK_ERR_OUT_OF_MEMORY
-        TooLong = 60, // CROSSRANK_ERR_TOO_LONG
-        NonFinite = 61, // CROSSRANK_ERR_NON_FINITE
-        SeveralLabels = 62, // CROSSRANK_ERR_SEVERAL_LABELS
-        Cancelled = 63, // CROSSRANK_ERR_CANCELLED
-        NotScored = 64, // CROSSRANK_ERR_NOT_SCORED
-        Gpu = 80, // CROSSRANK_ERR_GPU
-        Internal = 90, // CROSSRANK_ERR_INTERNAL
-    }
-
-    /// <summary>A call that failed. Programs go by <see cref="Status"/>; the message is for people.</summary>
+    /// <summary>A call that failed. Programs decide by <see cref="Status"/>; the message is for people.</summary>
     public sealed class CrossrankException : Exception
     {
         public Status Status { get; }
@@ -44,52 +17,19 @@ namespace Crossrank
         }
     }
 
-    /// <summary>What the CPU keeps weights as: CROSSRANK_PRECISION_, where the values are explained.</summary>
-    public enum Precision { Auto = 0, F32 = 1, F16Weights = 2, Int8 = 3 }
-
-    /// <summary>What a GPU stores weights and the inputs of linear layers as.</summary>
-    public enum GpuPrecision { F32 = 0, F16 = 1 }
-
-    /// <summary>Which implementation computes.</summary>
-    public enum Backend { Auto = 0, Cpu = 1, Reference = 2, Gpu = 3 }
-
-    /// <summary>An instruction set.</summary>
-    public enum Isa { Auto = 0, Scalar = 1, Neon = 2, Avx2 = 3, Avx512 = 4 }
-
-    /// <summary>What to do with pairs longer than the window.</summary>
-    public enum Truncation { Default = 0, LongestFirst = 1, DocumentOnly = 2, Error = 3 }
-
-    /// <summary>A text of <see cref="Reranker.Text"/>.</summary>
-    public enum TextKind { Name = 0, Architecture = 1, Activation = 2, Label = 3, Adapter = 4, Tier = 5 }
-
-    /// <summary>One document or pair with its score: crossrank_ranked, where the fields are explained.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    public struct Ranked
+    public partial struct Ranked
     {
-        internal uint Size;
-        public Status Status;
-        private UIntPtr index;
-        public double Score;
-        public float Logit;
-        public uint Tokens;
-        public uint QueryCut;
-        public uint DocumentCut;
-        /// <summary>The UTF-8 bytes of the document that the score stands for, with Options.SetWindows.</summary>
-        public ulong WindowStart;
-        public ulong WindowEnd;
-        private ulong reserved;
-
-        /// <summary>Position in the input.</summary>
+        /// <summary>Index of the document or pair in the input.</summary>
         public int Index { get { return (int)index; } }
     }
 
-    /// <summary>What Reranker.Score gives: Labels numbers per pair, pair by pair.</summary>
+    /// <summary>The result of Reranker.Score: Labels numbers per pair, pair by pair.</summary>
     public sealed class Scores
     {
         public readonly int Labels;
         /// <summary>Raw outputs.</summary>
         public readonly float[] Logits;
-        /// <summary>What the model's own activation makes of them.</summary>
+        /// <summary>The logits after the model's own activation function.</summary>
         public readonly double[] Values;
         /// <summary>One per pair.</summary>
         public readonly Ranked[] Details;
@@ -103,42 +43,6 @@ namespace Crossrank
         }
     }
 
-    /// <summary>Facts about a model: crossrank_info, where the fields are explained.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    public struct Info
-    {
-        internal uint Size;
-        public Backend Backend;
-        public Isa Isa;
-        public uint Threads;
-        public uint Layers;
-        public uint Hidden;
-        public uint Heads;
-        public uint Labels;
-        public uint MaxTokens;
-        public uint Vocabulary;
-        public ulong WeightBytes;
-        public ulong Hash;
-        public double LoadMs;
-        public Precision Precision;
-        private uint reserved;
-    }
-
-    /// <summary>What one call cost: crossrank_usage, where the fields are explained.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    public struct Usage
-    {
-        internal uint Size;
-        public Backend Backend;
-        public Isa Isa;
-        public uint Groups;
-        public ulong Tokens;
-        public ulong TokensCut;
-        public double TokenizeMs;
-        public double ComputeMs;
-        public double TotalMs;
-    }
-
     /// <summary>The library as a whole.</summary>
     public static class Library
     {
@@ -148,10 +52,10 @@ namespace Crossrank
         /// <summary>The number of the binary interface.</summary>
         public static uint Abi { get { return Native.crossrank_abi(); } }
 
-        /// <summary>Cost of this thread's last call that scored or ranked and succeeded.</summary>
+        /// <summary>The cost of this thread's last successful call that scored or ranked.</summary>
         public static Usage LastUsage()
         {
-            var usage = new Usage { Size = (uint)Marshal.SizeOf(typeof(Usage)) };
+            var usage = new Usage { size = (uint)Marshal.SizeOf(typeof(Usage)) };
             Check(Native.crossrank_last_usage(ref usage));
             return usage;
         }
@@ -190,7 +94,7 @@ namespace Crossrank
         }
     }
 
-    /// <summary>Cancels the calls whose options hold it, and tells how far they are. Any thread.</summary>
+    /// <summary>Cancels the calls whose options hold it, and shows their progress. Any thread.</summary>
     public sealed class Cancel : IDisposable
     {
         internal readonly Native.CancelHandle handle;
@@ -202,19 +106,19 @@ namespace Crossrank
 
         ~Cancel()
         {
-            // 0 where the constructor threw, perhaps for want of the library: then there is nothing to call.
+            // 0 if the constructor threw, perhaps because the library is missing: then there is nothing to free.
             if (handle.Id != 0)
                 Native.crossrank_cancel_free(handle);
         }
 
-        /// <summary>Cancels, before, during or after the call; for good.</summary>
+        /// <summary>Cancels the running calls and all later ones. It cannot be undone.</summary>
         public void Trigger()
         {
             Library.Check(Native.crossrank_cancel_trigger(handle));
             GC.KeepAlive(this);
         }
 
-        /// <summary>Pairs that the running call has scored, and of how many. Poll it, say once a frame.</summary>
+        /// <summary>Pairs that the running call has scored, and its number of pairs. Poll it, for example once per frame.</summary>
         public void Progress(out long done, out long total)
         {
             UIntPtr nativeDone, nativeTotal;
@@ -224,7 +128,7 @@ namespace Crossrank
             total = (long)nativeTotal;
         }
 
-        /// <summary>Calls that hold it go on.</summary>
+        /// <summary>Calls and options that hold it are not affected.</summary>
         public void Dispose()
         {
             Native.crossrank_cancel_free(handle);
@@ -232,7 +136,7 @@ namespace Crossrank
         }
     }
 
-    /// <summary>Options of loading and of calls; what each means, and its default, is said in crossrank.h.</summary>
+    /// <summary>Options for loading and for calls. crossrank.h documents each of them and its default.</summary>
     public sealed class Options : IDisposable
     {
         internal readonly Native.OptionsHandle handle;
@@ -244,7 +148,7 @@ namespace Crossrank
 
         ~Options()
         {
-            // 0 where the constructor threw, perhaps for want of the library: then there is nothing to call.
+            // 0 if the constructor threw, perhaps because the library is missing: then there is nothing to free.
             if (handle.Id != 0)
                 Native.crossrank_options_free(handle);
         }
@@ -300,7 +204,7 @@ namespace Crossrank
             return Set(Native.crossrank_options_set_gpu_precision(handle, (int)precision));
         }
 
-        /// <summary>Say a folder in Application.temporaryCachePath; null for none.</summary>
+        /// <summary>For example a folder in Application.temporaryCachePath; null for none.</summary>
         public Options SetGpuCache(string folder)
         {
             return Set(Native.crossrank_options_set_gpu_cache(handle, folder == null ? null : Library.CString(folder)));
@@ -336,7 +240,7 @@ namespace Crossrank
             return Set(Native.crossrank_options_set_time_limit(handle, milliseconds));
         }
 
-        /// <summary>null takes it back.</summary>
+        /// <summary>null removes it.</summary>
         public Options SetCancel(Cancel cancel)
         {
             var id = cancel == null ? new Native.CancelHandle() : cancel.handle;
@@ -347,7 +251,7 @@ namespace Crossrank
 
         public Options SetStrictUtf8(bool strict)
         {
-            return Set(Native.crossrank_options_set_strict_utf8(handle, (byte)(strict ? 1 : 0)));
+            return Set(Native.crossrank_options_set_strict_utf8(handle, strict));
         }
 
         private Options Set(int status)
@@ -357,7 +261,7 @@ namespace Crossrank
             return this;
         }
 
-        /// <summary>The handle of options, or the defaults' for null.</summary>
+        /// <summary>The handle of options; the null handle, all defaults, for null.</summary>
         internal static Native.OptionsHandle Of(Options options)
         {
             return options == null ? new Native.OptionsHandle() : options.handle;
@@ -402,7 +306,7 @@ namespace Crossrank
             GC.SuppressFinalize(this);
         }
 
-        /// <summary>From a directory in Hugging Face layout, or by name.</summary>
+        /// <summary>Loads a directory in Hugging Face layout, or a model by name.</summary>
         public static Reranker Load(string pathOrName, Options options = null)
         {
             Native.ModelHandle model;
@@ -411,7 +315,7 @@ namespace Crossrank
             return new Reranker(model);
         }
 
-        /// <summary>The model inside the library.</summary>
+        /// <summary>Loads the model that is built into the library.</summary>
         public static Reranker LoadBundled(Options options = null)
         {
             Native.ModelHandle model;
@@ -421,7 +325,7 @@ namespace Crossrank
         }
 
         /// <summary>
-        /// From the contents of its files, as a TextAsset's bytes or a web request give them. tokenizerConfig may be null;
+        /// Loads a model from the contents of its files, for example of a TextAsset or a web request. tokenizerConfig may be null;
         /// weights are model.safetensors or its shards.
         /// </summary>
         public static Reranker LoadMemory(string name, byte[] config, byte[] tokenizer, byte[] tokenizerConfig,
@@ -439,7 +343,7 @@ namespace Crossrank
             return new Reranker(model);
         }
 
-        /// <summary>Bytes that loading would take: weights, and work space at its largest.</summary>
+        /// <summary>Predicts the bytes that a model would take: weights, and work space at its largest.</summary>
         public static void Plan(string pathOrName, Options options, out ulong weightBytes, out ulong workBytes)
         {
             Library.Check(Native.crossrank_model_plan(Library.CString(pathOrName), Options.Of(options),
@@ -447,7 +351,7 @@ namespace Crossrank
             GC.KeepAlive(options);
         }
 
-        /// <summary>Gives back work space that no call uses, say on Application.lowMemory.</summary>
+        /// <summary>Frees work space that no call uses, for example on Application.lowMemory.</summary>
         public void Trim()
         {
             Library.Check(Native.crossrank_model_trim(handle));
@@ -461,14 +365,14 @@ namespace Crossrank
             GC.KeepAlive(this);
         }
 
-        /// <summary>Lets go of the GPU, say on OnApplicationPause.</summary>
+        /// <summary>Releases the GPU, for example on OnApplicationPause.</summary>
         public void Suspend()
         {
             Library.Check(Native.crossrank_model_suspend(handle));
             GC.KeepAlive(this);
         }
 
-        /// <summary>Takes the GPU back.</summary>
+        /// <summary>Opens the GPU again.</summary>
         public void Resume()
         {
             Library.Check(Native.crossrank_model_resume(handle));
@@ -479,14 +383,14 @@ namespace Crossrank
         {
             get
             {
-                var info = new Info { Size = (uint)Marshal.SizeOf(typeof(Info)) };
+                var info = new Info { size = (uint)Marshal.SizeOf(typeof(Info)) };
                 Library.Check(Native.crossrank_model_info(handle, ref info));
                 GC.KeepAlive(this);
                 return info;
             }
         }
 
-        /// <summary>One of the model's texts; index is that of the label.</summary>
+        /// <summary>One of the model's texts; index is the index of the label.</summary>
         public string Text(TextKind kind, uint index = 0)
         {
             UIntPtr length;
@@ -499,7 +403,7 @@ namespace Crossrank
             return Encoding.UTF8.GetString(bytes);
         }
 
-        /// <summary>The documents by relevance to the query, best first, ties in input order.</summary>
+        /// <summary>Ranks documents by relevance to the query, best first and ties in input order.</summary>
         public Ranked[] Rerank(string query, IList<string> documents, Options options = null)
         {
             return Rerank(Texts.Utf8(query), Texts.Utf8(documents), options);
@@ -523,7 +427,7 @@ namespace Crossrank
             return results;
         }
 
-        /// <summary>One ranking per set, faster than one by one.</summary>
+        /// <summary>One ranking per set; faster than one call for each.</summary>
         public Ranked[][] RerankMany(IList<Set> sets, Options options = null)
         {
             var flat = new List<byte[]>();
@@ -592,7 +496,7 @@ namespace Crossrank
         }
     }
 
-    /// <summary>Byte arrays as crossrank_str, held in place until disposed of. A null array is {NULL, 0}.</summary>
+    /// <summary>Byte arrays as crossrank_str, pinned until they are disposed of. A null array is {NULL, 0}.</summary>
     internal sealed class Texts : IDisposable
     {
         internal readonly Native.Str[] Items;
@@ -610,7 +514,7 @@ namespace Crossrank
                     continue;
                 pins[i] = GCHandle.Alloc(texts[i], GCHandleType.Pinned);
                 Items[i].Data = pins[i].AddrOfPinnedObject();
-                Items[i].Length = (UIntPtr)(uint)texts[i].Length;
+                Items[i].Len = (UIntPtr)(uint)texts[i].Length;
             }
         }
 
@@ -645,134 +549,5 @@ namespace Crossrank
                 bytes[i] = Utf8(texts[i]);
             return bytes;
         }
-    }
-
-    /// <summary>The functions of crossrank.h. Everything here is blittable: nothing is copied on the way.</summary>
-    internal static class Native
-    {
-#if UNITY_IOS && !UNITY_EDITOR
-        // iOS links the library into the program.
-        private const string Library = "__Internal";
-#else
-        private const string Library = "crossrank";
-#endif
-
-        [StructLayout(LayoutKind.Sequential)]
-        internal struct ModelHandle { internal ulong Id; }
-
-        [StructLayout(LayoutKind.Sequential)]
-        internal struct OptionsHandle { internal ulong Id; }
-
-        [StructLayout(LayoutKind.Sequential)]
-        internal struct CancelHandle { internal ulong Id; }
-
-        [StructLayout(LayoutKind.Sequential)]
-        internal struct Str { internal IntPtr Data; internal UIntPtr Length; }
-
-        [StructLayout(LayoutKind.Sequential)]
-        internal struct Set { internal Str Query; internal IntPtr Documents; internal UIntPtr Count; }
-
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern uint crossrank_abi();
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern IntPtr crossrank_version();
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern IntPtr crossrank_last_message();
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern IntPtr crossrank_status_name(int status);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_last_usage(ref Usage usage);
-
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_cancel_new(out CancelHandle cancel);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_cancel_trigger(CancelHandle cancel);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_cancel_progress(CancelHandle cancel, out UIntPtr done, out UIntPtr total);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_cancel_free(CancelHandle cancel);
-
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_new(out OptionsHandle options);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_free(OptionsHandle options);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_backend(OptionsHandle options, int backend);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_isa(OptionsHandle options, int isa);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_threads(OptionsHandle options, UIntPtr threads);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_max_tokens(OptionsHandle options, UIntPtr tokens);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_memory_limit(OptionsHandle options, ulong bytes);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_truncation(OptionsHandle options, int truncation);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_allow_software_gpu(
-            OptionsHandle options, [MarshalAs(UnmanagedType.I1)] bool allow);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_precision(OptionsHandle options, int precision);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_gpu_precision(OptionsHandle options, int precision);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_gpu_cache(OptionsHandle options, byte[] folder);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_windows(OptionsHandle options, UIntPtr count);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_window_overlap(OptionsHandle options, UIntPtr tokens);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_top_k(OptionsHandle options, UIntPtr count);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_threshold(OptionsHandle options, double score);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_label(OptionsHandle options, UIntPtr label);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_time_limit(OptionsHandle options, ulong milliseconds);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_cancel(OptionsHandle options, CancelHandle cancel);
-        // A C bool is one byte, C#'s is four by default.
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_options_set_strict_utf8(OptionsHandle options, byte strict);
-
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_load(byte[] pathOrName, OptionsHandle options, out ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_load_bundled(OptionsHandle options, out ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_load_memory(
-            byte[] name, Str config, Str tokenizer, Str tokenizerConfig, Str[] weights, UIntPtr weightCount,
-            OptionsHandle options, out ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_plan(byte[] pathOrName, OptionsHandle options, out ulong weightBytes,
-                                                        out ulong workBytes);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_free(ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_trim(ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_warmup(ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_suspend(ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_resume(ModelHandle model);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_info(ModelHandle model, ref Info info);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_model_text(ModelHandle model, int text, UIntPtr index, [Out] byte[] buffer,
-                                                        UIntPtr capacity, out UIntPtr length);
-
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_rerank(ModelHandle model, Str query, Str[] documents, UIntPtr count,
-                                                    OptionsHandle options, [Out] Ranked[] results, UIntPtr capacity,
-                                                    out UIntPtr found);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_rerank_many(ModelHandle model, Set[] sets, UIntPtr setCount,
-                                                         OptionsHandle options, [Out] Ranked[] results,
-                                                         UIntPtr capacity, [Out] UIntPtr[] found);
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern int crossrank_score(ModelHandle model, Str[] queries, Str[] documents, UIntPtr count,
-                                                   OptionsHandle options, [Out] float[] logits, [Out] double[] scores,
-                                                   UIntPtr capacity, [Out] Ranked[] details);
     }
 }

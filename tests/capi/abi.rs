@@ -24,7 +24,7 @@ fn facts() -> Vec<String> {
     let mut source = String::from("#include <crossrank.h>\n#include <stdio.h>\nint main(void) {\n");
     for (name, fields) in header::structs() {
         writeln!(source, r#"printf("size {name} %zu\n", sizeof({name}));"#).unwrap();
-        for field in fields {
+        for header::Parameter { name: field, .. } in fields {
             let member = format!("sizeof((({name} *)0)->{field})");
             writeln!(
                 source,

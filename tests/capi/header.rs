@@ -1,6 +1,6 @@
-//! Just enough of a parser for include/crossrank.h, which cbindgen writes in one fixed style.
+//! A small parser for include/crossrank.h, which cbindgen writes in one fixed style. The tests `capi` and `header` share it.
 
-use crate::toolbox::root;
+use std::path::Path;
 
 pub struct Function {
     pub returns: String,
@@ -20,11 +20,13 @@ impl Parameter {
     }
 }
 
-/// The header without comments and without lines of the preprocessor.
-fn code() -> String {
-    code_of(&std::fs::read_to_string(root().join("include/crossrank.h")).unwrap())
+/// The header as it was committed.
+fn committed() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/crossrank.h");
+    std::fs::read_to_string(path).unwrap()
 }
 
+/// A header without comments and without lines of the preprocessor.
 fn code_of(header: &str) -> String {
     let code = without_comments(header);
     code.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line.trim(), " "]).collect()
@@ -40,7 +42,7 @@ pub fn without_comments(mut rest: &str) -> String {
 }
 
 /// `const struct crossrank_str *documents` as its kind and its name.
-fn declaration(text: &str) -> Parameter {
+pub fn declaration(text: &str) -> Parameter {
     let text = text.trim().replace("struct ", "");
     let start = text.rfind([' ', '*']).unwrap() + 1;
     Parameter { kind: text[..start].trim().to_owned(), name: text[start..].to_owned() }
@@ -48,15 +50,12 @@ fn declaration(text: &str) -> Parameter {
 
 /// Every function, in the header's order.
 pub fn functions() -> Vec<Function> {
-    functions_in(&code())
+    functions_of(&committed())
 }
 
 /// Every function of another header.
 pub fn functions_of(header: &str) -> Vec<Function> {
-    functions_in(&code_of(header))
-}
-
-fn functions_in(code: &str) -> Vec<Function> {
+    let code = code_of(header);
     let prototypes = code.split(';').filter(|part| part.contains('(') && !part.contains("typedef"));
     prototypes
         .map(|prototype| {
@@ -71,37 +70,51 @@ fn functions_in(code: &str) -> Vec<Function> {
 
 /// Every type of a function, as the header writes it.
 pub fn callbacks() -> Vec<String> {
-    let code = code();
+    callbacks_of(&committed())
+}
+
+pub fn callbacks_of(header: &str) -> Vec<String> {
+    let code = code_of(header);
     let parts = code.split(';').filter(|part| part.contains("_fn)("));
     parts.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// Every struct, with its fields.
-pub fn structs() -> Vec<(String, Vec<String>)> {
-    let code = code();
+pub fn structs() -> Vec<(String, Vec<Parameter>)> {
+    structs_of(&committed())
+}
+
+pub fn structs_of(header: &str) -> Vec<(String, Vec<Parameter>)> {
+    let code = code_of(header);
     let bodies = code.split("typedef struct ").skip(1);
     bodies
         .map(|text| {
             let (name, rest) = text.split_once('{').unwrap();
             let body = rest.split_once('}').unwrap().0;
             let fields = body.split(';').map(str::trim).filter(|field| !field.is_empty());
-            let name_of = |field: &str| declaration(field).name.split('[').next().unwrap().to_owned();
-            (name.trim().to_owned(), fields.map(name_of).collect())
+            (name.trim().to_owned(), fields.map(declaration).collect())
         })
         .collect()
 }
 
 /// Every number with a name: `#define`s and statuses.
 pub fn constants() -> Vec<(String, i64)> {
-    let header = std::fs::read_to_string(root().join("include/crossrank.h")).unwrap();
+    constants_of(&committed())
+}
+
+pub fn constants_of(header: &str) -> Vec<(String, i64)> {
     let defines = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split_once(' '));
     let defines = defines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
-    defines.chain(statuses()).collect()
+    defines.chain(statuses_of(header)).collect()
 }
 
 /// Every status.
 pub fn statuses() -> Vec<(String, i64)> {
-    let code = code();
+    statuses_of(&committed())
+}
+
+fn statuses_of(header: &str) -> Vec<(String, i64)> {
+    let code = code_of(header);
     let body = code.split_once("enum crossrank_status").unwrap().1.split_once('{').unwrap().1;
     let body = body.split_once('}').unwrap().0;
     let entries = body.split(',').filter_map(|entry| entry.split_once('='));
@@ -110,7 +123,7 @@ pub fn statuses() -> Vec<(String, i64)> {
 
 #[test]
 fn the_parser_reads_the_whole_header() {
-    let text = std::fs::read_to_string(root().join("include/crossrank.h")).unwrap();
+    let text = committed();
     // Every function's comment ends with the version that brought it.
     let functions = functions();
     assert_eq!(functions.len(), text.matches("Since 0.").count());
@@ -126,7 +139,8 @@ fn the_parser_reads_the_whole_header() {
     );
     assert_eq!(structs().len(), text.matches("typedef struct").count());
     let (_, fields) = structs().into_iter().find(|(name, _)| name == "crossrank_set").unwrap();
-    assert_eq!(fields, ["query", "documents", "count"]);
+    let names: Vec<_> = fields.iter().map(|field| &*field.name).collect();
+    assert_eq!(names, ["query", "documents", "count"]);
     assert_eq!(callbacks().len(), text.matches("typedef void (*").count());
     assert_eq!(statuses().len(), text.lines().filter(|line| line.starts_with("  CROSSRANK_")).count());
     assert!(constants().contains(&("CROSSRANK_TRUNCATION_ERROR".into(), 3)));

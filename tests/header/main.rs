@@ -1,4 +1,10 @@
-//! include/crossrank.h is what src/capi/ says. `CROSSRANK_BLESS=1 cargo test --features capi --test header` writes it anew.
+//! include/crossrank.h is generated from src/capi/, and bindings/unity/Native.cs from the header.
+//! `CROSSRANK_BLESS=1 cargo test --features capi --test header` writes both again.
+
+mod csharp;
+#[path = "../capi/header.rs"]
+#[expect(dead_code, reason = "the test `capi` uses the rest")]
+mod header;
 
 use std::path::Path;
 
@@ -13,13 +19,22 @@ fn generated() -> String {
     String::from_utf8(header).unwrap()
 }
 
+/// Compares a committed file with the generated text; with CROSSRANK_BLESS=1 writes it first.
+fn is_current(path: &str, generated: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("CROSSRANK_BLESS").is_some() {
+        std::fs::write(&file, generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(committed == generated, "{path} is stale: write it with CROSSRANK_BLESS=1");
+}
+
 #[test]
 fn the_committed_header_is_the_generated_one() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/crossrank.h");
-    let generated = generated();
-    if std::env::var_os("CROSSRANK_BLESS").is_some() {
-        std::fs::write(&path, &generated).unwrap();
-    }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == generated, "include/crossrank.h is stale: bless it with CROSSRANK_BLESS=1");
+    is_current("include/crossrank.h", &generated());
+}
+
+#[test]
+fn the_committed_declarations_for_c_sharp_are_the_generated_ones() {
+    is_current("bindings/unity/Native.cs", &csharp::declarations(&generated()));
 }
