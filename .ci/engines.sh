@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The engines' bindings against a built library: C# for Unity under mono, the Unreal module over stand-ins for the engine's
-# types, and the Godot extension compiled and linked; with --godot also run in Godot itself.
+# types, and the Godot extension compiled and linked; with --godot also run in Godot itself. Each must refuse a library of
+# another binary interface.
 #
 #   .ci/engines.sh [--godot]
 #
@@ -45,11 +46,18 @@ while read -r name _ value; do
     grep -qF "\"${name#CROSSRANK_}\", $name}" $file || fail "$file lacks $name"
 done <<<"$statuses"
 
+# A library of another binary interface. C# opens it in place of the real one; in programs that are linked with the real one
+# its only function comes first.
+mkdir "$out/other"
+printf '#include "crossrank.h"\nuint32_t crossrank_abi(void) { return CROSSRANK_ABI + 7; }\n' |
+    gcc "${warnings[@]}" -Iinclude -shared -fPIC -x c - -o "$out/other/libcrossrank.so"
+
 echo "=== Unity"
 csharp=(mcs -warnaserror -langversion:7.2)
 sources=(bindings/unity/Crossrank.cs bindings/unity/Native.cs)
 "${csharp[@]}" -r:System.Json "-out:$out/Cases.exe" "${sources[@]}" bindings/unity/Cases.cs
 mono "$out/Cases.exe"
+LD_LIBRARY_PATH=$out/other mono "$out/Cases.exe" --abi
 "${csharp[@]}" -define:UNITY_IOS -target:library "-out:$out/ios.dll" "${sources[@]}"
 grep -qa __Internal "$out/ios.dll" || fail "the library for iOS is not __Internal"
 
@@ -58,6 +66,7 @@ unreal=bindings/unreal
 g++ -std=c++17 "${warnings[@]}" -I$unreal/check/stubs -I$unreal/Source/Crossrank/Public -Iinclude \
     $unreal/Source/Crossrank/Private/*.cpp $unreal/check/main.cpp "${link[@]}" -o "$out/unreal"
 "$out/unreal" tests/fixtures/bert
+LD_PRELOAD=$out/other/libcrossrank.so "$out/unreal" --abi
 mcs -warnaserror -target:library "-out:$out/Build.dll" $unreal/check/stubs/UnrealBuildTool.cs \
     $unreal/Source/Crossrank/Crossrank.Build.cs
 
@@ -67,6 +76,9 @@ g++ -std=c++17 -O2 "${warnings[@]}" -fPIC -shared -fvisibility=hidden -Iinclude 
     "${link[@]}" -Wl,-rpath,'$ORIGIN' -Wl,--no-undefined -o "$out/$extension"
 entry=$(sed -n 's/^entry_symbol = "\(.*\)"/\1/p' bindings/godot/crossrank.gdextension)
 nm -D --defined-only "$out/$extension" | grep -q " T $entry\$" || fail "the extension does not export '$entry'"
+g++ -std=c++17 "${warnings[@]}" -Iinclude bindings/godot/check/abi.cpp "${link[@]}" -o "$out/godot_abi"
+"$out/godot_abi" "$out/$extension" 0
+LD_PRELOAD=$out/other/libcrossrank.so "$out/godot_abi" "$out/$extension" 1
 
 [ "${1:-}" = --godot ] || exit 0
 

@@ -1,4 +1,4 @@
-// crossrank for C++17: owners and results over crossrank.h, which says what each function does. Works without
+// crossrank for C++17: owners of handles, and results, over crossrank.h, which says what each function does. Works without
 // exceptions and RTTI. With CROSSRANK_EXCEPTIONS defined, or_throw(result) turns failures into exceptions.
 //
 //   auto model = crossrank::Model::load("models/minilm");
@@ -21,7 +21,7 @@
 
 namespace crossrank {
 
-// The status of the C function of which a call consists; a later library may return numbers that are not listed.
+// The status of the C function that a call made; a later library may return numbers that are not listed.
 enum class Status : std::int32_t {
     ok = CROSSRANK_OK,
     null = CROSSRANK_ERR_NULL,
@@ -49,29 +49,38 @@ enum class Status : std::int32_t {
 
 inline const char *name(Status status) { return crossrank_status_name(static_cast<std::int32_t>(status)); }
 
-// How a call ended. `message` is for people, and empty on success.
+// The status of a call. `message` is for people, and empty on success.
 struct [[nodiscard]] Outcome {
     Status status = Status::ok;
     std::string message;
 
     explicit operator bool() const noexcept { return status == Status::ok; }
 
-    // Of the C function that this thread has just called.
+    // The outcome of the C function that this thread has just called.
     static Outcome of(crossrank_status returned) {
         if (returned == CROSSRANK_OK) return {};
         return {static_cast<Status>(returned), crossrank_last_message()};
     }
 };
 
-// A value, or else why there is none. `*` and `->` need success: test it first.
+// The binary interface must be the one that crossrank.h describes. Every call that makes a handle checks this first.
+inline Outcome check_abi() {
+    const std::uint32_t found = crossrank_abi();
+    if (found == CROSSRANK_ABI) return {};
+    return {Status::unsupported, "the crossrank library has binary interface " + std::to_string(found) +
+            ", but crossrank.h is for " + std::to_string(CROSSRANK_ABI) + ": use library and headers of one version"};
+}
+
+// A value, or the reason why there is none. `*` and `->` need success: test it first.
 template <class T> struct [[nodiscard]] Result : std::optional<T>, Outcome {
     using std::optional<T>::operator bool;
     Result(T value) : std::optional<T>(std::move(value)) {}
     Result(Outcome failure) : Outcome(std::move(failure)) {}
 };
 
-// The value that a C function has filled, or why it has not.
+// A value that a C function fills, or the failure of that function.
 template <class T, class Call> Result<T> filled(T value, Call call) {
+    if (Outcome checked = check_abi(); !checked) return checked;
     const crossrank_status status = call(value);
     if (status != CROSSRANK_OK) return Outcome::of(status);
     return value;
@@ -100,7 +109,7 @@ using Region = crossrank_region;
 
 inline crossrank_str view(std::string_view text) { return {text.data(), text.size()}; }
 
-// Texts of the caller, by reference: a braced list, or any range of what converts to std::string_view.
+// Texts of the caller, by reference: a braced list, or any range whose elements convert to std::string_view.
 class Texts {
   public:
     Texts(std::initializer_list<std::string_view> texts) { add(texts); }
@@ -119,13 +128,13 @@ class Texts {
 // A query and its documents, for Model::rerank_many.
 struct Set { std::string_view query; Texts documents; };
 
-// What Model::score gives: `labels` logits and scores per pair, and the details of each pair.
+// The results of Model::score: `labels` logits and scores per pair, and the details of each pair.
 struct Scores { std::size_t labels; std::vector<float> logits; std::vector<double> scores; Ranking details; };
 
-// Bytes that a model would take.
+// The bytes that a model would take.
 struct Plan { std::uint64_t weight_bytes, work_bytes; };
 
-// The one owner of a handle.
+// The only owner of a handle.
 template <class Handle, crossrank_status (*Free)(Handle)> class Owner {
   public:
     Owner() noexcept = default;
@@ -133,7 +142,7 @@ template <class Handle, crossrank_status (*Free)(Handle)> class Owner {
     Owner &operator=(Owner &&other) noexcept { return std::swap(handle, other.handle), *this; }
     ~Owner() { if (handle.id != 0) Free(handle); }
 
-    // For calls of crossrank.h; stays owned. {0} by default and after a move.
+    // For calls of crossrank.h; this object stays the owner. {0} by default and after a move.
     Handle get() const noexcept { return handle; }
   protected:
     Handle handle{0};
@@ -146,7 +155,7 @@ class Cancel : public Owner<crossrank_cancel, crossrank_cancel_free> {
         return filled(Cancel(), [](Cancel &made) { return crossrank_cancel_new(&made.handle); });
     }
     Outcome trigger() const { return Outcome::of(crossrank_cancel_trigger(handle)); }
-    // Pairs that the running call has scored, of how many.
+    // Pairs that the running call has scored, and its number of pairs.
     Result<std::pair<std::size_t, std::size_t>> progress() const {
         return filled(std::pair<std::size_t, std::size_t>(), [this](auto &pairs) {
             return crossrank_cancel_progress(handle, &pairs.first, &pairs.second);
@@ -154,8 +163,8 @@ class Cancel : public Owner<crossrank_cancel, crossrank_cancel_free> {
     }
 };
 
-// Options of a load or of a call: Options().top_k(3).threads(2). The first setter that fails is the outcome of every
-// call that is given the options.
+// Options of a load or of a call: Options().top_k(3).threads(2). The failure of the first setter that fails is the outcome
+// of every call with these options.
 class Options : public Owner<crossrank_options, crossrank_options_free> {
   public:
     Options &backend(std::int32_t value) { return set(crossrank_options_set_backend, value); }
@@ -178,16 +187,18 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
     Options &gpu_precision(std::int32_t value) { return set(crossrank_options_set_gpu_precision, value); }
     Options &gpu_cache(const std::string &folder) { return set(crossrank_options_set_gpu_cache, folder.c_str()); }
     Options &cancel(const Cancel &with) {
-        // A null handle would take the cancel back; in C++ it is one that was moved from.
-        keep(crossrank_cancel_progress(with.get(), nullptr, nullptr));
-        return set(crossrank_options_set_cancel, with.get());
+        set(crossrank_options_set_cancel, with.get());
+        // The null handle, of a Cancel that was moved from, would remove the cancel: it is an error here.
+        if (first) keep(crossrank_cancel_progress(with.get(), nullptr, nullptr));
+        return *this;
     }
 
     const Outcome &outcome() const noexcept { return first; }
   private:
     template <class Setter, class... Values> Options &set(Setter setter, Values... values) {
-        if (handle.id == 0) keep(crossrank_options_new(&handle));
-        keep(setter(handle, values...));
+        if (first) first = check_abi();
+        if (first && handle.id == 0) keep(crossrank_options_new(&handle));
+        if (first) keep(setter(handle, values...));
         return *this;
     }
     void keep(crossrank_status returned) { if (first) first = Outcome::of(returned); }
@@ -195,7 +206,7 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
     Outcome first;
 };
 
-// The value that a C function with options has filled, or why it has not.
+// The same for a C function with options.
 template <class T, class Call> Result<T> filled(const Options &options, T value, Call call) {
     if (!options.outcome()) return options.outcome();
     return filled(std::move(value), call);
@@ -279,7 +290,7 @@ class Model : public Owner<crossrank_model, crossrank_model_free> {
         return filled(facts, [this](Info &to) { return crossrank_model_info(handle, &to); });
     }
 
-    // One of the CROSSRANK_TEXT_ values; `index` is that of the label.
+    // The text of a CROSSRANK_TEXT_ value; `index` is the index of the label.
     Result<std::string> text(std::int32_t which, std::size_t index = 0) const {
         return filled(std::string(), [&](std::string &text) {
             std::size_t length = 0;
@@ -296,12 +307,15 @@ class Model : public Owner<crossrank_model, crossrank_model_free> {
     }
 };
 
-// Of this thread's last score, rerank or rerank_many that succeeded.
+// The usage of this thread's last score, rerank or rerank_many that succeeded.
 inline Result<Usage> last_usage() {
     Usage usage{};
     usage.size = sizeof usage;
     return filled(usage, [](Usage &to) { return crossrank_last_usage(&to); });
 }
 
-inline Outcome set_log(crossrank_log_fn log, void *user) { return Outcome::of(crossrank_set_log(log, user)); }
+inline Outcome set_log(crossrank_log_fn log, void *user) {
+    Outcome checked = check_abi();
+    return checked ? Outcome::of(crossrank_set_log(log, user)) : checked;
+}
 } // namespace crossrank

@@ -17,7 +17,7 @@ std::vector<crossrank_str> views(const std::vector<std::string> &texts) {
 
 crossrank_str view(const std::string &text) { return {text.data(), text.size()}; }
 
-// Of a PackedByteArray, which must outlive the view.
+// The bytes of a PackedByteArray, which must outlive the view.
 crossrank_str view(GDExtensionConstTypePtr bytes) {
     auto count = static_cast<size_t>(Variant(BYTES, bytes).call("size"));
     if (count == 0) return {};
@@ -25,7 +25,7 @@ crossrank_str view(GDExtensionConstTypePtr bytes) {
     return {reinterpret_cast<const char *>(data), count};
 }
 
-// A ranking and how it went.
+// A ranking and the outcome of its call.
 struct Ranking {
     std::vector<crossrank_ranked> results;
     crossrank_status status = CROSSRANK_OK;
@@ -38,7 +38,7 @@ struct Ranking {
         results.resize(texts.size());
         status = crossrank_rerank(model, view(query), texts.data(), texts.size(), options, results.data(),
                                   results.size(), &found);
-        // The message is the thread's own: it must be read on the thread of the call.
+        // Each thread has its own message: it must be read on the thread of the call.
         message = status == CROSSRANK_OK ? "" : crossrank_last_message();
         results.resize(found);
     }
@@ -69,7 +69,7 @@ public:
         crossrank_options_free(options);
     }
 
-    // Remembers how a call went, for status() and message().
+    // Keeps the outcome of a call for status() and message().
     int64_t keep(crossrank_status result) {
         status = result;
         message = result == CROSSRANK_OK ? "" : crossrank_last_message();
@@ -99,7 +99,7 @@ public:
             message = "a ranking was started already: take() it first";
             return static_cast<int64_t>(status);
         }
-        // Cancelling is for good, so every ranking has its own.
+        // Cancelling cannot be undone, so every ranking has its own cancel object.
         if (keep(crossrank_cancel_new(&cancel)) != CROSSRANK_OK) return static_cast<int64_t>(status);
         if (keep(crossrank_options_set_cancel(options, cancel)) != CROSSRANK_OK) return static_cast<int64_t>(status);
         running = true;
@@ -193,7 +193,7 @@ public:
     std::string message;
     std::thread worker;
     std::atomic<bool> running{false};
-    // Of the worker until it is joined.
+    // The worker's until it is joined.
     Ranking started;
 };
 
@@ -232,7 +232,7 @@ const Method methods[] = {
      {{"name", STRING}, {"config", BYTES}, {"tokenizer", BYTES}, {"tokenizer_config", BYTES}, {"weights", ARRAY}},
      BODY {
          auto name = utf8(a[0]);
-         // The shards share their bytes with the array's: nothing is copied.
+         // The shards share the bytes of the array's elements: nothing is copied.
          auto shards = items(a[4], BYTES);
          std::vector<crossrank_str> weights;
          for (auto &shard : shards) weights.push_back(view(shard->get()));
@@ -369,6 +369,15 @@ void deinitialize(void *library, GDExtensionInitializationLevel level) {
 extern "C" EXPORT GDExtensionBool crossrank_godot_init(GDExtensionInterfaceGetProcAddress get,
                                                        GDExtensionClassLibraryPtr library,
                                                        GDExtensionInitialization *out) {
+    // Before anything else: no other function of a library with another binary interface may be called.
+    if (const uint32_t found = crossrank_abi(); found != CROSSRANK_ABI) {
+        const std::string message = "the crossrank library has binary interface " + std::to_string(found) +
+                                    ", but this extension was compiled for " + std::to_string(CROSSRANK_ABI) +
+                                    ": use library and extension of one version";
+        auto print_error = reinterpret_cast<GDExtensionInterfacePrintError>(get("print_error"));
+        if (print_error) print_error(message.c_str(), __func__, __FILE__, __LINE__, true);
+        return false;
+    }
     if (!find_functions(get)) return false;
     out->minimum_initialization_level = GDEXTENSION_INITIALIZATION_SCENE;
     out->userdata = library;

@@ -173,6 +173,8 @@ typedef void (*GDExtensionInterfaceClassdbRegisterExtensionClassIntegerConstant)
     GDExtensionClassLibraryPtr p_library, GDExtensionConstStringNamePtr p_class_name,
     GDExtensionConstStringNamePtr p_enum_name, GDExtensionConstStringNamePtr p_constant_name,
     GDExtensionInt p_constant_value, GDExtensionBool p_is_bitfield);
+typedef void (*GDExtensionInterfacePrintError)(const char *p_description, const char *p_function, const char *p_file,
+                                              int32_t p_line, GDExtensionBool p_editor_notify);
 typedef void (*GDExtensionInterfaceClassdbUnregisterExtensionClass)(GDExtensionClassLibraryPtr p_library,
                                                                    GDExtensionConstStringNamePtr p_class_name);
 

@@ -1,4 +1,5 @@
 // Runs bindings/cases.json through Crossrank.cs, from the repository's root: Cases.exe [cases.json]
+// With a library of another binary interface: Cases.exe --abi
 using System;
 using System.Collections.Generic;
 using System.IO;
@@ -18,8 +19,42 @@ internal static class Cases
 {
     private static double tolerance;
 
+    /// <summary>Everything that would call a library of another binary interface is refused with a clear message.</summary>
+    private static int AnotherAbiIsRefused()
+    {
+        ulong bytes;
+        var calls = new Action[]
+        {
+            () => Reranker.Load("model"), () => Reranker.LoadBundled(),
+            () => Reranker.LoadMemory("model", null, null, null, new byte[0][]),
+            () => Reranker.Plan("model", null, out bytes, out bytes),
+            () => new Options(), () => new Cancel(), () => Library.LastUsage(),
+        };
+        foreach (var call in calls)
+        {
+            try
+            {
+                call();
+                Console.WriteLine("a library of another binary interface was used");
+                return 1;
+            }
+            catch (CrossrankException e)
+            {
+                if (e.Status != Status.Unsupported || !e.Message.Contains("binary interface " + Library.Abi))
+                {
+                    Console.WriteLine(e.Status + ": " + e.Message);
+                    return 1;
+                }
+            }
+        }
+        Console.WriteLine("another binary interface is refused");
+        return 0;
+    }
+
     private static int Main(string[] arguments)
     {
+        if (arguments.Length > 0 && arguments[0] == "--abi")
+            return AnotherAbiIsRefused();
         var file = (JsonObject)JsonValue.Parse(File.ReadAllText(arguments.Length > 0 ? arguments[0] : "bindings/cases.json"));
         tolerance = file["tolerance"];
         int passed = 0, failed = 0;

@@ -55,6 +55,7 @@ namespace Crossrank
         /// <summary>The cost of this thread's last successful call that scored or ranked.</summary>
         public static Usage LastUsage()
         {
+            CheckAbi();
             var usage = new Usage { size = (uint)Marshal.SizeOf(typeof(Usage)) };
             Check(Native.crossrank_last_usage(ref usage));
             return usage;
@@ -64,6 +65,20 @@ namespace Crossrank
         public static string StatusName(Status status)
         {
             return Text(Native.crossrank_status_name((int)status));
+        }
+
+        /// <summary>
+        /// Throws if the library's binary interface is not the one that Native.cs describes. Comes before every other call.
+        /// </summary>
+        internal static void CheckAbi()
+        {
+            uint found = Native.crossrank_abi();
+            if (found != Native.Abi)
+            {
+                throw new CrossrankException(Status.Unsupported,
+                    "the crossrank library has binary interface " + found + ", but these C# files are for " + Native.Abi +
+                    ": use the library and the C# files of one version");
+            }
         }
 
         internal static void Check(int status)
@@ -101,6 +116,7 @@ namespace Crossrank
 
         public Cancel()
         {
+            Library.CheckAbi();
             Library.Check(Native.crossrank_cancel_new(out handle));
         }
 
@@ -143,6 +159,7 @@ namespace Crossrank
 
         public Options()
         {
+            Library.CheckAbi();
             Library.Check(Native.crossrank_options_new(out handle));
         }
 
@@ -309,6 +326,7 @@ namespace Crossrank
         /// <summary>Loads a directory in Hugging Face layout, or a model by name.</summary>
         public static Reranker Load(string pathOrName, Options options = null)
         {
+            Library.CheckAbi();
             Native.ModelHandle model;
             Library.Check(Native.crossrank_model_load(Library.CString(pathOrName), Options.Of(options), out model));
             GC.KeepAlive(options);
@@ -318,6 +336,7 @@ namespace Crossrank
         /// <summary>Loads the model that is built into the library.</summary>
         public static Reranker LoadBundled(Options options = null)
         {
+            Library.CheckAbi();
             Native.ModelHandle model;
             Library.Check(Native.crossrank_model_load_bundled(Options.Of(options), out model));
             GC.KeepAlive(options);
@@ -331,6 +350,7 @@ namespace Crossrank
         public static Reranker LoadMemory(string name, byte[] config, byte[] tokenizer, byte[] tokenizerConfig,
                                           IList<byte[]> weights, Options options = null)
         {
+            Library.CheckAbi();
             Native.ModelHandle model;
             using (var files = new Texts(new[] { config, tokenizer, tokenizerConfig }))
             using (var shards = new Texts(weights))
@@ -346,6 +366,7 @@ namespace Crossrank
         /// <summary>Predicts the bytes that a model would take: weights, and work space at its largest.</summary>
         public static void Plan(string pathOrName, Options options, out ulong weightBytes, out ulong workBytes)
         {
+            Library.CheckAbi();
             Library.Check(Native.crossrank_model_plan(Library.CString(pathOrName), Options.Of(options),
                                                       out weightBytes, out workBytes));
             GC.KeepAlive(options);

@@ -1,4 +1,5 @@
 // Runs the wrapper, over stand-ins for the engine's types, against the library: main <model folder>
+// With a library of another binary interface: main --abi
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -20,8 +21,34 @@ static TArray<uint8> file(const std::string &path) {
     return out;
 }
 
+// Everything that would call a library of another binary interface is refused with a clear message.
+static void another_abi_is_refused() {
+    const std::u16string expected = u"binary interface";
+    auto refused = [&](const FCrossrankResult &result) {
+        return result.Status == ECrossrankStatus::Unsupported &&
+               std::u16string(*result.Message).find(expected) != std::u16string::npos;
+    };
+    FCrossrankReranker reranker;
+    FCrossrankCancel cancel;
+    TArray<FString> documents;
+    TArray<FCrossrankRanked> ranked;
+    FCrossrankOptions options;
+    options.Cancel = &cancel;
+    options.TopK = 1;
+    check(refused(reranker.Load(TEXT("model"))), "a load with another binary interface is refused");
+    check(refused(reranker.LoadMemory(TEXT("model"), TArray<uint8>(), TArray<uint8>(), TArray<uint8>(), TArray<uint8>())),
+          "a load from memory with another binary interface is refused");
+    check(refused(reranker.Rerank(TEXT("query"), documents, ranked, options)),
+          "a ranking with another binary interface is refused");
+}
+
 int main(int, char **arguments) {
     const std::string folder = arguments[1];
+    if (folder == "--abi") {
+        another_abi_is_refused();
+        std::printf("%d passed, %d failed\n", passed, failed);
+        return failed ? 1 : 0;
+    }
     const FString path(std::u16string(folder.begin(), folder.end()).c_str());
 
     FCrossrankReranker reranker;

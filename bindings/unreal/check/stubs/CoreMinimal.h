@@ -71,6 +71,17 @@ public:
     const TCHAR *operator*() const { return text.c_str(); }
     int32 Len() const { return static_cast<int32>(text.size()); }
 
+    // Knows %u alone.
+    template <class... Numbers>
+    static FString Printf(const TCHAR *format, Numbers... numbers) {
+        FString out(format);
+        for (uint32 number : {numbers...}) {
+            const std::string digits = std::to_string(number);
+            out.text.replace(out.text.find(u"%u"), 2, std::u16string(digits.begin(), digits.end()));
+        }
+        return out;
+    }
+
 private:
     std::u16string text;
 };
@@ -100,7 +111,7 @@ private:
 
 class FUTF8ToTCHAR {
 public:
-    // Enough for messages of the library, which are ASCII but for names of files.
+    // Enough for messages of the library, which are ASCII except names of files.
     explicit FUTF8ToTCHAR(const char *utf8) : text(utf8, utf8 + std::strlen(utf8)) {}
     const TCHAR *Get() const { return text.c_str(); }
 

@@ -3,7 +3,7 @@
 #include "Misc/Paths.h"
 #include "Modules/ModuleManager.h"
 
-/** Loads crossrank.dll, which Windows would not find in a plugin's folder by itself. */
+/** Loads crossrank.dll: Windows does not search a plugin's folder for it. */
 class FCrossrankModule : public IModuleInterface
 {
 public:

@@ -4,7 +4,7 @@
 
 namespace
 {
-	/** How a call went; right after it, since the message is this thread's last. */
+	/** The outcome of a call. Must follow it directly: the message is that of this thread's last failure. */
 	FCrossrankResult Result(crossrank_status Status)
 	{
 		FCrossrankResult Out;
@@ -16,7 +16,24 @@ namespace
 		return Out;
 	}
 
-	/** UTF-8 of strings, one after another, and where each is. */
+	/**
+	 * An error if the library's binary interface is not the one of the crossrank.h that this file was compiled with: then no
+	 * other function may be called.
+	 */
+	FCrossrankResult CheckAbi()
+	{
+		FCrossrankResult Out;
+		const uint32 Found = crossrank_abi();
+		if (Found != CROSSRANK_ABI)
+		{
+			Out.Status = ECrossrankStatus::Unsupported;
+			Out.Message = FString::Printf(TEXT("the crossrank library has binary interface %u, but crossrank.h is for %u: "
+				"use library and header of one version"), Found, static_cast<uint32>(CROSSRANK_ABI));
+		}
+		return Out;
+	}
+
+	/** Strings as UTF-8, one after another, and their places. */
 	struct FTexts
 	{
 		explicit FTexts(TArrayView<const FString> Texts)
@@ -45,12 +62,26 @@ namespace
 		return { reinterpret_cast<const char*>(Bytes.GetData()), static_cast<size_t>(Bytes.Num()) };
 	}
 
-	/** An options object for one call. The first setter that fails decides how the call goes. */
+	/** An options object for one call. The failure of the first setter that fails is the outcome of the call. */
 	class FOptions
 	{
 	public:
-		FOptions() { Keep(crossrank_options_new(&Handle)); }
-		~FOptions() { crossrank_options_free(Handle); }
+		FOptions() : Outcome(CheckAbi())
+		{
+			if (Outcome.IsOk())
+			{
+				Keep(crossrank_options_new(&Handle));
+			}
+		}
+
+		~FOptions()
+		{
+			if (Handle.id != 0)
+			{
+				crossrank_options_free(Handle);
+			}
+		}
+
 		FOptions(const FOptions&) = delete;
 
 		void Keep(crossrank_status Status)
@@ -67,6 +98,10 @@ namespace
 
 	void Set(FOptions& To, const FCrossrankLoadOptions& From)
 	{
+		if (!To.Outcome.IsOk())
+		{
+			return;
+		}
 		if (From.Threads.IsSet())
 		{
 			To.Keep(crossrank_options_set_threads(To.Handle, static_cast<size_t>(From.Threads.GetValue())));
@@ -87,6 +122,10 @@ namespace
 
 	void Set(FOptions& To, const FCrossrankOptions& From, uint64 Cancel)
 	{
+		if (!To.Outcome.IsOk())
+		{
+			return;
+		}
 		if (From.Windows.IsSet())
 		{
 			To.Keep(crossrank_options_set_windows(To.Handle, static_cast<size_t>(From.Windows.GetValue())));
@@ -122,7 +161,8 @@ namespace
 FCrossrankCancel::FCrossrankCancel()
 {
 	crossrank_cancel Made{};
-	if (crossrank_cancel_new(&Made) == CROSSRANK_OK)
+	// Without a handle, calls that are given this object report the error.
+	if (CheckAbi().IsOk() && crossrank_cancel_new(&Made) == CROSSRANK_OK)
 	{
 		Id = Made.id;
 	}
@@ -130,7 +170,10 @@ FCrossrankCancel::FCrossrankCancel()
 
 FCrossrankCancel::~FCrossrankCancel()
 {
-	crossrank_cancel_free({ Id });
+	if (Id != 0)
+	{
+		crossrank_cancel_free({ Id });
+	}
 }
 
 void FCrossrankCancel::Trigger() const
@@ -149,7 +192,10 @@ void FCrossrankCancel::Progress(uint64& OutDone, uint64& OutTotal) const
 
 FCrossrankReranker::~FCrossrankReranker()
 {
-	crossrank_model_free({ Id });
+	if (Id != 0)
+	{
+		crossrank_model_free({ Id });
+	}
 }
 
 FCrossrankResult FCrossrankReranker::Replace(int32 Status, uint64 Loaded)

@@ -3,7 +3,7 @@
 
 #include "CoreMinimal.h"
 
-/** What a call returned: the codes of crossrank.h, which explains them. */
+/** What a call returned: the statuses of crossrank.h, which documents them. */
 enum class ECrossrankStatus : int32
 {
 	Ok = 0,
@@ -30,7 +30,7 @@ enum class ECrossrankStatus : int32
 	Internal = 90, // CROSSRANK_ERR_INTERNAL
 };
 
-/** What the CPU keeps weights as: CROSSRANK_PRECISION_ of crossrank.h, which explains them. */
+/** The type of the weights on the CPU: CROSSRANK_PRECISION_ of crossrank.h, which documents the values. */
 enum class ECrossrankPrecision : int32
 {
 	Auto = 0,
@@ -39,7 +39,7 @@ enum class ECrossrankPrecision : int32
 	Int8 = 3,
 };
 
-/** How a call went. The message is for people; programs go by the status. */
+/** The outcome of a call. The message is for people; programs decide by the status. */
 struct FCrossrankResult
 {
 	ECrossrankStatus Status = ECrossrankStatus::Ok;
@@ -48,7 +48,7 @@ struct FCrossrankResult
 	bool IsOk() const { return Status == ECrossrankStatus::Ok; }
 };
 
-/** One document with its score: crossrank_ranked, where the fields are explained. */
+/** One document with its score: crossrank_ranked, which documents the fields. */
 struct FCrossrankRanked
 {
 	ECrossrankStatus Status = ECrossrankStatus::Ok;
@@ -58,7 +58,7 @@ struct FCrossrankRanked
 	uint32 Tokens = 0;
 	uint32 QueryCut = 0;
 	uint32 DocumentCut = 0;
-	/** The UTF-8 bytes of the document that the score stands for, with FCrossrankOptions::Windows. */
+	/** The UTF-8 bytes of the document that the score is for, with FCrossrankOptions::Windows. */
 	uint64 WindowStart = 0;
 	uint64 WindowEnd = 0;
 };
@@ -86,7 +86,7 @@ struct FCrossrankOptions
 	const class FCrossrankCancel* Cancel = nullptr;
 };
 
-/** Cancels the calls that it was given to, and tells how far they are. Any thread. */
+/** Cancels the calls whose options hold it, and shows their progress. Any thread. */
 class CROSSRANK_API FCrossrankCancel
 {
 public:
@@ -95,10 +95,10 @@ public:
 	FCrossrankCancel(const FCrossrankCancel&) = delete;
 	FCrossrankCancel& operator=(const FCrossrankCancel&) = delete;
 
-	/** Cancels, before, during or after the call; for good. */
+	/** Cancels the running calls and all later ones. It cannot be undone. */
 	void Trigger() const;
 
-	/** Pairs that the running call has scored, and of how many. Poll it, say once a tick. */
+	/** Pairs that the running call has scored, and its number of pairs. Poll it, for example once per tick. */
 	void Progress(uint64& OutDone, uint64& OutTotal) const;
 
 private:
@@ -118,25 +118,26 @@ public:
 	FCrossrankReranker(const FCrossrankReranker&) = delete;
 	FCrossrankReranker& operator=(const FCrossrankReranker&) = delete;
 
-	/** From a directory in Hugging Face layout on disk, or by name. Replaces what was loaded before. */
+	/** Loads a directory in Hugging Face layout, or a model by name. Replaces the model that was loaded before. */
 	FCrossrankResult Load(const FString& PathOrName, const FCrossrankLoadOptions& Options = {});
 
 	/**
-	 * From the contents of its files, as FFileHelper::LoadFileToArray reads them from a pak. TokenizerConfig may be empty.
+	 * Loads a model from the contents of its files, for example from a pak with FFileHelper::LoadFileToArray. TokenizerConfig may
+	 * be empty.
 	 */
 	FCrossrankResult LoadMemory(const FString& Name, TArrayView<const uint8> Config, TArrayView<const uint8> Tokenizer,
 		TArrayView<const uint8> TokenizerConfig, TArrayView<const uint8> Weights,
 		const FCrossrankLoadOptions& Options = {});
 
-	/** The documents by relevance to the query, best first, ties in input order. */
+	/** Ranks documents by relevance to the query, best first and ties in input order. */
 	FCrossrankResult Rerank(const FString& Query, TArrayView<const FString> Documents, TArray<FCrossrankRanked>& OutRanked,
 		const FCrossrankOptions& Options = {}) const;
 
-	/** Gives back work space that no call uses, say on FCoreDelegates::GetMemoryTrimDelegate. */
+	/** Frees work space that no call uses, for example on FCoreDelegates::GetMemoryTrimDelegate. */
 	FCrossrankResult Trim() const;
-	/** Lets go of the GPU, say when the application goes to the background. */
+	/** Releases the GPU, for example when the application goes to the background. */
 	FCrossrankResult Suspend() const;
-	/** Takes the GPU back. */
+	/** Opens the GPU again. */
 	FCrossrankResult Resume() const;
 
 private:
