@@ -1,4 +1,4 @@
-//! What packaging/install.sh installs can be found, built against and run: with CMake and with pkg-config, shared and static,
+//! Programs find what packaging/install.sh installs, build with it and run: with CMake and with pkg-config, shared and static,
 //! in C and in C++.
 //!
 //! Installs the library of this build; with CROSSRANK_PREFIX=folder that prefix is tested instead.
@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A prefix to test, and the folder of it that is to be kept for that long.
+/// A prefix to test, and its temporary folder, which is removed on drop.
 struct Installed {
     prefix: PathBuf,
     _folder: Option<tempfile::TempDir>,
@@ -27,7 +27,7 @@ fn installed() -> Installed {
     Installed { prefix, _folder: Some(folder) }
 }
 
-/// Whether a program can be run. A check that is skipped without it is printed; with CROSSRANK_REQUIRE_TOOLS=1 it fails.
+/// Whether a program can be run. If it cannot, the skipped check is printed; with CROSSRANK_REQUIRE_TOOLS=1 it fails.
 fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {

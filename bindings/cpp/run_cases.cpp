@@ -50,7 +50,7 @@ std::vector<std::string_view> documents(const crossrank_set &set) {
     return texts;
 }
 
-// The outcome of an option that the table has and this runner does not know.
+// The outcome of an option in the table that this runner does not support.
 const Outcome unknown{Status::internal, "unknown"};
 
 Outcome set_option(crossrank::Options &options, std::string_view name, double value) {
@@ -119,7 +119,7 @@ Outcome make(const call &c, bool &ok) {
     if (!cancel) return cancel;
     for (std::size_t i = 0; i < c.option_count; i++) {
         const auto outcome = set_option(options, c.options[i].name, c.options[i].value);
-        // The calls below must report it; only what this runner does not know ends here.
+        // The calls below must report it; only an unsupported option ends the case here.
         if (outcome.message == unknown.message) return outcome;
     }
     if (c.cancelled) {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Three of them are wanted. */
+/* The number of documents to print. */
 #define BEST 3
 
 int main(int argc, char **argv) {

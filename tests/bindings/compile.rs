@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Whether a program can be run. A check that is skipped without it is printed; with CROSSRANK_REQUIRE_TOOLS=1 it fails.
+/// Whether a program can be run. If it cannot, the skipped check is printed; with CROSSRANK_REQUIRE_TOOLS=1 it fails.
 pub fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
@@ -17,7 +17,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder of the library: of the one that this test was built with, or CROSSRANK_BUILT.
+/// The folder of the library: CROSSRANK_BUILT, or where the library of this build is.
 pub fn built() -> PathBuf {
     let beside = || std::env::current_exe().unwrap().parent().unwrap().to_owned();
     std::env::var_os("CROSSRANK_BUILT").map_or_else(beside, PathBuf::from)
@@ -30,7 +30,8 @@ pub fn link_library(folder: &Path) {
     }
 }
 
-/// Runs a command of words in the repository's root. Cargo's own search path may lead to a library of an earlier build.
+/// Runs a command in the repository's root, without cargo's library search path, which may lead to a library of an earlier
+/// build.
 pub fn run(words: &[&str]) -> Output {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).env_remove("LD_LIBRARY_PATH").current_dir(root()).output().unwrap()
@@ -43,7 +44,7 @@ pub fn run_program(words: &[&str]) -> Output {
     run(&words)
 }
 
-/// What a run printed on both streams.
+/// The text of both output streams.
 pub fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -51,7 +52,7 @@ pub fn printed(output: &Output) -> String {
 /// The strictest warnings that every source of ours passes.
 pub const WARNINGS: [&str; 6] = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"];
 
-/// Compiles `source` with `command`, links it with the library in `folder`, and gives the program.
+/// Compiles `source` with `command`, links it with the library in `folder`, and returns the program.
 pub fn compile(command: &[&str], source: &str, folder: &Path) -> PathBuf {
     let program = folder.join("program");
     let (at, program_at) = (folder.to_str().unwrap(), program.to_str().unwrap());

@@ -1,5 +1,5 @@
-// Everything in crossrank.hpp that bindings/cases.json cannot say: other loads, callbacks, the host's threads, the log.
-// Arguments: a folder with a model, a file to write.
+// The parts of crossrank.hpp that bindings/cases.json cannot describe: other loads, callbacks, the program's threads, the log.
+// Arguments: a directory with a model, and a file to write.
 #include "crossrank.hpp"
 
 #include <cstdio>
@@ -44,7 +44,7 @@ std::string content(const std::string &path) {
     return all.str();
 }
 
-// The same files from inside a bigger one.
+// The same files from inside a larger file.
 void archives(const std::string &folder, const char *archive, const Ranking &expected) {
     std::vector<Region> regions;
     std::ofstream out(archive, std::ios::binary);
@@ -74,7 +74,7 @@ struct Watch {
 
 void on_progress(void *user, std::size_t done, std::size_t total, const Ranked *partial, std::size_t count) {
     auto &watch = *static_cast<Watch *>(user);
-    // Who polls sees the same.
+    // Polling reports the same progress.
     const auto polled = watch.cancel->progress();
     CHECK(polled && polled->first == done && polled->second == total && partial != nullptr);
     watch.calls++, watch.pairs += count, watch.done = done;

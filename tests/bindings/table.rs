@@ -1,4 +1,4 @@
-//! bindings/cases.json as a C table: the same values in the shape of bindings/c/cases.h, nothing computed.
+//! bindings/cases.json as a C table: the same values in the types of bindings/c/cases.h.
 
 use std::fmt::Write;
 
@@ -133,7 +133,7 @@ impl Text {
     }
 }
 
-/// A C string literal. Octal escapes have at most three digits, so that what follows cannot join them.
+/// A C string literal. Octal escapes have three digits, the maximum, so that a following digit is not part of them.
 fn literal(bytes: &[u8]) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b" .,:/_-{}[]".contains(&b);
     let text: String = bytes
@@ -147,7 +147,7 @@ fn view(bytes: &[u8]) -> String {
     format!("{{{}, {}}}", literal(bytes), bytes.len())
 }
 
-/// The number that an option's value stands for.
+/// The number of an option's value.
 fn number(option: &str, value: &Value) -> String {
     match value {
         Value::String(name) => format!("CROSSRANK_{}_{name}", option.to_uppercase()),
@@ -164,7 +164,7 @@ struct Table {
 }
 
 impl Table {
-    /// Defines an array and gives what refers to it: pointer and length.
+    /// Defines an array and returns its pointer and length.
     fn array(&mut self, of: &str, items: impl IntoIterator<Item = String>) -> String {
         let items: Vec<String> = items.into_iter().collect();
         if items.is_empty() {
@@ -212,7 +212,7 @@ impl Table {
         array.split(',').next().unwrap().into()
     }
 
-    /// How many results each set has; the results.
+    /// The number of results of each set, and the results.
     fn results(&mut self, case: &Case) -> (String, String) {
         let expected: Vec<Vec<&Expected>> = match &case.expect.results {
             None => {
@@ -220,7 +220,7 @@ impl Table {
                 assert!(!needs || case.expect.status != ok(), "`{}` expects no results", case.name);
                 return ("NULL".into(), "NULL, 0".into());
             }
-            // A pair is a set of one document.
+            // A pair is treated as a set of one document.
             Some(Results::OneSet(pairs)) if case.query.is_none() => pairs.iter().map(|e| vec![e]).collect(),
             Some(Results::OneSet(results)) => vec![results.iter().collect()],
             Some(Results::Sets(sets)) => sets.iter().map(|set| set.iter().collect()).collect(),
@@ -277,7 +277,7 @@ impl Table {
     }
 }
 
-/// What bindings/c/cases.h includes.
+/// The text of the file that bindings/c/cases.h includes.
 pub fn table(cases: &Cases) -> String {
     let mut table = Table { code: String::new(), arrays: 0 };
     writeln!(table.code, "static const double TOLERANCE = {:?};", cases.tolerance).unwrap();

@@ -1,4 +1,4 @@
-/* Valid arguments for every function. The programs that tests/capi/generated.rs writes take them by these names. */
+/* Valid arguments for every function. The programs that tests/capi/generated.rs writes use these names. */
 #ifndef CALLS_H
 #define CALLS_H
 
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
-/* Each program uses a part of what follows. */
+/* Each program uses only some of the following. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wunused-variable"
 
@@ -63,7 +63,7 @@ static crossrank_region region(const char *folder, const char *file) {
 static void set_up(const char *folder) {
     path = folder;
     options = load_options();
-    /* The setters write here, so that they change no other call. */
+    /* The setters change this object, so that they do not affect other calls. */
     OK(crossrank_options_new(&settings));
     OK(crossrank_cancel_new(&cancel));
     OK(crossrank_model_load(path, options, &model));
@@ -79,13 +79,13 @@ static void set_up(const char *folder) {
     }
 }
 
-/* Before a call: what it may write to is painted. */
+/* Before a call: fills everything that it may write to with a pattern. */
 static void paint(void) {
     memset(&out, 0xa5, sizeof out);
     painted = out;
 }
 
-/* After a call that failed: nothing was written. */
+/* After a call that failed: the pattern must be unchanged. */
 static void untouched(const char *call) {
     if (memcmp(&out, &painted, sizeof out) != 0) {
         fprintf(stderr, "%s wrote to an output though it failed\n", call);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <pthread.h>
 
-/* Enough that a call takes long. */
+/* Enough documents to keep a call busy while another thread cancels it. */
 enum { MANY = 20000 };
 static crossrank_str many[MANY];
 static crossrank_ranked results[MANY], painted[MANY];
@@ -13,7 +13,7 @@ static crossrank_status rerank(crossrank_model model, crossrank_options options,
     return crossrank_rerank(model, QUERY, many, count, options, results, MANY, found);
 }
 
-/* Triggers as soon as the call has shown that it is under way, without a callback. */
+/* Triggers as soon as the call has made progress, which it polls for. */
 static void *trigger_when_running(void *user) {
     crossrank_cancel cancel = *(crossrank_cancel *)user;
     size_t done = 0, total = 0;
@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK(found == 99 && memcmp(results, painted, sizeof results) == 0);
 
-    /* After, and so before the next call: it is sticky, for every function. */
+    /* After that call, and so before the next: the cancel stays triggered, for every function. */
     EXPECT(CROSSRANK_ERR_CANCELLED, rerank(model, options, 4, &found));
     float logit = 7;
     crossrank_str query = QUERY;
@@ -57,7 +57,7 @@ int main(int argc, char **argv) {
     EXPECT(CROSSRANK_ERR_CANCELLED, crossrank_rerank_many(model, &set, 1, options, results, MANY, &found));
     CHECK(found == 99 && logit == 7 && memcmp(results, painted, sizeof results) == 0);
 
-    /* A fresh one, from the call's own callback. The handle may be freed: the options hold on to the object. */
+    /* A new cancel, triggered from the call's own callback. The handle may be freed: the options keep the object. */
     OK(crossrank_cancel_free(cancel));
     EXPECT(CROSSRANK_ERR_CANCELLED, rerank(model, options, 4, &found));
     OK(crossrank_cancel_new(&cancel));
@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
     EXPECT(CROSSRANK_ERR_CANCELLED, rerank(model, options, MANY, &found));
     OK(crossrank_options_set_progress(options, NULL, NULL));
 
-    /* Taken back, and triggered after a call that is over. */
+    /* Removed from the options, and triggered after a call has ended. */
     crossrank_cancel none = {0};
     OK(crossrank_options_set_cancel(options, none));
     OK(rerank(model, options, 4, &found));
@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
     OK(crossrank_cancel_trigger(cancel));
     OK(crossrank_cancel_free(cancel));
 
-    /* A deadline is no error: what was not scored says so and comes last. */
+    /* A time limit is not an error: pairs that were not scored have a status that says so, and come last. */
     OK(crossrank_options_set_time_limit(options, 0));
     OK(rerank(model, options, DOCUMENTS, &found));
     CHECK(found == DOCUMENTS);

@@ -1,4 +1,4 @@
-/* What the C programs share: checks that say where and why, and files. */
+/* Shared by the C programs: checks that report place and reason, and files. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -32,7 +32,7 @@ static inline crossrank_str str(const char *text) {
     return result;
 }
 
-/* Memory that lives as long as the program: a list holds it, so that no tool takes it for lost. */
+/* Memory that lives as long as the program. A list points to it, so that leak checkers do not report it. */
 static inline char *keep(size_t size) {
     static void **kept;
     void **block = malloc(2 * sizeof *block + size);
@@ -42,7 +42,7 @@ static inline char *keep(size_t size) {
     return (char *)(block + 2);
 }
 
-/* The text `folder`/`name`. */
+/* The path `folder`/`name`. */
 static inline const char *join(const char *folder, const char *name) {
     size_t size = strlen(folder) + strlen(name) + 2;
     char *path = keep(size);
@@ -50,7 +50,7 @@ static inline const char *join(const char *folder, const char *name) {
     return path;
 }
 
-/* A file's bytes. */
+/* The bytes of a file. */
 static inline crossrank_str read_file(const char *folder, const char *name) {
     FILE *file = fopen(join(folder, name), "rb");
     CHECK(file != NULL);
@@ -64,7 +64,7 @@ static inline crossrank_str read_file(const char *folder, const char *name) {
     return result;
 }
 
-/* Options for loading. CROSSRANK_TEST_ISA caps the instruction set, for tools that do not know the newest. */
+/* Options for loading. CROSSRANK_TEST_ISA limits the instruction set, for tools that do not support the newest. */
 static inline crossrank_options load_options(void) {
     crossrank_options options = {0};
     OK(crossrank_options_new(&options));

@@ -1,4 +1,4 @@
-/* Every status is provoked, and outputs are written on success alone: errors MODEL MODEL_WITH_3_LABELS SCRATCH */
+/* Provokes every status, and checks that outputs are written only on success: errors MODEL MODEL_WITH_3_LABELS SCRATCH */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -18,7 +18,7 @@ static void fails(crossrank_status wanted, crossrank_status got, const char *tex
 
 static crossrank_str config, tokenizer, tokenizer_config, weights;
 
-/* A copy of a file with the first `old` replaced by `new`, which is as long. */
+/* A copy of a file with the first `old` replaced by `new`, which has the same length. */
 static crossrank_str with(crossrank_str file, const char *old, const char *new) {
     char *copy = keep(file.len);
     CHECK(strlen(old) == strlen(new));
@@ -30,7 +30,7 @@ static crossrank_str with(crossrank_str file, const char *old, const char *new) 
     return result;
 }
 
-/* A load that fails leaves the handle as it was. */
+/* A load that fails does not change the handle. */
 static void load_fails(crossrank_status status, crossrank_str own_config, crossrank_str own_weights, crossrank_options options) {
     crossrank_model model = {42};
     FAILS(status, crossrank_model_load_memory("tiny", own_config, tokenizer, tokenizer_config, &own_weights, 1, options, &model));
@@ -44,14 +44,14 @@ static void loading(const char *scratch) {
     FAILS(CROSSRANK_ERR_NOT_FOUND, crossrank_model_load("no/such/model", options, &model));
     CHECK(strstr(crossrank_last_message(), "no/such/model") != NULL);
     FAILS(CROSSRANK_ERR_UTF8, crossrank_model_load("\xff", options, &model));
-    /* A file where a folder is needed: a folder in place of config.json. */
+    /* A directory in place of config.json. */
     const char *broken = join(scratch, "broken");
     CHECK(mkdir(broken, 0700) == 0 || access(broken, F_OK) == 0);
     const char *folder = join(broken, "config.json");
     CHECK(mkdir(folder, 0700) == 0 || access(folder, F_OK) == 0);
     FAILS(CROSSRANK_ERR_IO, crossrank_model_load(broken, options, &model));
 
-    /* Descriptors: none, closed, a pipe, and regions past the end. */
+    /* Descriptors: none, closed, a pipe, and regions past the end of the file. */
     int pipes[2], memory = memfd_create("sparse", 0);
     CHECK(pipe(pipes) == 0 && memory >= 0 && ftruncate(memory, (off_t)1 << 62) == 0);
     crossrank_region closed = {1000000, 0, 10}, pipe_end = {pipes[0], 0, 10};
@@ -78,7 +78,7 @@ static void loading(const char *scratch) {
     OK(crossrank_options_set_memory_limit(options, UINT64_MAX));
     OK(crossrank_options_set_threads(options, 0));
     load_fails(CROSSRANK_ERR_ARGUMENT, config, weights, options);
-    /* Integers are for the CPU, whether there is a GPU or not. */
+    /* INT8 is for the CPU only, whether there is a GPU or not. */
     OK(crossrank_options_set_threads(options, 2));
     OK(crossrank_options_set_backend(options, CROSSRANK_BACKEND_GPU));
     OK(crossrank_options_set_precision(options, CROSSRANK_PRECISION_INT8));
@@ -91,7 +91,7 @@ static void loading(const char *scratch) {
     CHECK(bytes[0] == 7 && bytes[1] == 7);
 }
 
-/* Numbers that are no value of their option are refused, and change nothing. */
+/* Numbers that are not a value of their option are refused, and change nothing. */
 static void options_with_wrong_values(void) {
     crossrank_options options = {0};
     OK(crossrank_options_new(&options));
@@ -109,7 +109,7 @@ static void options_with_wrong_values(void) {
     OK(crossrank_options_free(options));
 }
 
-/* Runs nothing, though it was asked to. */
+/* An executor that does not run its tasks. */
 static void lazy(void *user, size_t count, void (*task)(void *context, size_t index), void *context) {
     (void)user, (void)count, (void)task, (void)context;
 }
@@ -135,7 +135,7 @@ static void calls(const char *path, const char *labels_path) {
     OK(crossrank_options_set_label(options, 3));
     FAILS(CROSSRANK_ERR_ARGUMENT, RERANK(labels, QUERY, documents(), DOCUMENTS));
     OK(crossrank_options_set_label(options, 0));
-    /* Counts that no memory can hold, and memory that is not aligned. */
+    /* Counts that exceed the address space, and memory that is not aligned. */
     FAILS(CROSSRANK_ERR_ARGUMENT, RERANK(model, QUERY, documents(), SIZE_MAX));
     crossrank_str endless = {"x", SIZE_MAX};
     FAILS(CROSSRANK_ERR_ARGUMENT, RERANK(model, endless, documents(), DOCUMENTS));
@@ -161,7 +161,7 @@ static void calls(const char *path, const char *labels_path) {
     FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_last_usage(&usage));
     CHECK(info.backend == usage.backend && info.backend == (int32_t)0xa5a5a5a5);
 
-    /* Ill-formed UTF-8: U+FFFD by default, an error with the index on request. The message does not hold the text. */
+    /* Ill-formed UTF-8: U+FFFD by default, an error with the index on request. The message does not contain the text. */
     crossrank_str texts[3] = {documents()[0], CROSSRANK_STR("secret \xff\xc0"), documents()[1]};
     OK(crossrank_options_set_strict_utf8(options, true));
     FAILS(CROSSRANK_ERR_UTF8, RERANK(model, QUERY, texts, 3));
@@ -186,7 +186,7 @@ static void calls(const char *path, const char *labels_path) {
     OK(crossrank_options_set_cancel(options, no_cancel));
     OK(crossrank_cancel_free(cancel));
 
-    /* A host that does not do its part is a caught defect. */
+    /* An executor that does not run its tasks is reported as an internal error. */
     crossrank_options host = load_options();
     crossrank_model on_host = {0};
     OK(crossrank_options_set_executor(host, 2, lazy, NULL));
@@ -195,12 +195,12 @@ static void calls(const char *path, const char *labels_path) {
     OK(crossrank_model_free(on_host));
     OK(crossrank_options_free(host));
 
-    /* None of all this wrote anything. */
+    /* None of the failed calls wrote anything. */
     CHECK(found == 99 && memcmp(results, painted, sizeof results) == 0);
     CHECK(memcmp(logits, painted_logits, sizeof logits) == 0);
     CHECK(memcmp(scores, painted_scores, sizeof scores) == 0);
 
-    /* The lossy way, and a deadline: per document, not for the call. */
+    /* Lossy conversion, and a time limit: statuses per document, not for the call. */
     OK(RERANK(model, QUERY, texts, 3));
     CHECK(found == 3);
     OK(crossrank_options_set_time_limit(options, 0));
@@ -212,13 +212,13 @@ static void calls(const char *path, const char *labels_path) {
     OK(crossrank_model_free(labels));
 }
 
-/* Weights that make NaN: the pair says so, the call goes on. */
+/* Weights that compute NaN: the pair has a status, and the call succeeds. */
 static void not_finite(void) {
     char *copy = keep(weights.len);
     memcpy(copy, weights.data, weights.len);
     uint64_t header = 0;
     memcpy(&header, copy, sizeof header);
-    /* The last bytes of the file are those of the last tensors, the classifier's. */
+    /* The last bytes of the file belong to the last tensor, of the classifier. */
     for (size_t i = 1; i <= 4; i++) copy[weights.len - i] = (char)0xff;
     CHECK(memmem(copy, 8 + header, "classifier", strlen("classifier")) != NULL);
     crossrank_str poisoned = {copy, weights.len};
@@ -246,7 +246,7 @@ int main(int argc, char **argv) {
     calls(argv[1], argv[2]);
     not_finite();
     for (int32_t status = 1; status < 128; status++) {
-        /* No program can make a driver fail. */
+        /* A program cannot make a driver fail. */
         if (status == CROSSRANK_ERR_GPU) continue;
         if (strcmp(crossrank_status_name(status), "unknown") != 0 && !seen[status]) {
             fprintf(stderr, "%s was not provoked\n", crossrank_status_name(status));

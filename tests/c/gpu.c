@@ -1,4 +1,4 @@
-/* A model on a GPU, a software one included: the same ranking, and the CPU while it is suspended. */
+/* A model on a GPU, which may be a software adapter, ranks as the CPU does, and computes on the CPU while it is suspended. */
 #include "check.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
     OK(crossrank_options_set_backend(options, CROSSRANK_BACKEND_GPU));
     OK(crossrank_options_set_gpu_cache(options, argv[3]));
     crossrank_model model = {0};
-    /* Software is asked for, or refused with a hint. */
+    /* A software adapter must be allowed, else it is refused with a hint. */
     crossrank_status status = crossrank_model_load(argv[1], options, &model);
     if (status == CROSSRANK_ERR_ARGUMENT) {
         OK(crossrank_options_set_allow_software_gpu(options, true));
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
     check_close(results, expected, 1e-4F);
     OK(crossrank_model_free(model));
 
-    /* Half the bits. */
+    /* float16 weights. */
     OK(crossrank_options_set_gpu_precision(options, CROSSRANK_GPU_PRECISION_F16));
     OK(crossrank_model_load(argv[1], options, &model));
     OK(crossrank_model_text(model, CROSSRANK_TEXT_TIER, 0, name, sizeof name, &length));

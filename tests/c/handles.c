@@ -1,9 +1,9 @@
-/* A million handles that are forged, stale or freed twice: handles MODEL MODEL_WITH_3_LABELS SCRATCH */
+/* A million handles that are forged, stale or freed twice are refused: handles MODEL MODEL_WITH_3_LABELS SCRATCH */
 #include "check.h"
 
 enum { STALE = 300000, FORGED = 350000 };
 
-/* xorshift64*: any numbers that look random. */
+/* xorshift64*: pseudo-random numbers. */
 static uint64_t random_id(void) {
     static uint64_t state = 88172645463325252U;
     state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
@@ -20,7 +20,7 @@ static void refuse(crossrank_status status, uint64_t id) {
     refused++;
 }
 
-/* One of the functions that take a handle of each kind. */
+/* One function for each kind of handle. */
 static void use(uint64_t id) {
     crossrank_model model = {id};
     crossrank_options options = {id};
@@ -65,7 +65,7 @@ int main(int argc, char **argv) {
     use(0);
     for (size_t i = 0; i < FORGED; i++) use(random_id());
 
-    /* A living handle of one kind is none of another, and none with any bit flipped. */
+    /* A valid handle of one kind is invalid as another kind, and with any bit flipped. */
     crossrank_model not_model = {options.id};
     crossrank_options not_options = {cancel.id};
     crossrank_cancel not_cancel = {model.id};
@@ -77,7 +77,7 @@ int main(int argc, char **argv) {
         refuse(crossrank_model_free(near), near.id);
     }
 
-    /* Freed: the first of all is stale for ever, though its place is used again and again. */
+    /* After it was freed, the first handle stays invalid, although its slot is used again and again. */
     crossrank_options first = {0}, stale = {0};
     OK(crossrank_options_new(&first));
     OK(crossrank_options_free(first));
@@ -89,7 +89,7 @@ int main(int argc, char **argv) {
         refuse(crossrank_options_set_threads(first, 1), first.id);
     }
 
-    /* Options that are gone are refused by calls too. */
+    /* Calls refuse options that were freed, too. */
     size_t found = 99;
     crossrank_ranked result;
     refuse(crossrank_rerank(model, QUERY, documents(), 1, stale, &result, 1, &found), stale.id);
@@ -99,7 +99,7 @@ int main(int argc, char **argv) {
     refuse(crossrank_options_set_cancel(options, cancel), cancel.id);
     CHECK(found == 99 && other.id == 0);
 
-    /* What was alive all the time still works. */
+    /* Objects that were not freed still work. */
     OK(crossrank_rerank(model, QUERY, documents(), 1, options, &result, 1, &found));
     CHECK(found == 1 && refused > 1000000);
     OK(crossrank_model_free(model));

@@ -1,4 +1,4 @@
-/* Everything that the interface offers, used once: smoke MODEL MODEL_WITH_3_LABELS SCRATCH */
+/* Uses every function of the interface once: smoke MODEL MODEL_WITH_3_LABELS SCRATCH */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -33,7 +33,7 @@ static void facts(crossrank_model model, const char *path) {
     CHECK(info.precision == CROSSRANK_PRECISION_F32 && info.reserved == 0);
     CHECK(info.vocabulary == 2500 && info.threads == 2 && info.weight_bytes > 0 && info.hash != 0 && info.load_ms > 0);
 
-    /* A program of an older version knows fewer fields: the rest of its memory is its own. */
+    /* A program of an older version has a smaller struct: the library does not write after its end. */
     crossrank_info older;
     memset(&older, 0x5c, sizeof older);
     older.size = offsetof(crossrank_info, layers);
@@ -83,7 +83,7 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
     CHECK(usage.tokens == tokens && usage.tokens_cut == 0 && usage.backend == CROSSRANK_BACKEND_CPU);
     CHECK(usage.groups > 0 && usage.total_ms >= usage.compute_ms && usage.compute_ms > 0);
 
-    /* Scores in input order are those of the ranking. */
+    /* The scores in input order equal those of the ranking. */
     crossrank_str queries[DOCUMENTS];
     for (size_t i = 0; i < DOCUMENTS; i++) queries[i] = QUERY;
     float logits[DOCUMENTS];
@@ -95,14 +95,14 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
         CHECK(memcmp(&scores[all[i].index], &all[i].score, sizeof(double)) == 0);
         CHECK(details[i].index == i && memcmp(&details[i].logit, &logits[i], sizeof(float)) == 0);
     }
-    /* What is not wanted is left out. */
+    /* Outputs that may be NULL are left out. */
     const float first = logits[0];
     memset(logits, 0, sizeof logits), memset(scores, 0, sizeof scores);
     OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, logits, NULL, DOCUMENTS, NULL));
     OK(crossrank_score(model, queries, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, NULL, scores, DOCUMENTS, NULL));
     CHECK(logits[0] == first && scores[0] == details[0].score);
 
-    /* Fewer results: by room, by top_k, by threshold. */
+    /* Fewer results: by capacity, by top_k, by threshold. */
     crossrank_ranked some[DOCUMENTS];
     size_t found = 0;
     OK(crossrank_rerank(model, QUERY, documents(), DOCUMENTS, CROSSRANK_DEFAULTS, some, 3, &found));
@@ -120,7 +120,7 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
     OK(crossrank_rerank(model, QUERY, NULL, 0, CROSSRANK_DEFAULTS, NULL, 0, &found));
     CHECK(found == 0);
 
-    /* Two sets, in one go. */
+    /* Two sets in one call. */
     crossrank_set sets[3] = {{QUERY, documents(), DOCUMENTS}, {CROSSRANK_STR("bananas"), NULL, 0}, {QUERY, documents(), 4}};
     crossrank_ranked many[DOCUMENTS + 5];
     memset(many, 0xa5, sizeof many);
@@ -133,7 +133,7 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
     CHECK(many[DOCUMENTS + 4].size == 0xa5a5a5a5);
 }
 
-/* The same files from memory, and from inside a bigger file. */
+/* The same files from memory, and from inside a larger file. */
 static void other_loads(const char *path, const char *scratch, const crossrank_ranked *all) {
     static const char *const NAMES[4] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
     crossrank_str files[4];
@@ -152,7 +152,7 @@ static void other_loads(const char *path, const char *scratch, const crossrank_r
     OK(crossrank_model_load_memory("memory", files[0], files[1], files[2], &files[3], 1, options, &memory));
     OK(crossrank_model_load_fd("archive", regions[0], regions[1], regions[2], &regions[3], 1, options, &archive));
     CHECK(close(fd) == 0);
-    /* Nothing of it is needed any more. */
+    /* The library must not use the files' memory after the load. */
     for (size_t i = 0; i < 4; i++) memset((void *)(uintptr_t)files[i].data, 0xa5, files[i].len);
 
     crossrank_info info[2] = {{.size = sizeof(crossrank_info)}, {.size = sizeof(crossrank_info)}};
@@ -205,7 +205,7 @@ static void watching(crossrank_model model, const crossrank_ranked *all) {
     size_t done = 0, total = 0;
     OK(crossrank_cancel_progress(cancel, &done, &total));
     CHECK(done == DOCUMENTS && total == DOCUMENTS);
-    /* Taken back: nobody is called. */
+    /* Removed: the function is not called. */
     OK(crossrank_options_set_progress(options, NULL, NULL));
     crossrank_cancel none = {0};
     OK(crossrank_options_set_cancel(options, none));
@@ -297,8 +297,8 @@ static void executors(const char *path, const crossrank_ranked *all) {
     OK(crossrank_options_free(options));
 }
 
-/* Other ways to compute agree to rounding. */
-static void yardsticks(const char *path, const crossrank_ranked *all) {
+/* The reference backend and plain code agree up to rounding. */
+static void other_backends(const char *path, const crossrank_ranked *all) {
     for (int i = 0; i < 2; i++) {
         crossrank_options options = load_options();
         if (i == 0) OK(crossrank_options_set_backend(options, CROSSRANK_BACKEND_REFERENCE));
@@ -321,7 +321,7 @@ static void yardsticks(const char *path, const crossrank_ranked *all) {
     }
 }
 
-/* Narrower weights take fewer bytes and rank alike, if not with the same numbers. */
+/* Weights of fewer bits take fewer bytes and give the same best document, with other logits. */
 static void precisions(const char *path, const crossrank_ranked *all) {
     const int32_t values[] = {CROSSRANK_PRECISION_F32, CROSSRANK_PRECISION_F16_WEIGHTS, CROSSRANK_PRECISION_INT8};
     const float bounds[] = {0, 0.01F, 0.2F};
@@ -377,7 +377,7 @@ int main(int argc, char **argv) {
     other_loads(argv[1], argv[3], all);
     logging(argv[1]);
     executors(argv[1], all);
-    yardsticks(argv[1], all);
+    other_backends(argv[1], all);
     precisions(argv[1], all);
 
     /* Several labels: scores, one per label and pair. */
@@ -386,7 +386,7 @@ int main(int argc, char **argv) {
     float logits[6];
     double scores[6];
     OK(crossrank_score(labels, queries, documents(), 2, CROSSRANK_DEFAULTS, logits, scores, 6, NULL));
-    /* The activation of this model is the identity. */
+    /* The activation function of this model is the identity. */
     for (size_t i = 0; i < 6; i++) CHECK(isfinite(logits[i]) && scores[i] == (double)logits[i]);
     crossrank_options by_label = {0};
     OK(crossrank_options_new(&by_label));

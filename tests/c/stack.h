@@ -1,4 +1,4 @@
-/* How deep a call goes on its caller's stack: it runs on a thread whose stack was painted before. */
+/* Measures how much of its caller's stack a call uses: it runs on a thread whose stack was filled with a pattern before. */
 #ifndef STACK_H
 #define STACK_H
 
@@ -14,7 +14,7 @@ static void *run_call(void *call) {
 
 static void nothing(void) {}
 
-/* Bytes of the stack that are no longer painted after `call` ran on it; the system's own part of the thread included. */
+/* Bytes of the stack whose pattern has changed after `call` ran on it, including what the system uses for the thread. */
 static size_t used(void (*call)(void)) {
     unsigned char *memory = mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED && mprotect(memory, GUARD_BYTES, PROT_NONE) == 0);
@@ -33,12 +33,12 @@ static size_t used(void (*call)(void)) {
     return STACK_BYTES - clean;
 }
 
-static void measure(const char *name, void (*call)(void), size_t most) {
+static void measure(const char *name, void (*call)(void), size_t max_bytes) {
     paint();
     size_t bytes = used(call) - used(nothing);
     printf("%6zu %s\n", bytes, name);
     fflush(stdout);
-    CHECK(bytes <= most);
+    CHECK(bytes <= max_bytes);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Eight threads on one model, which is freed while they use it: threads MODEL MODEL_WITH_3_LABELS SCRATCH */
+/* Eight threads use one model, which is freed meanwhile: threads MODEL MODEL_WITH_3_LABELS SCRATCH */
 #include "check.h"
 
 #include <pthread.h>
@@ -30,12 +30,12 @@ static crossrank_status rerank_once(void) {
 static void *work(void *user) {
     size_t *freed = user;
     for (int i = 0; i < CALLS; i++) OK(rerank_once());
-    /* A failure's message is this thread's own. */
+    /* Each thread has its own message of its last failure. */
     crossrank_options none = {*freed + 12345};
     EXPECT(CROSSRANK_ERR_HANDLE, crossrank_options_free(none));
     CHECK(strstr(crossrank_last_message(), "options object") != NULL);
     pthread_barrier_wait(&halfway);
-    /* From here on the model may go at any time, also in the middle of a call, which finishes. */
+    /* From here on the model may be freed at any time, also during a call, which finishes. */
     for (;;) {
         crossrank_status status = rerank_once();
         if (status == CROSSRANK_OK) continue;
@@ -45,7 +45,7 @@ static void *work(void *user) {
     }
 }
 
-/* Trims, makes and frees while the others compute. */
+/* Trims the model, and makes and frees options, while the other threads compute. */
 static void *disturb(void *user) {
     (void)user;
     crossrank_status status = CROSSRANK_OK;
