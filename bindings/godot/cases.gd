@@ -34,8 +34,8 @@ func report(test: String, mismatch: String) -> void:
 		print("failed: ", test, ": ", mismatch)
 
 
-# Strings of Godot are always well-formed and have no NUL, and this class has neither sets nor a plan; a call that is
-# cancelled before it starts cannot be had: cancelling starts with start().
+# Not applicable: Godot's strings are always well-formed and have no NUL; this class has neither sets nor a plan; and a call
+# cannot be cancelled before it starts, because start() makes the cancel object.
 func is_possible(test: Dictionary) -> bool:
 	if test["call"] in ["rerank_many", "plan", "text", "status_name"] or test.has("cancelled"):
 		return false

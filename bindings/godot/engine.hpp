@@ -1,4 +1,5 @@
-// What crossrank.cpp needs of Godot: the engine's functions, its values, and a class whose methods GDScript can call.
+// The part of Godot's interface that crossrank.cpp uses: the engine's functions, its values, and a class whose methods GDScript
+// can call.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "gdextension.h"
+#include "gdextension_interface.h"
 
 namespace engine {
 
@@ -45,7 +46,7 @@ struct Functions {
 };
 inline Functions godot;
 
-// False where the engine is too old and lacks one.
+// Returns false if one is missing because the engine is too old.
 inline bool find_functions(GDExtensionInterfaceGetProcAddress get) {
     bool all = true;
     auto find = [&](auto &function, const char *name) {
@@ -78,7 +79,7 @@ inline bool find_functions(GDExtensionInterfaceGetProcAddress get) {
     return all;
 }
 
-// Room for a value of any of the types above; 40 bytes are a Variant of an engine built with 64-bit vectors.
+// Memory for a value of any of the types above. The largest is a Variant, 40 bytes in an engine built with 64-bit vectors.
 struct Room {
     alignas(8) unsigned char bytes[40];
     operator void *() { return bytes; }
@@ -89,7 +90,7 @@ inline void destroy(Type type, void *value) {
     if (auto destructor = godot.variant_get_ptr_destructor(type)) destructor(value);
 }
 
-// An owned value of a built-in type: its default, or what a Variant holds.
+// An owned value of a built-in type: its default, or the value of a Variant.
 class Value {
 public:
     explicit Value(Type type) : type(type) { godot.variant_get_ptr_constructor(type, 0)(room, nullptr); }
@@ -166,7 +167,7 @@ inline std::vector<std::unique_ptr<Value>> items(GDExtensionConstTypePtr array, 
     return all;
 }
 
-// Puts a text in the place of the String there.
+// Replaces the String at `place`.
 inline void set_string(GDExtensionTypePtr place, const std::string &text) {
     destroy(STRING, place);
     godot.string_new_with_utf8_chars_and_len(place, text.data(), static_cast<GDExtensionInt>(text.size()));

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "crossrank.h"
-#include "../gdextension.h"
+#include "../gdextension_interface.h"
 
 static std::string message;
 
