@@ -12,7 +12,7 @@ use crossrank::cpu::threads::Pool;
 use crossrank::cpu::{Cpu, isa};
 use crossrank::kernels::Kernels;
 use crossrank::model::forward::{Activations, forward};
-use crossrank::model::{checkpoint, config};
+use crossrank::model::{config, weights};
 use crossrank::text::batch::{PackedBatch, Pair};
 use crossrank::{Isa, ModelFiles};
 
@@ -48,8 +48,8 @@ static ALLOCATOR: Counting = Counting;
 fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usize {
     let mut cpu = Cpu::new(simd);
     cpu.set_pool(team.cloned());
-    let spec = config::read(files).unwrap();
-    let weights = checkpoint::load(&cpu, &spec, files).unwrap();
+    let spec = config::read_spec(files).unwrap();
+    let weights = weights::load_f32(&cpu, &spec, files).unwrap();
     let cases = golden(&files.name).cases;
     let pairs: Vec<Pair> = cases
         .into_iter()

@@ -16,7 +16,7 @@ use crossrank::gpu::{Gpu, GpuOptions};
 use common::{distance_from_golden, gpu_adapter};
 use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::model::forward::{
-    Activations, FirstToken, Last, Layer, PositionMode, PostAttention, Weights, forward,
+    Activations, FirstTokenLayer, LastLayer, Layer, PositionMode, PostAttention, Weights, forward,
 };
 use crossrank::model::names::BERT;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
@@ -146,7 +146,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         token_types: 2,
         epsilon: 1e-12,
         attention: Attention::Content,
-        order: NormOrder::After,
+        norm_order: NormOrder::Post,
         feed_forward: FeedForward::Plain,
         activation: Activation::Gelu,
         biases: Biases::ALL,
@@ -156,7 +156,6 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         labels: vec![String::new(); 3],
         score: ScoreActivation::Identity,
         max_tokens: 40,
-        precision: crossrank::Precision::F32,
     };
     let mut noise = ops::Noise(5);
     let h = spec.hidden;
@@ -192,10 +191,10 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
             position_mode: PositionMode::Content,
             post_attention: rest(k, &mut noise),
         }],
-        last: Last::FirstToken(FirstToken {
+        last: LastLayer::FirstToken(FirstTokenLayer {
             query: linear(k, h, h, &mut noise),
             key_value: k.make_key_value(part, part, spec.heads).unwrap(),
-            rest: rest(k, &mut noise),
+            post_attention: rest(k, &mut noise),
         }),
         final_norm: None,
         dense: linear(k, h, h, &mut noise),

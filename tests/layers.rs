@@ -31,7 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// Words of the code and the files they may stand in. `name::` is a crate; a dependency without a row belongs to bin/.
 const DOORS: &[(&str, &[&str])] = &[
     ("tokenizers::", &["text/tokenizer.rs"]),
-    ("safetensors::", &["model/checkpoint.rs", "model/header.rs", "model/quantize.rs"]),
+    ("safetensors::", &["model/header.rs", "model/matrix.rs", "model/quantize.rs"]),
     ("serde::", &["model/", "text/", "bin/"]),
     ("serde_json::", &["model/", "text/", "bin/"]),
     ("base64::", &["text/definition.rs"]),
@@ -40,9 +40,9 @@ const DOORS: &[(&str, &[&str])] = &[
         &[
             "gpu/pipelines.rs",
             "gpu/tune.rs",
-            "model/checkpoint.rs",
             "model/hash.rs",
             "model/header.rs",
+            "model/reader.rs",
             "reranker/model.rs",
             "text/wordpiece.rs",
         ],

@@ -7,18 +7,17 @@ use crate::kernels::Activation;
 use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS};
 use crate::model::io::parse_json;
 use crate::model::json::{
-    Config, MAX_BUCKETS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH, printable,
+    Config, MAX_BUCKETS, MAX_FEATURES, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, printable,
 };
 use crate::model::modules;
 use crate::model::names;
-use crate::model::spec::{Attention, Biases, FeedForward, Local, NormOrder, Pooling, Spec};
-use crate::options::Precision;
+use crate::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, SlidingWindow, Spec};
 
 /// The most numbers that are computed about positions at load: 32 times what 8192 tokens and 16 heads need.
 const MAX_POSITION_NUMBERS: usize = 1 << 23;
 
 /// Derives everything the network and the text layer need from the configuration files.
-pub fn read(files: &ModelFiles) -> Result<Spec> {
+pub fn read_spec(files: &ModelFiles) -> Result<Spec> {
     let config = Config { file: "config.json".into(), map: parse_json("config.json", &files.config)? };
     let tokenizer = match &files.tokenizer_config {
         Some(bytes) => parse_json("tokenizer_config.json", bytes)?,
@@ -95,7 +94,7 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
         layers: config.count("num_hidden_layers", MAX_LAYERS)?,
         hidden,
         heads,
-        intermediate: config.count("intermediate_size", MAX_WIDTH)?,
+        intermediate: config.count("intermediate_size", MAX_FEATURES)?,
         vocabulary: config.count("vocab_size", MAX_VOCABULARY)?,
         embedding: hidden,
         positions,
@@ -103,7 +102,7 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
         token_types: config.token_types()?,
         epsilon: config.epsilon("layer_norm_eps", 1e-12)?,
         attention: Attention::Content,
-        order: NormOrder::After,
+        norm_order: NormOrder::Post,
         feed_forward: FeedForward::Plain,
         activation: config.activation("hidden_act")?,
         biases: Biases::ALL,
@@ -113,7 +112,6 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
-        precision: Precision::F32,
     })
 }
 
@@ -136,7 +134,7 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         layers: config.count("n_layers", MAX_LAYERS)?,
         hidden,
         heads,
-        intermediate: config.count("hidden_dim", MAX_WIDTH)?,
+        intermediate: config.count("hidden_dim", MAX_FEATURES)?,
         vocabulary: config.count("vocab_size", MAX_VOCABULARY)?,
         embedding: hidden,
         positions,
@@ -145,7 +143,7 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         // transformers has no key for it.
         epsilon: 1e-12,
         attention: Attention::Content,
-        order: NormOrder::After,
+        norm_order: NormOrder::Post,
         feed_forward: FeedForward::Plain,
         activation: config.activation("activation")?,
         biases: Biases::ALL,
@@ -155,7 +153,6 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
-        precision: Precision::F32,
     })
 }
 
@@ -172,7 +169,7 @@ fn mpnet(architecture: &str, config: &Config) -> Result<Spec> {
     const BUCKETS: &str = "relative_attention_num_buckets";
     let count = config.count_or(BUCKETS, MAX_BUCKETS, 32)?;
     if count < 4 {
-        return Err(config.broken(BUCKETS, "expected at least 4: near and far ones on each side"));
+        return Err(config.key_error(BUCKETS, "expected at least 4: near and far ones on each side"));
     }
     Ok(Spec { names: &names::MPNET, token_types: 1, attention: Attention::Buckets { count }, ..base })
 }
@@ -184,20 +181,20 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
     let positions = config.count("max_position_embeddings", MAX_POSITIONS)?;
     let layers = config.count("num_hidden_layers", MAX_LAYERS)?;
     let labels = config.labels()?;
-    // Newer files hold the thetas by kind of layer, older ones one key each.
-    let theta = |kind: &str, old: &str, default| {
-        let theta = config.theta(old, default)?;
-        match config.section("rope_parameters")?.map(|all| all.section(kind)).transpose()?.flatten() {
-            Some(kind) => kind.rotary(theta),
+    // Newer files have a section for each type of layer, older ones one key for each theta.
+    let theta = |layer_type: &str, old_key: &str, default| {
+        let theta = config.theta(old_key, default)?;
+        match config.section("rope_parameters")?.map(|all| all.section(layer_type)).transpose()?.flatten() {
+            Some(section) => section.default_rope_theta(theta),
             None => Ok(theta),
         }
     };
     let global = theta("full_attention", "global_rope_theta", 160_000.0)?;
-    let local = Local {
+    let window = SlidingWindow {
         theta: theta("sliding_attention", "local_rope_theta", 10_000.0)?,
-        // The key is the whole width of the neighbourhood.
-        reach: config.count_or("local_attention", MAX_POSITIONS, 128)? / 2,
-        layers: config.local_layers(layers)?,
+        // The key is the diameter of the window.
+        radius: config.count_or("local_attention", MAX_POSITIONS, 128)? / 2,
+        layers: config.sliding_window_layers(layers)?,
     };
     let (attention, mlp) = (config.flag("attention_bias")?, config.flag("mlp_bias")?);
     Ok(Spec {
@@ -206,18 +203,18 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
         layers,
         hidden,
         heads,
-        intermediate: config.count("intermediate_size", MAX_WIDTH)?,
+        intermediate: config.count("intermediate_size", MAX_FEATURES)?,
         vocabulary: config.count("vocab_size", MAX_VOCABULARY)?,
         embedding: hidden,
         positions: 0,
         first_position: 0,
         token_types: 1,
         epsilon: config.epsilon("norm_eps", 1e-5)?,
-        attention: config.even_heads(
+        attention: config.require_even_head_dim(
             hidden / heads,
-            Attention::Rotary { theta: global, shrink: 1.0, local: Some(local) },
+            Attention::Rotary { theta: global, ntk_factor: 1.0, window: Some(window) },
         )?,
-        order: NormOrder::Before,
+        norm_order: NormOrder::Pre,
         feed_forward: FeedForward::Gated,
         activation: config.activation("hidden_activation")?,
         biases: Biases {
@@ -240,7 +237,6 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
         score: config.score(labels.len())?,
         labels,
         max_tokens: positions,
-        precision: Precision::F32,
     })
 }
 
@@ -255,12 +251,14 @@ fn gte(architecture: &str, config: &Config) -> Result<Spec> {
     let base = bert_sizes(architecture, config)?;
     let theta = config.theta("rope_theta", 10_000.0)?;
     let attention = match config.section("rope_parameters")? {
-        Some(section) => Attention::Rotary { theta: section.rotary(theta)?, shrink: 1.0, local: None },
-        None => config.stretched(theta)?,
+        Some(section) => {
+            Attention::Rotary { theta: section.default_rope_theta(theta)?, ntk_factor: 1.0, window: None }
+        }
+        None => config.rope_scaling(theta)?,
     };
     Ok(Spec {
         names: if architecture.starts_with("New") { &names::NEW } else { &names::GTE },
-        attention: config.even_heads(base.hidden / base.heads, attention)?,
+        attention: config.require_even_head_dim(base.hidden / base.heads, attention)?,
         feed_forward: FeedForward::Gated,
         biases: Biases { up: false, ..Biases::ALL },
         positions: 0,
@@ -282,14 +280,16 @@ fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
     let base = bert_sizes(architecture, config)?;
     config.only("embedding_size", &json!(base.hidden), OTHER)?;
     config.only("pooler_hidden_size", &json!(base.hidden), OTHER)?;
-    let farthest =
+    let max_position =
         config.count_unless_negative("max_relative_positions", MAX_POSITIONS)?.unwrap_or(base.positions);
     let buckets = config.count_unless_negative("position_buckets", MAX_POSITIONS)?;
-    if buckets.is_some_and(|buckets| buckets < 4 || farthest <= buckets / 2 + 1) {
-        let message = format_args!("expected at least 4, with distances beyond half of it up to {farthest}");
-        return Err(config.broken("position_buckets", message));
+    if buckets.is_some_and(|buckets| buckets < 4 || max_position <= buckets / 2 + 1) {
+        let message = format_args!(
+            "expected at least 4, and half of it plus 1 below the largest relative position {max_position}"
+        );
+        return Err(config.key_error("position_buckets", message));
     }
-    let terms = config.words("pos_att_type", '|')?;
+    let terms = config.strings("pos_att_type", '|')?;
     if let Some(other) = terms.iter().find(|term| !["c2p", "p2c"].contains(&term.as_str())) {
         return Err(config.unsupported("pos_att_type", other, OTHER));
     }
@@ -299,11 +299,11 @@ fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
         token_types: 1,
         epsilon: config.epsilon("layer_norm_eps", 1e-7)?,
         attention: Attention::Disentangled {
-            span: buckets.unwrap_or(farthest),
-            farthest: if buckets.is_some() { farthest } else { 0 },
+            rows_per_side: buckets.unwrap_or(max_position),
+            max_position: buckets.map(|_| max_position),
             content_to_position: terms.iter().any(|term| term == "c2p"),
             position_to_content: terms.iter().any(|term| term == "p2c"),
-            norm: config.words("norm_rel_ebd", '|')?.iter().any(|norm| norm == "layer_norm"),
+            norm: config.strings("norm_rel_ebd", '|')?.iter().any(|norm| norm == "layer_norm"),
         },
         head_activation: config.activation("pooler_hidden_act")?,
         ..base

@@ -92,8 +92,8 @@ impl ModelFiles {
         }
     }
 
-    /// Gives an error about one of these files the folder it lies in, where it lies in one.
-    pub(crate) fn locate(&self, error: Error) -> Error {
+    /// Puts the folder of these files, where they are on disk, before the file name in an error about one of them.
+    pub(crate) fn with_folder(&self, error: Error) -> Error {
         match (error, self.weights.first()) {
             (Error::Format { file, message }, Some(WeightFile::Path(weights)))
                 if !file.contains(['/', '\\']) =>
@@ -104,8 +104,9 @@ impl ModelFiles {
         }
     }
 
-    /// The same files, to be read again later: those on disk by their path. `None` where weights are in the caller's memory.
-    pub fn kept(&self) -> Option<Self> {
+    /// A copy from which the weights can be read again later: files on disk by their path. `None` where weights are bytes
+    /// in memory that is not `'static`: the copy would hold the whole model a second time.
+    pub fn reopenable(&self) -> Option<Self> {
         let modules = self.modules.iter().filter_map(|module| module.weights.as_ref());
         let owned = |weights: &WeightFile| matches!(weights, WeightFile::Bytes(_, Cow::Owned(_)));
         (!self.weights.iter().chain(modules).any(owned)).then(|| self.clone())

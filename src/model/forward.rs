@@ -1,4 +1,4 @@
-//! The forward pass: the order of the words, written once for every backend.
+//! The forward pass: the order of the ops, written once for every backend.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use crate::text::batch::PackedBatch;
 
 /// The weights of a model as backend `K` holds them.
 pub struct Weights<K: Kernels + ?Sized> {
-    /// Word table `[V,E]`.
+    /// Word-embedding table `[V,E]`.
     pub word: K::Table,
     /// Position table.
     pub position: K::Table,
-    /// Segment table.
+    /// Token-type table.
     pub token_type: K::Table,
     /// Norm of the embeddings.
     pub embed_norm: K::Norm,
-    /// Embeddings E -> H, where E is not H.
+    /// Projection of the embeddings E -> H, where E is not H.
     pub project: Option<K::Linear>,
     /// All layers but the last.
     pub layers: Vec<Layer<K>>,
     /// The last layer.
-    pub last: Last<K>,
-    /// Norm after the last layer, in families that norm before each part of a layer.
+    pub last: LastLayer<K>,
+    /// Norm after the last layer, in pre-norm families.
     pub final_norm: Option<K::Norm>,
     /// First linear layer of the head.
     pub dense: K::Linear,
@@ -43,60 +43,69 @@ pub struct Layer<K: Kernels + ?Sized> {
     pub post_attention: PostAttention<K>,
 }
 
-/// How attention sees positions, with what it needs for that; what layers share they share by `Arc`.
+/// How attention sees positions, and the tables it needs for that. Layers that share a table share it by `Arc`.
 pub enum PositionMode<K: Kernels + ?Sized> {
     /// Not at all.
     Content,
-    /// A bias by distance.
+    /// A bias for each relative position.
     Biased(Arc<K::Bias>),
-    /// Rotated queries and keys; with a reach, keys no further away than that.
+    /// Rotated queries and keys; with a window radius, a query attends only to the keys within it.
     Rotary(Arc<K::Rotary>, Option<usize>),
-    /// Queries and keys are compared with distances too.
+    /// Queries and keys are also compared with embeddings of relative positions.
     Disentangled(K::Relative),
 }
 
 /// The last encoder layer.
-pub enum Last<K: Kernels + ?Sized> {
-    /// Computed for the first token only, with keys and values absorbed.
-    FirstToken(FirstToken<K>),
-    /// Where scores depend on positions, or all tokens are read.
-    Whole(Layer<K>),
+pub enum LastLayer<K: Kernels + ?Sized> {
+    /// Computed for the first token only, with the key and value projections absorbed.
+    FirstToken(FirstTokenLayer<K>),
+    /// Computed for all tokens up to attention: where attention sees positions, or the head reads all tokens.
+    AllTokens(Layer<K>),
 }
 
 /// The last encoder layer where only its first token is read.
-pub struct FirstToken<K: Kernels + ?Sized> {
+pub struct FirstTokenLayer<K: Kernels + ?Sized> {
     /// Queries, scaled by 1/sqrt(D).
     pub query: K::Linear,
     /// Keys and values.
     pub key_value: K::KeyValue,
     /// Everything after attention.
-    pub rest: PostAttention<K>,
+    pub post_attention: PostAttention<K>,
 }
 
-/// What is left of a layer without its attention.
+/// The part of a layer that follows its attention.
 pub struct PostAttention<K: Kernels + ?Sized> {
     /// Attention's output projection H -> H.
     pub out: K::Linear,
-    /// Norm at attention; `None` is the identity.
+    /// Norm of the attention sublayer; `None` is the identity.
     pub attention_norm: Option<K::Norm>,
-    /// Feed-forward H -> F, or H -> 2F where it is gated: first what the activation takes, then what it multiplies.
+    /// Feed-forward H -> F, or H -> 2F where it is gated: first the activation's input, then the factor of its result.
     pub up: K::Linear,
     /// Feed-forward F -> H.
     pub down: K::Linear,
-    /// Norm at the feed-forward.
+    /// Norm of the feed-forward sublayer.
     pub output_norm: K::Norm,
 }
 
-/// The activations of one run; reused, so that a warm run allocates nothing.
+/// The activation buffers of one call; reused, so that a warm call allocates nothing. T tokens, S sequences.
 pub struct Activations<K: Kernels + ?Sized> {
+    /// The residual stream `[T,H]`.
     x: K::Buf,
+    /// A second `[T,H]`: sums before they are normed, or normed values before they are read.
     y: K::Buf,
+    /// `[T,3H]`.
     qkv: K::Buf,
+    /// Attention's output `[T,H]`.
     context: K::Buf,
+    /// Output of the first feed-forward layer, `[T,F]` or `[T,2F]`.
     up: K::Buf,
+    /// Its two halves after the gate, `[T,F]`.
     gated: K::Buf,
-    first: K::Buf,
-    query: K::Buf,
+    /// One row per sequence `[S,H]`: the residual stream of its first token, in the end what the head reads.
+    pooled: K::Buf,
+    /// A second `[S,H]`: queries or attention output of the first tokens, then the head's hidden layer.
+    per_sequence: K::Buf,
+    /// `[S,labels]`.
     logits: K::Buf,
 }
 
@@ -111,8 +120,8 @@ impl<K: Kernels> Activations<K> {
             context: buf(),
             up: buf(),
             gated: buf(),
-            first: buf(),
-            query: buf(),
+            pooled: buf(),
+            per_sequence: buf(),
             logits: buf(),
         }
     }
@@ -132,25 +141,25 @@ impl<K: Kernels> Activations<K> {
 }
 
 /// Called with the residual stream after the embeddings (0) and after each layer but the last (1, 2, ...).
-/// An error ends the run: this is how cancellation gets in.
-pub type Between<'a, K> = &'a mut dyn FnMut(&mut K, usize, &<K as Kernels>::Buf) -> Result<()>;
+/// An error ends the forward pass: cancellation works this way.
+pub type AfterLayer<'a, K> = &'a mut dyn FnMut(&mut K, usize, &<K as Kernels>::Buf) -> Result<()>;
 
-/// Reads a batch and writes its logits `[S, labels]`, row after row, into `logits`.
+/// Computes the logits `[S, labels]` of a batch, and reads them into `logits`, row after row.
 pub fn forward<K: Kernels>(
     k: &mut K,
     spec: &Spec,
     w: &Weights<K>,
     a: &mut Activations<K>,
     batch: &PackedBatch,
-    between: Between<'_, K>,
+    after_layer: AfterLayer<'_, K>,
     logits: &mut [f32],
 ) -> Result<()> {
     let (tokens, sequences, hidden) = (batch.tokens(), batch.sequences(), spec.hidden);
     k.begin(batch, hidden, spec.heads)?;
     k.shape(&mut a.x, tokens, hidden)?;
     k.shape(&mut a.qkv, tokens, 3 * hidden)?;
-    k.shape(&mut a.first, sequences, hidden)?;
-    k.shape(&mut a.query, sequences, hidden)?;
+    k.shape(&mut a.pooled, sequences, hidden)?;
+    k.shape(&mut a.per_sequence, sequences, hidden)?;
     k.shape(&mut a.logits, sequences, spec.labels.len())?;
 
     match &w.project {
@@ -161,37 +170,38 @@ pub fn forward<K: Kernels>(
             k.linear(&a.y, project, Epilogue::Store, &mut a.x);
         }
     }
-    between(k, 0, &a.x)?;
+    after_layer(k, 0, &a.x)?;
     a.shape(k, spec, tokens)?;
-    match spec.order {
-        NormOrder::After => norm_after(k, spec, w, a, batch, between)?,
-        NormOrder::Before => norm_before(k, spec, w, a, batch, between)?,
+    match spec.norm_order {
+        NormOrder::Post => post_norm_layers(k, spec, w, a, batch, after_layer)?,
+        NormOrder::Pre => pre_norm_layers(k, spec, w, a, batch, after_layer)?,
     }
 
-    k.linear(&a.first, &w.dense, Epilogue::Activate(spec.head_activation), &mut a.query);
+    let (pooled, head_hidden) = (&mut a.pooled, &mut a.per_sequence);
+    k.linear(pooled, &w.dense, Epilogue::Activate(spec.head_activation), head_hidden);
     if let Some(norm) = &w.head_norm {
-        k.norm(&a.query, norm, &mut a.first);
-        std::mem::swap(&mut a.query, &mut a.first);
+        k.norm(head_hidden, norm, pooled);
+        std::mem::swap(head_hidden, pooled);
     }
-    k.linear(&a.query, &w.classifier, Epilogue::Store, &mut a.logits);
+    k.linear(head_hidden, &w.classifier, Epilogue::Store, &mut a.logits);
     k.read(&a.logits, logits)
 }
 
-/// The layers of BERT and its kind, from `a.x` to what the head reads in `a.first`: each half of a layer ends with a norm,
+/// The layers of BERT and its kind, from `a.x` to what the head reads in `a.pooled`: each sublayer ends with a norm,
 /// x = norm(x + attention(x)), x = norm(x + feed_forward(x)).
-fn norm_after<K: Kernels>(
+fn post_norm_layers<K: Kernels>(
     k: &mut K,
     spec: &Spec,
     w: &Weights<K>,
     a: &mut Activations<K>,
     batch: &PackedBatch,
-    between: Between<'_, K>,
+    after_layer: AfterLayer<'_, K>,
 ) -> Result<()> {
-    let half = |k: &mut K,
-                w: &PostAttention<K>,
-                x: &mut K::Buf,
-                context: &K::Buf,
-                [y, up, gated]: [&mut K::Buf; 3]| {
+    let post_attention = |k: &mut K,
+                          w: &PostAttention<K>,
+                          x: &mut K::Buf,
+                          context: &K::Buf,
+                          [y, up, gated]: [&mut K::Buf; 3]| {
         k.linear(context, &w.out, Epilogue::Add(x), y);
         norm_or_swap(k, w.attention_norm.as_ref(), y, x);
         feed_forward(k, spec, w, x, x, up, gated, y);
@@ -200,45 +210,48 @@ fn norm_after<K: Kernels>(
     for (index, layer) in w.layers.iter().enumerate() {
         k.linear(&a.x, &layer.qkv, Epilogue::Store, &mut a.qkv);
         attention(k, spec, batch, &layer.position_mode, &mut a.qkv, &mut a.context);
-        half(k, &layer.post_attention, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
-        between(k, index + 1, &a.x)?;
+        post_attention(k, &layer.post_attention, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+        after_layer(k, index + 1, &a.x)?;
     }
-    // From the last layer on for the first token of each sequence only: nobody reads the others.
-    k.first_tokens(batch, &a.x, &mut a.first);
-    let rest = match &w.last {
-        Last::FirstToken(last) => {
-            k.linear(&a.first, &last.query, Epilogue::Store, &mut a.query);
+    // The last layer is computed for the first token of each sequence only, where the head reads no others.
+    k.first_tokens(batch, &a.x, &mut a.pooled);
+    let last = match &w.last {
+        LastLayer::FirstToken(last) => {
+            let query = &mut a.per_sequence;
+            k.linear(&a.pooled, &last.query, Epilogue::Store, query);
             a.shape(k, spec, batch.sequences())?;
-            k.attention_first(batch, &a.query, &a.x, &last.key_value, &mut a.context);
-            &last.rest
+            k.attention_first(batch, &a.per_sequence, &a.x, &last.key_value, &mut a.context);
+            &last.post_attention
         }
-        Last::Whole(last) => {
+        LastLayer::AllTokens(last) => {
             k.linear(&a.x, &last.qkv, Epilogue::Store, &mut a.qkv);
             attention(k, spec, batch, &last.position_mode, &mut a.qkv, &mut a.context);
             if spec.pooling == Pooling::Mean {
-                half(k, &last.post_attention, &mut a.x, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
-                k.mean_tokens(batch, &a.x, &mut a.first);
+                let buffers = [&mut a.y, &mut a.up, &mut a.gated];
+                post_attention(k, &last.post_attention, &mut a.x, &a.context, buffers);
+                k.mean_tokens(batch, &a.x, &mut a.pooled);
                 return Ok(());
             }
-            k.first_tokens(batch, &a.context, &mut a.query);
+            let first_context = &mut a.per_sequence;
+            k.first_tokens(batch, &a.context, first_context);
             a.shape(k, spec, batch.sequences())?;
-            std::mem::swap(&mut a.context, &mut a.query);
+            std::mem::swap(&mut a.context, &mut a.per_sequence);
             &last.post_attention
         }
     };
-    half(k, rest, &mut a.first, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
+    post_attention(k, last, &mut a.pooled, &a.context, [&mut a.y, &mut a.up, &mut a.gated]);
     Ok(())
 }
 
-/// The layers of ModernBERT, from `a.x` to what the head reads in `a.first`: each half of a layer begins with a norm,
+/// The layers of ModernBERT, from `a.x` to what the head reads in `a.pooled`: each sublayer begins with a norm,
 /// x = x + attention(norm(x)), x = x + feed_forward(norm(x)), and one more follows the last layer.
-fn norm_before<K: Kernels>(
+fn pre_norm_layers<K: Kernels>(
     k: &mut K,
     spec: &Spec,
     w: &Weights<K>,
     a: &mut Activations<K>,
     batch: &PackedBatch,
-    between: Between<'_, K>,
+    after_layer: AfterLayer<'_, K>,
 ) -> Result<()> {
     let attend = |k: &mut K, layer: &Layer<K>, a: &mut Activations<K>| {
         match &layer.post_attention.attention_norm {
@@ -250,43 +263,52 @@ fn norm_before<K: Kernels>(
         }
         attention(k, spec, batch, &layer.position_mode, &mut a.qkv, &mut a.context);
     };
-    // The sum ends up in `context`, which it has no more use for.
-    let half = |k: &mut K,
-                w: &PostAttention<K>,
-                x: &mut K::Buf,
-                context: &mut K::Buf,
-                [y, up, gated]: [&mut K::Buf; 3]| {
+    let post_attention = |k: &mut K,
+                          w: &PostAttention<K>,
+                          x: &mut K::Buf,
+                          context: &mut K::Buf,
+                          [y, up, gated]: [&mut K::Buf; 3]| {
         k.linear(context, &w.out, Epilogue::Add(x), y);
         k.norm(y, &w.output_norm, x);
-        feed_forward(k, spec, w, x, y, up, gated, context);
-        std::mem::swap(x, context);
+        // Attention's output is not read again, so its buffer takes the sum.
+        let sum = context;
+        feed_forward(k, spec, w, x, y, up, gated, sum);
+        std::mem::swap(x, sum);
     };
     for (index, layer) in w.layers.iter().enumerate() {
         attend(k, layer, a);
-        half(k, &layer.post_attention, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
-        between(k, index + 1, &a.x)?;
+        let buffers = [&mut a.y, &mut a.up, &mut a.gated];
+        post_attention(k, &layer.post_attention, &mut a.x, &mut a.context, buffers);
+        after_layer(k, index + 1, &a.x)?;
     }
-    let Last::Whole(last) = &w.last else { unreachable!("keys that are normed first are never absorbed") };
+    let LastLayer::AllTokens(last) = &w.last else {
+        unreachable!("a pre-norm layer never absorbs its projections")
+    };
     attend(k, last, a);
     match spec.pooling {
         Pooling::First => {
-            k.first_tokens(batch, &a.x, &mut a.first);
-            k.first_tokens(batch, &a.context, &mut a.query);
+            k.first_tokens(batch, &a.x, &mut a.pooled);
+            k.first_tokens(batch, &a.context, &mut a.per_sequence);
             a.shape(k, spec, batch.sequences())?;
-            half(k, &last.post_attention, &mut a.first, &mut a.query, [&mut a.y, &mut a.up, &mut a.gated]);
-            norm_or_swap(k, w.final_norm.as_ref(), &mut a.first, &mut a.query);
-            std::mem::swap(&mut a.first, &mut a.query);
+            let (first_x, first_context) = (&mut a.pooled, &mut a.per_sequence);
+            let buffers = [&mut a.y, &mut a.up, &mut a.gated];
+            post_attention(k, &last.post_attention, first_x, first_context, buffers);
+            let normed = first_context;
+            norm_or_swap(k, w.final_norm.as_ref(), first_x, normed);
+            std::mem::swap(first_x, normed);
         }
         Pooling::Mean => {
-            half(k, &last.post_attention, &mut a.x, &mut a.context, [&mut a.y, &mut a.up, &mut a.gated]);
-            norm_or_swap(k, w.final_norm.as_ref(), &mut a.x, &mut a.context);
-            k.mean_tokens(batch, &a.context, &mut a.first);
+            let buffers = [&mut a.y, &mut a.up, &mut a.gated];
+            post_attention(k, &last.post_attention, &mut a.x, &mut a.context, buffers);
+            let normed = &mut a.context;
+            norm_or_swap(k, w.final_norm.as_ref(), &mut a.x, normed);
+            k.mean_tokens(batch, normed, &mut a.pooled);
         }
     }
     Ok(())
 }
 
-/// to = norm(from), or from itself.
+/// to = norm(from); without a norm, `to` and `from` are swapped.
 fn norm_or_swap<K: Kernels>(k: &mut K, norm: Option<&K::Norm>, from: &mut K::Buf, to: &mut K::Buf) {
     match norm {
         Some(norm) => k.norm(from, norm, to),
@@ -294,23 +316,23 @@ fn norm_or_swap<K: Kernels>(k: &mut K, norm: Option<&K::Norm>, from: &mut K::Buf
     }
 }
 
-/// context `[T,H]` = attention over qkv `[T,3H]`, in which queries and keys may end up rotated.
+/// context `[T,H]` = attention over qkv `[T,3H]`, whose queries and keys are rotated in place in some modes.
 fn attention<K: Kernels>(
     k: &mut K,
     spec: &Spec,
     batch: &PackedBatch,
-    attend: &PositionMode<K>,
+    position_mode: &PositionMode<K>,
     qkv: &mut K::Buf,
     context: &mut K::Buf,
 ) {
-    match attend {
+    match position_mode {
         PositionMode::Content => k.attention(batch, qkv, spec.heads, context),
         PositionMode::Biased(bias) => k.attention_biased(batch, qkv, bias, spec.heads, context),
-        PositionMode::Rotary(rotary, reach) => {
+        PositionMode::Rotary(rotary, radius) => {
             k.rotate(batch, rotary, spec.heads, qkv);
-            match reach {
+            match radius {
                 None => k.attention(batch, qkv, spec.heads, context),
-                Some(reach) => k.attention_local(batch, qkv, *reach, spec.heads, context),
+                Some(radius) => k.attention_local(batch, qkv, *radius, spec.heads, context),
             }
         }
         PositionMode::Disentangled(relative) => {

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::error::Result;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
+use crate::model::header::StoredTensor;
 
 impl ModelFiles {
     /// XXH3 (64 bits) of the length and bytes of every other file, and of the XXH3 of each header and tensor of the weight
@@ -32,6 +33,31 @@ pub fn hash_model(files: &ModelFiles, weights: &Checkpoint<'_>) -> Result<u64> {
         add(module.kind.as_bytes());
         add(&module.config);
     }
-    hash.update(&weights.hash()?.to_le_bytes());
+    hash.update(&hash_weights(weights)?.to_le_bytes());
     Ok(hash.digest())
+}
+
+/// XXH3 of the weight files: of each header's and each tensor's hash, in the order of the files. Tensors that have not been
+/// read as a whole are read here.
+pub fn hash_weights(checkpoint: &Checkpoint<'_>) -> Result<u64> {
+    let mut tensors: Vec<&StoredTensor> = checkpoint.tensors().map(|(_, stored)| stored).collect();
+    tensors.sort_by_key(|stored| (stored.file, stored.start));
+    let mut hash = Xxh3::new();
+    for (file, header_hash) in checkpoint.header_hashes().iter().enumerate() {
+        hash.update(&header_hash.to_le_bytes());
+        for stored in tensors.iter().filter(|stored| stored.file == file) {
+            hash.update(&hash_tensor(checkpoint, stored)?.to_le_bytes());
+        }
+    }
+    Ok(hash.digest())
+}
+
+fn hash_tensor(checkpoint: &Checkpoint<'_>, stored: &StoredTensor) -> Result<u64> {
+    if let Some(hash) = stored.hash.get() {
+        return Ok(*hash);
+    }
+    let mut hash = Xxh3::new();
+    let source = checkpoint.source(stored);
+    source.visit(stored.start, stored.bytes, &mut |block| hash.update(block))?;
+    Ok(*stored.hash.get_or_init(|| hash.digest()))
 }

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
 use crate::model::io::parse_json;
-use crate::model::source::Source;
+use crate::model::source::TensorSource;
 
 /// Bytes of the field that holds the header's length.
 const LENGTH_BYTES: u64 = 8;
@@ -23,49 +23,50 @@ const MAX_DIMENSIONS: usize = 8;
 /// Like [`MAX_DIMENSIONS`], for names.
 const MAX_NAME_BYTES: usize = 512;
 
-/// Where a tensor lies and what it is.
+/// A tensor as a header describes it: where it lies, and its type and shape.
 #[derive(Debug)]
-pub(super) struct Stored {
-    /// Number of the file.
+pub(super) struct StoredTensor {
+    /// Index of the file.
     pub file: usize,
     pub dtype: StoredType,
     pub shape: Vec<usize>,
     /// First byte, from the start of the file.
     pub start: u64,
     pub bytes: usize,
-    /// XXH3 of the bytes, once they have all been read.
+    /// XXH3 of the bytes, set once all of them have been read.
     pub hash: OnceLock<u64>,
 }
 
 /// Parses and checks the header of file number `index`, `length` bytes long. The `safetensors` crate's own reader wants
 /// the whole file in memory, adds unchecked and keeps the last of two tensors of one name; hence its types only.
 pub(super) fn read_header(
-    source: &Source<'_>,
+    source: &TensorSource<'_>,
     index: usize,
     length: u64,
-) -> Result<(Vec<(String, Stored)>, u64)> {
+) -> Result<(Vec<(String, StoredTensor)>, u64)> {
     if length < LENGTH_BYTES {
-        return Err(source.broken(format!(
+        return Err(source.format_error(format!(
             "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
         )));
     }
-    let field = source.start(LENGTH_BYTES)?;
+    let field = source.first_bytes(LENGTH_BYTES)?;
     if *field == *b"version " {
-        return Err(source.broken("is a Git LFS pointer, not the weights: run `git lfs pull`"));
+        return Err(source.format_error("is a Git LFS pointer, not the weights: run `git lfs pull`"));
     }
     let header_bytes = field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
     if header_bytes > MAX_HEADER_BYTES {
-        return Err(source.broken(format!(
+        return Err(source.format_error(format!(
             "is not a safetensors file: its header claims {header_bytes} bytes, the limit is {MAX_HEADER_BYTES}"
         )));
     }
     // No overflow: both are small.
     let data_start = LENGTH_BYTES + header_bytes;
     if data_start > length {
-        return Err(source
-            .broken(format!("is truncated: its header claims {header_bytes} bytes, the file has {length}")));
+        return Err(source.format_error(format!(
+            "is truncated: its header claims {header_bytes} bytes, the file has {length}"
+        )));
     }
-    let header = source.start(data_start)?;
+    let header = source.first_bytes(data_start)?;
     let Header(mut tensors) = parse_json(source.name(), &header[LENGTH_BYTES as usize..])?;
     let hash = xxh3_64(&header);
     tensors.sort_by_key(|(_, info)| info.data_offsets);
@@ -75,7 +76,7 @@ pub(super) fn read_header(
     let mut checked = Vec::with_capacity(tensors.len());
     for (name, info) in tensors {
         let (from, to) = info.data_offsets;
-        let tensor = |message: String| source.broken(format!("tensor `{name}`: {message}"));
+        let tensor = |message: String| source.format_error(format!("tensor `{name}`: {message}"));
         if info.shape.len() > MAX_DIMENSIONS {
             return Err(tensor(format!("it has {} dimensions", info.shape.len())));
         }
@@ -105,14 +106,15 @@ pub(super) fn read_header(
         end = to;
         let (start, bytes) = (data_start + from as u64, to - from);
         let hash = OnceLock::new();
-        checked
-            .push((name, Stored { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash }));
+        checked.push((
+            name,
+            StoredTensor { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash },
+        ));
     }
     if data_start + end as u64 != length {
         let rest = length - data_start - end as u64;
-        return Err(
-            source.broken(format!("{rest} bytes follow the last tensor: the header does not fit the file"))
-        );
+        return Err(source
+            .format_error(format!("{rest} bytes follow the last tensor: the header does not fit the file")));
     }
     Ok((checked, hash))
 }

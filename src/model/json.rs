@@ -9,14 +9,15 @@ use crate::model::spec::{Attention, ScoreActivation};
 /// Upper limits, each at least eight times what any published encoder has: a broken number must not turn into an
 /// allocation or an overflow.
 pub(super) const MAX_LAYERS: usize = 1 << 10;
-pub(super) const MAX_WIDTH: usize = 1 << 17;
+pub(super) const MAX_FEATURES: usize = 1 << 17;
 pub(super) const MAX_VOCABULARY: usize = 1 << 24;
 pub(super) const MAX_POSITIONS: usize = 1 << 20;
-pub(super) const MAX_SEGMENTS: usize = 1 << 16;
-/// Buckets are spread evenly in the logarithm up to 128: a quarter of them must stay below that.
+pub(super) const MAX_TOKEN_TYPES: usize = 1 << 16;
+/// A quarter of the buckets hold one relative position each, and the logarithmic ones begin there and end at 128: so a
+/// quarter must be less than 128.
 pub(super) const MAX_BUCKETS: usize = 1 << 8;
-/// The widest head: the backends keep one in registers or near them.
-const MAX_HEAD_WIDTH: usize = 256;
+/// The largest head dimension: the backends keep the values of one head in registers or in the first-level cache.
+const MAX_HEAD_DIM: usize = 256;
 pub(super) const MAX_LABELS: usize = 1 << 16;
 
 /// A value of a file as an error may show it.
@@ -31,17 +32,18 @@ pub(super) struct Config {
 }
 
 impl Config {
-    pub fn broken(&self, key: &str, message: impl std::fmt::Display) -> Error {
+    /// [`Error::Format`] about a key.
+    pub fn key_error(&self, key: &str, message: impl std::fmt::Display) -> Error {
         Error::Format { file: self.file.clone(), message: format!("key `{key}`: {message}") }
     }
 
-    /// A key that is there and not null.
+    /// The value of a key; `None` where the key is absent or its value null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
     pub fn string(&self, key: &str) -> Result<Option<&str>> {
-        let wrong = || self.broken(key, "expected a string");
+        let wrong = || self.key_error(key, "expected a string");
         self.get(key).map(|value| value.as_str().ok_or_else(wrong)).transpose()
     }
 
@@ -51,11 +53,11 @@ impl Config {
     }
 
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
-        let wrong = || self.broken(key, "expected true or false");
+        let wrong = || self.key_error(key, "expected true or false");
         self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(wrong))
     }
 
-    /// Refuses a key whose value is not the only one supported.
+    /// Refuses any value but the supported one; the key may be absent.
     pub fn only(&self, key: &str, supported: &Value, hint: &str) -> Result<()> {
         match self.get(key) {
             Some(value) if value != supported => {
@@ -65,7 +67,7 @@ impl Config {
         }
     }
 
-    /// Refuses any value but the only one supported, and the absence of the key, which means another.
+    /// Refuses any value but the supported one, and the absence of the key, which means another value.
     pub fn exactly(&self, key: &str, supported: &Value, hint: &str) -> Result<()> {
         match self.get(key) {
             None => Err(Error::Unsupported { what: format!("no {key}"), hint: hint.into() }),
@@ -78,18 +80,18 @@ impl Config {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Config { file: self.file.clone(), map: map.clone() })),
-            Some(_) => Err(self.broken(key, "expected an object")),
+            Some(_) => Err(self.key_error(key, "expected an object")),
         }
     }
 
-    /// A list of words, or one string of them.
-    pub fn words(&self, key: &str, between: char) -> Result<Vec<String>> {
-        let wrong = || self.broken(key, "expected a list of words");
-        let word = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
+    /// A list of strings, or one string in which `separator` stands between them.
+    pub fn strings(&self, key: &str, separator: char) -> Result<Vec<String>> {
+        let wrong = || self.key_error(key, "expected a list of strings");
+        let string = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
         match self.get(key) {
             None => Ok(Vec::new()),
-            Some(Value::Array(list)) => list.iter().map(word).collect(),
-            Some(value) => Ok(word(value)?.split(between).map(str::to_owned).collect()),
+            Some(Value::Array(list)) => list.iter().map(string).collect(),
+            Some(value) => Ok(string(value)?.split(separator).map(str::to_owned).collect()),
         }
     }
 
@@ -98,76 +100,76 @@ impl Config {
         Error::Unsupported { what: format!("{key} `{}`", printable(value)), hint: hint.into() }
     }
 
-    /// Base of rotation frequencies.
+    /// Base of the rotation frequencies.
     pub fn theta(&self, key: &str, default: f64) -> Result<f64> {
         let theta = self.get(key).map_or(Some(default), Value::as_f64);
         theta
             .filter(|theta| (1.0..=1e12).contains(theta))
-            .ok_or_else(|| self.broken(key, "expected a number from 1 to 1e12"))
+            .ok_or_else(|| self.key_error(key, "expected a number from 1 to 1e12"))
     }
 
-    /// The theta of a section about rotary positions, which must not be of a kind that changes them.
-    pub fn rotary(&self, default: f64) -> Result<f64> {
+    /// The theta of a section of RoPE parameters, whose type must be the default one: the others scale the frequencies.
+    pub fn default_rope_theta(&self, default: f64) -> Result<f64> {
         self.only("rope_type", &json!("default"), "use a model with rotary positions of type default")?;
         self.theta("rope_theta", default)
     }
 
-    /// Rotary positions that may be stretched by a factor as NTK scaling does it: theta times the factor, and all
-    /// frequencies divided by factor^(2/D).
-    pub fn stretched(&self, theta: f64) -> Result<Attention> {
+    /// Rotary positions, with NTK-aware scaling where the configuration has it: theta is multiplied by the factor, and all
+    /// frequencies are divided by factor^(2/D).
+    pub fn rope_scaling(&self, theta: f64) -> Result<Attention> {
         const KEY: &str = "rope_scaling";
         let Some(section) = self.section(KEY)? else {
-            return Ok(Attention::Rotary { theta, shrink: 1.0, local: None });
+            return Ok(Attention::Rotary { theta, ntk_factor: 1.0, window: None });
         };
         section.only("type", &json!("ntk"), "use a model with rope_scaling of type ntk or without")?;
         section.only("mixed_b", &Value::Null, "use a model without mixed_b")?;
         let factor = section.theta("factor", 1.0)?;
-        Ok(Attention::Rotary { theta: theta * factor, shrink: factor, local: None })
+        Ok(Attention::Rotary { theta: theta * factor, ntk_factor: factor, window: None })
     }
 
-    /// Rotary positions turn the values of a head in pairs.
-    pub fn even_heads(&self, width: usize, attention: Attention) -> Result<Attention> {
-        if width.is_multiple_of(2) {
+    /// Refuses an odd head dimension, because rotary positions rotate pairs of a head's values.
+    pub fn require_even_head_dim(&self, head_dim: usize, attention: Attention) -> Result<Attention> {
+        if head_dim.is_multiple_of(2) {
             return Ok(attention);
         }
-        Err(self.broken(
+        Err(self.key_error(
             "num_attention_heads",
-            format_args!("rotary positions need heads of even width, not {width}"),
+            format_args!("rotary positions need an even head dimension, not {head_dim}"),
         ))
     }
 
-    /// Layer by layer, whether it sees a neighbourhood only.
-    pub fn local_layers(&self, layers: usize) -> Result<Vec<bool>> {
+    /// For each layer, whether its attention has the sliding window.
+    pub fn sliding_window_layers(&self, layers: usize) -> Result<Vec<bool>> {
         const KEY: &str = "layer_types";
         if self.get(KEY).is_none() {
             let every = self.count_or("global_attn_every_n_layers", MAX_LAYERS, 3)?;
             return Ok((0..layers).map(|index| index % every != 0).collect());
         }
-        let kinds = self.words(KEY, ',')?;
-        if kinds.len() != layers {
-            return Err(self.broken(KEY, format_args!("expected {layers} of them, one for each layer")));
+        let layer_types = self.strings(KEY, ',')?;
+        if layer_types.len() != layers {
+            return Err(self.key_error(KEY, format_args!("expected {layers} of them, one for each layer")));
         }
-        let local = |kind: &String| match kind.as_str() {
+        let has_window = |layer_type: &String| match layer_type.as_str() {
             "sliding_attention" => Ok(true),
             "full_attention" => Ok(false),
             other => {
                 Err(self.unsupported(KEY, other, "use a model with full_attention and sliding_attention"))
             }
         };
-        kinds.iter().map(local).collect()
+        layer_types.iter().map(has_window).collect()
     }
 
-    /// Rows of the segment table; 1 for a family that names none.
+    /// Rows of the token-type table; 1 for a family that has no such key.
     pub fn token_types(&self) -> Result<usize> {
         const KEY: &str = "type_vocab_size";
-        // DeBERTa says 0 where it has no such table.
+        // DeBERTa has 0 here where it has no such table.
         if self.get(KEY).and_then(Value::as_u64) == Some(0) && self.get("relative_attention").is_some() {
             return Ok(1);
         }
-        self.count_or(KEY, MAX_SEGMENTS, 2)
+        self.count_or(KEY, MAX_TOKEN_TYPES, 2)
     }
 
-    /// [`count`](Self::count) of a key for which -1 stands for none, as does its absence.
+    /// [`count`](Self::count) of a key whose negative values mean the same as its absence: `None`.
     pub fn count_unless_negative(&self, key: &str, limit: usize) -> Result<Option<usize>> {
         match self.get(key).map(Value::as_i64) {
             None | Some(Some(..0)) => Ok(None),
@@ -177,39 +179,39 @@ impl Config {
 
     /// A whole number from 1 to `limit`.
     pub fn count(&self, key: &str, limit: usize) -> Result<usize> {
-        let value = self.get(key).ok_or_else(|| self.broken(key, "is missing"))?;
+        let value = self.get(key).ok_or_else(|| self.key_error(key, "is missing"))?;
         value
             .as_u64()
             .and_then(|n| usize::try_from(n).ok())
             .filter(|n| (1..=limit).contains(n))
-            .ok_or_else(|| self.broken(key, format_args!("expected a whole number from 1 to {limit}")))
+            .ok_or_else(|| self.key_error(key, format_args!("expected a whole number from 1 to {limit}")))
     }
 
     pub fn count_or(&self, key: &str, limit: usize, default: usize) -> Result<usize> {
         if self.get(key).is_some() { self.count(key, limit) } else { Ok(default) }
     }
 
-    /// Width of the residual stream and number of heads, by the names that the family gives them.
+    /// Hidden size and number of heads, by the family's names of these keys.
     pub fn hidden_and_heads(&self, hidden_key: &str, heads_key: &str) -> Result<(usize, usize)> {
-        let hidden = self.count(hidden_key, MAX_WIDTH)?;
-        let heads = self.count(heads_key, MAX_WIDTH)?;
+        let hidden = self.count(hidden_key, MAX_FEATURES)?;
+        let heads = self.count(heads_key, MAX_FEATURES)?;
         if !hidden.is_multiple_of(heads) {
             let message = format_args!("{heads} heads do not divide {hidden_key} {hidden}");
-            return Err(self.broken(heads_key, message));
+            return Err(self.key_error(heads_key, message));
         }
-        if hidden / heads > MAX_HEAD_WIDTH {
+        if hidden / heads > MAX_HEAD_DIM {
             return Err(Error::Unsupported {
-                what: format!("a head of width {}", hidden / heads),
-                hint: format!("use a model whose heads are at most {MAX_HEAD_WIDTH} wide"),
+                what: format!("a head dimension of {}", hidden / heads),
+                hint: format!("use a model whose head dimension is at most {MAX_HEAD_DIM}"),
             });
         }
         Ok((hidden, heads))
     }
 
-    /// Width of the embedding tables; without the key it is that of the residual stream.
+    /// Columns of the embedding tables; the hidden size without the key.
     pub fn embedding(&self, hidden: usize) -> Result<usize> {
         const KEY: &str = "embedding_size";
-        let embedding = self.count_or(KEY, MAX_WIDTH, hidden)?;
+        let embedding = self.count_or(KEY, MAX_FEATURES, hidden)?;
         if embedding > hidden {
             return Err(Error::Unsupported {
                 what: format!("{KEY} {embedding} above hidden_size {hidden}"),
@@ -219,25 +221,26 @@ impl Config {
         Ok(embedding)
     }
 
-    /// The position rows that follow the padding token's own, and the first of them: where positions count from the row
-    /// after it.
+    /// Where positions count from the row after the padding token's: the number of rows after it, and the first of them.
     pub fn positions_after_padding(&self, positions: usize) -> Result<(usize, u32)> {
         const KEY: &str = "pad_token_id";
         let pad = self.get(KEY).map_or(Some(1), Value::as_u64).and_then(|pad| u32::try_from(pad).ok());
         let usable = pad.and_then(|pad| positions.checked_sub(pad as usize + 1));
         match (pad, usable) {
             (Some(pad), Some(usable)) if usable > 0 => Ok((usable, pad + 1)),
-            _ => Err(self
-                .broken(KEY, format_args!("expected a row of the {positions} positions, and not the last"))),
+            _ => Err(self.key_error(
+                KEY,
+                format_args!("expected a row of the {positions} positions, and not the last"),
+            )),
         }
     }
 
     pub fn epsilon(&self, key: &str, default: f64) -> Result<f32> {
-        let wrong = || self.broken(key, "expected a number above 0 and at most 1");
+        let wrong = || self.key_error(key, "expected a number above 0 and at most 1");
         let value = self.get(key).map_or(Some(default), Value::as_f64).ok_or_else(wrong)?;
-        let narrow = value as f32;
-        // Below the smallest normal number the backends would disagree on what is left of it.
-        if (f32::MIN_POSITIVE..=1.0).contains(&narrow) { Ok(narrow) } else { Err(wrong()) }
+        let epsilon = value as f32;
+        // The backends would treat a subnormal number differently: some flush it to zero.
+        if (f32::MIN_POSITIVE..=1.0).contains(&epsilon) { Ok(epsilon) } else { Err(wrong()) }
     }
 
     pub fn activation(&self, key: &str) -> Result<Activation> {
@@ -261,14 +264,14 @@ impl Config {
     pub fn architectures(&self) -> Result<Vec<&str>> {
         const KEY: &str = "architectures";
         let wrong =
-            || self.broken(KEY, "expected a list of names such as [\"BertForSequenceClassification\"]");
+            || self.key_error(KEY, "expected a list of names such as [\"BertForSequenceClassification\"]");
         let list =
             self.get(KEY).and_then(Value::as_array).filter(|list| !list.is_empty()).ok_or_else(wrong)?;
         list.iter().map(|name| name.as_str().ok_or_else(wrong)).collect()
     }
 
-    /// Names of the outputs. transformers takes their number from id2label, else from num_labels, else 2: it leaves
-    /// both keys out of config.json when they have their default values.
+    /// Names of the outputs. transformers takes their number from id2label, else from num_labels, else 2: it omits both keys
+    /// from config.json when they have their default values.
     pub fn labels(&self) -> Result<Vec<String>> {
         const KEY: &str = "id2label";
         let Some(value) = self.get(KEY) else {
@@ -276,25 +279,28 @@ impl Config {
             return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
         };
         let map = value.as_object().filter(|map| (1..=MAX_LABELS).contains(&map.len()));
-        let map =
-            map.ok_or_else(|| self.broken(KEY, format_args!("expected a map of 1 to {MAX_LABELS} labels")))?;
+        let map = map
+            .ok_or_else(|| self.key_error(KEY, format_args!("expected a map of 1 to {MAX_LABELS} labels")))?;
         (0..map.len())
             .map(|index| match map.get(&index.to_string()) {
                 Some(Value::String(name)) => Ok(name.clone()),
                 Some(Value::Number(name)) => Ok(name.to_string()),
-                Some(_) => Err(self.broken(KEY, format_args!("label {index}: expected a name"))),
-                None => Err(self.broken(KEY, format_args!("label {index} of 0..{} is missing", map.len()))),
+                Some(_) => Err(self.key_error(KEY, format_args!("label {index}: expected a name"))),
+                None => {
+                    Err(self.key_error(KEY, format_args!("label {index} of 0..{} is missing", map.len())))
+                }
             })
             .collect()
     }
 
-    /// sentence-transformers' rule: its own section, else its former key, else by the number of labels.
+    /// The score activation by sentence-transformers' rule: from its section, else from its former key, else by the number
+    /// of labels.
     pub fn score(&self, labels: usize) -> Result<ScoreActivation> {
         const SECTION: &str = "sentence_transformers";
         let section = match self.get(SECTION) {
             None => None,
             Some(Value::Object(section)) => section.get("activation_fn").filter(|value| !value.is_null()),
-            Some(_) => return Err(self.broken(SECTION, "expected an object")),
+            Some(_) => return Err(self.key_error(SECTION, "expected an object")),
         };
         let (key, value) = match section {
             Some(value) => ("sentence_transformers.activation_fn", Some(value)),
@@ -309,9 +315,9 @@ impl Config {
         self.torch_score(key, value)
     }
 
-    /// What turns logits into scores, by the name of a torch class.
+    /// The score activation that the name of a torch class stands for.
     fn torch_score(&self, key: &str, value: &Value) -> Result<ScoreActivation> {
-        let path = value.as_str().ok_or_else(|| self.broken(key, "expected the name of a torch class"))?;
+        let path = value.as_str().ok_or_else(|| self.key_error(key, "expected the name of a torch class"))?;
         match torch_class(path) {
             Some("Identity") => Ok(ScoreActivation::Identity),
             Some("Sigmoid") => Ok(ScoreActivation::Sigmoid),
@@ -325,13 +331,13 @@ impl Config {
         }
     }
 
-    /// What turns logits into scores, where `key` says so.
+    /// The score activation that `key` names; `None` without the key.
     pub fn score_of(&self, key: &str) -> Result<Option<ScoreActivation>> {
         let value = self.get(key).filter(|value| !value.is_null());
         value.map(|value| self.torch_score(key, value)).transpose()
     }
 
-    /// An activation of a module of sentence-transformers, which is Tanh unless it says another.
+    /// The activation of a sentence-transformers module: the torch class that `key` names, else Tanh.
     pub fn module_activation(&self, key: &str) -> Result<Activation> {
         let Some(path) = self.string(key)? else { return Ok(Activation::Tanh) };
         match torch_class(path) {
@@ -343,13 +349,13 @@ impl Config {
         }
     }
 
-    /// `None` without the key. transformers writes 1e30, as an integer or a float, for "no limit"; that is cut to the
-    /// largest usize.
+    /// `None` without the key. For "no limit" transformers writes 1e30, as an integer or a float; this becomes the largest
+    /// usize.
     pub fn model_max_length(&self) -> Result<Option<usize>> {
         const KEY: &str = "model_max_length";
         let Some(value) = self.get(KEY) else { return Ok(None) };
         let length = value.as_f64().filter(|length| *length >= 1.0);
-        let length = length.ok_or_else(|| self.broken(KEY, "expected a number from 1 up"))?;
+        let length = length.ok_or_else(|| self.key_error(KEY, "expected a number from 1 up"))?;
         Ok(Some(length as usize))
     }
 }

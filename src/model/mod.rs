@@ -1,8 +1,8 @@
-//! What the network is: sizes, tensor names, and the order of its words. Names no backend and no intrinsic.
+//! What the network is: sizes, tensor names, and the order of its ops. Names no backend and no intrinsic.
 
 pub mod checkpoint;
 pub mod config;
-mod distance;
+mod convert;
 pub mod files;
 pub mod find;
 pub mod forward;
@@ -11,11 +11,14 @@ mod header;
 mod io;
 mod json;
 mod math;
+mod matrix;
 pub mod modules;
 pub mod names;
-mod network;
+pub mod network;
+pub mod plan;
+mod position_tables;
 pub mod quantize;
-mod rounded;
+mod reader;
 pub mod score;
 mod source;
 pub mod spec;

@@ -84,7 +84,9 @@ pub(super) fn head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
     ] {
         let found = config.count(key, usize::MAX)?;
         if found != expected {
-            return Err(config.broken(key, format_args!("expected the encoder's {expected}, found {found}")));
+            return Err(
+                config.key_error(key, format_args!("expected the encoder's {expected}, found {found}"))
+            );
         }
     }
     let labels = scores.count("out_features", MAX_LABELS)?;

@@ -1,40 +1,40 @@
-//! What each family calls its tensors. Data only: a family whose names differ is one more constant.
+//! The names of each family's tensors, as data: a family whose names differ is one more constant.
 
-/// Names of a family's modules, without `.weight` and `.bias`. Those of the encoder follow `prefix`, those of a layer
-/// follow `layer` and the layer's number; the head's are whole.
+/// Names of a family's modules, without `.weight` and `.bias`. The encoder's follow `prefix`, a layer's follow `prefix`,
+/// `layer` and the layer's number, and the head's are complete.
 #[derive(Debug, PartialEq)]
-pub struct Names {
-    /// What the encoder's names start with; a checkpoint may leave it out.
+pub struct TensorNames {
+    /// Prefix of the encoder's names; a checkpoint may leave it out.
     pub prefix: &'static str,
-    /// Word table.
+    /// Word-embedding table.
     pub word: &'static str,
     /// Position table, in families that have one.
     pub position: Option<&'static str>,
-    /// Segment table, in families that have one.
+    /// Token-type table, in families that have one.
     pub token_type: Option<&'static str>,
     /// Norm of the embeddings.
     pub embed_norm: &'static str,
     /// Projection of the embeddings where they are narrower than the residual stream.
     pub project: Option<&'static str>,
-    /// Table of what attention knows about distances, whole, in families that have one.
-    pub distances: Option<&'static str>,
+    /// Table that attention reads by relative position, in families that have one.
+    pub relative_table: Option<&'static str>,
     /// Norm of that table.
-    pub distances_norm: Option<&'static str>,
-    /// What a layer's names start with, up to its number.
+    pub relative_norm: Option<&'static str>,
+    /// What a layer's names start with, up to the layer's number.
     pub layer: &'static str,
     /// Queries, keys and values.
     pub qkv: Qkv,
     /// Attention's output projection.
     pub out: &'static str,
-    /// Norm at attention. A family that norms before it may have none in the first layer.
+    /// Norm of the attention sublayer. The first layer of a pre-norm family may have none.
     pub attention_norm: &'static str,
-    /// First feed-forward layer; of a gated one both halves.
+    /// First feed-forward layer; where it is gated, both halves in one.
     pub up: &'static str,
-    /// Whether the activation takes the second half of a gated one.
+    /// Whether the activation applies to the second half of a gated layer.
     pub gate_last: bool,
     /// Second feed-forward layer.
     pub down: &'static str,
-    /// Norm at the feed-forward.
+    /// Norm of the feed-forward sublayer.
     pub output_norm: &'static str,
     /// Norm after the last layer.
     pub final_norm: Option<&'static str>,
@@ -44,31 +44,31 @@ pub struct Names {
     pub head_norm: Option<&'static str>,
     /// Second linear layer of the head.
     pub classifier: &'static str,
-    /// Part of a tensor's name that only variants have which compute something else.
-    pub foreign: &'static [&'static str],
+    /// Parts of tensor names that occur only in variants of the architecture which compute something else.
+    pub variant_markers: &'static [&'static str],
 }
 
 /// Names of the projections to queries, keys and values.
 #[derive(Debug, PartialEq)]
 pub enum Qkv {
     /// Three layers.
-    Three([&'static str; 3]),
-    /// One layer, the three stacked along its outputs.
+    Separate([&'static str; 3]),
+    /// One layer whose outputs are the queries, the keys and the values, in this order.
     Packed(&'static str),
 }
 
-/// BERT, and what most others were written after.
-pub const BERT: Names = Names {
+/// BERT, from which most other families' names are derived.
+pub const BERT: TensorNames = TensorNames {
     prefix: "bert.",
     word: "embeddings.word_embeddings",
     position: Some("embeddings.position_embeddings"),
     token_type: Some("embeddings.token_type_embeddings"),
     embed_norm: "embeddings.LayerNorm",
     project: None,
-    distances: None,
-    distances_norm: None,
+    relative_table: None,
+    relative_norm: None,
     layer: "encoder.layer.",
-    qkv: Qkv::Three(["attention.self.query", "attention.self.key", "attention.self.value"]),
+    qkv: Qkv::Separate(["attention.self.query", "attention.self.key", "attention.self.value"]),
     out: "attention.output.dense",
     attention_norm: "attention.output.LayerNorm",
     up: "intermediate.dense",
@@ -79,19 +79,19 @@ pub const BERT: Names = Names {
     dense: "bert.pooler.dense",
     head_norm: None,
     classifier: "classifier",
-    foreign: &[],
+    variant_markers: &[],
 };
 
 /// RoBERTa, XLM-RoBERTa and CamemBERT.
-pub const ROBERTA: Names =
-    Names { prefix: "roberta.", dense: "classifier.dense", classifier: "classifier.out_proj", ..BERT };
+pub const ROBERTA: TensorNames =
+    TensorNames { prefix: "roberta.", dense: "classifier.dense", classifier: "classifier.out_proj", ..BERT };
 
-/// DistilBERT: no segments.
-pub const DISTILBERT: Names = Names {
+/// DistilBERT: no token types.
+pub const DISTILBERT: TensorNames = TensorNames {
     prefix: "distilbert.",
     token_type: None,
     layer: "transformer.layer.",
-    qkv: Qkv::Three(["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
+    qkv: Qkv::Separate(["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
     out: "attention.out_lin",
     attention_norm: "sa_layer_norm",
     up: "ffn.lin1",
@@ -101,8 +101,8 @@ pub const DISTILBERT: Names = Names {
     ..BERT
 };
 
-/// ELECTRA: RoBERTa's head, and embeddings that may be narrower than the layers.
-pub const ELECTRA: Names = Names {
+/// ELECTRA: RoBERTa's head, and embeddings that may be narrower than the residual stream.
+pub const ELECTRA: TensorNames = TensorNames {
     prefix: "electra.",
     project: Some("embeddings_project"),
     dense: "classifier.dense",
@@ -110,12 +110,12 @@ pub const ELECTRA: Names = Names {
     ..BERT
 };
 
-/// MPNet: one table of biases by distance.
-pub const MPNET: Names = Names {
+/// MPNet: one table of biases by relative position.
+pub const MPNET: TensorNames = TensorNames {
     prefix: "mpnet.",
     token_type: None,
-    distances: Some("encoder.relative_attention_bias"),
-    qkv: Qkv::Three(["attention.attn.q", "attention.attn.k", "attention.attn.v"]),
+    relative_table: Some("encoder.relative_attention_bias"),
+    qkv: Qkv::Separate(["attention.attn.q", "attention.attn.k", "attention.attn.v"]),
     out: "attention.attn.o",
     attention_norm: "attention.LayerNorm",
     dense: "classifier.dense",
@@ -124,7 +124,7 @@ pub const MPNET: Names = Names {
 };
 
 /// ModernBERT.
-pub const MODERNBERT: Names = Names {
+pub const MODERNBERT: TensorNames = TensorNames {
     prefix: "model.",
     word: "embeddings.tok_embeddings",
     position: None,
@@ -144,7 +144,7 @@ pub const MODERNBERT: Names = Names {
 };
 
 /// GTE as transformers names it.
-pub const GTE: Names = Names {
+pub const GTE: TensorNames = TensorNames {
     prefix: "gte.",
     position: None,
     qkv: Qkv::Packed("attention.qkv_proj"),
@@ -159,27 +159,27 @@ pub const GTE: Names = Names {
 };
 
 /// GTE as its own code names it.
-pub const NEW: Names = Names { prefix: "new.", dense: "new.pooler.dense", ..GTE };
+pub const NEW: TensorNames = TensorNames { prefix: "new.", dense: "new.pooler.dense", ..GTE };
 
 /// DeBERTa version 2 and 3.
-pub const DEBERTA_V2: Names = Names {
+pub const DEBERTA_V2: TensorNames = TensorNames {
     prefix: "deberta.",
     position: None,
     token_type: None,
-    distances: Some("encoder.rel_embeddings"),
-    distances_norm: Some("encoder.LayerNorm"),
-    qkv: Qkv::Three(["attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"]),
+    relative_table: Some("encoder.rel_embeddings"),
+    relative_norm: Some("encoder.LayerNorm"),
+    qkv: Qkv::Separate(["attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"]),
     dense: "pooler.dense",
-    foreign: &["encoder.conv.", ".pos_key_proj.", ".pos_query_proj."],
+    variant_markers: &["encoder.conv.", ".pos_key_proj.", ".pos_query_proj."],
     ..BERT
 };
 
-/// JinaBERT: BERT without positions and with a gated feed-forward.
-pub const JINABERT: Names = Names {
+/// JinaBERT: BERT without a position table and with a gated feed-forward.
+pub const JINABERT: TensorNames = TensorNames {
     position: None,
     up: "mlp.gated_layers",
     down: "mlp.wo",
     output_norm: "mlp.layernorm",
-    foreign: &[".layer_norm_q.", ".layer_norm_k."],
+    variant_markers: &[".layer_norm_q.", ".layer_norm_k."],
     ..BERT
 };

@@ -1,41 +1,61 @@
-//! Which tensors a network is made of, and their shapes. Their names are in names.rs.
+//! Which tensors a network consists of, and their shapes. Their names are in names.rs.
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::model::checkpoint::{Checkpoint, Matrix};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::matrix::StoredMatrix;
 use crate::model::names::Qkv;
 use crate::model::spec::{Attention, FeedForward, NormOrder, Spec};
+use crate::options::Precision;
+use crate::tensor::Dtype;
 
 /// Weight and bias of a linear layer, or gain and bias of a norm.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<'c> {
-    pub weight: Matrix<'c>,
+    pub weight: StoredMatrix<'c>,
     /// `None` is zero.
-    pub bias: Option<Matrix<'c>>,
+    pub bias: Option<StoredMatrix<'c>>,
 }
 
 impl Affine<'_> {
     /// Some of the outputs.
-    fn part(&self, outputs: Range<usize>) -> Self {
-        Self { weight: self.weight.part(outputs.clone()), bias: self.bias.map(|bias| bias.part(outputs)) }
+    fn slice(&self, outputs: Range<usize>) -> Self {
+        Self { weight: self.weight.slice(outputs.clone()), bias: self.bias.map(|bias| bias.slice(outputs)) }
     }
 }
 
-/// All tensors of a network, located and checked but not read.
-pub(super) struct Network<'c> {
-    pub word: Matrix<'c>,
-    pub position: Option<Matrix<'c>>,
-    pub token_type: Option<Matrix<'c>>,
-    pub embed_norm: Affine<'c>,
-    pub project: Option<Affine<'c>>,
-    pub distances: Option<Matrix<'c>>,
-    pub distances_norm: Option<Affine<'c>>,
-    pub layers: Vec<EncoderLayer<'c>>,
-    pub final_norm: Option<Affine<'c>>,
-    pub dense: Affine<'c>,
-    pub head_norm: Option<Affine<'c>>,
-    pub classifier: Affine<'c>,
+/// How a tensor is kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TensorRole {
+    /// An embedding table: in the precision of the load, or as it is stored where that is float32.
+    Table,
+    /// The weight of one of the encoder's linear layers: in the precision of the load.
+    EncoderWeight,
+    /// The weight of a key or value projection that the last layer absorbs: converted to the precision of the load, and
+    /// then kept in float32.
+    AbsorbedWeight,
+    /// Everything else, in float32: biases, norms, the head, and the table of relative positions.
+    Float,
+}
+
+/// All tensors of a network, located and checked but not read. The only code that looks tensors up by name is here, and
+/// every later step takes what it found: planning, loading and quantizing.
+pub struct Network<'c> {
+    pub(super) spec: &'c Spec,
+    pub(super) checkpoint: &'c Checkpoint<'c>,
+    pub(super) word: StoredMatrix<'c>,
+    pub(super) position: Option<StoredMatrix<'c>>,
+    pub(super) token_type: Option<StoredMatrix<'c>>,
+    pub(super) embed_norm: Affine<'c>,
+    pub(super) project: Option<Affine<'c>>,
+    pub(super) relative_table: Option<StoredMatrix<'c>>,
+    pub(super) relative_norm: Option<Affine<'c>>,
+    pub(super) layers: Vec<EncoderLayer<'c>>,
+    pub(super) final_norm: Option<Affine<'c>>,
+    pub(super) dense: Affine<'c>,
+    pub(super) head_norm: Option<Affine<'c>>,
+    pub(super) classifier: Affine<'c>,
 }
 
 /// One encoder layer.
@@ -45,129 +65,122 @@ pub(super) struct EncoderLayer<'c> {
     pub value: Affine<'c>,
     pub out: Affine<'c>,
     pub attention_norm: Option<Affine<'c>>,
-    /// One part, or two: what the activation takes and what it multiplies.
+    /// One part, or two: the activation's input, and the factor of its result.
     pub up: Vec<Affine<'c>>,
     pub down: Affine<'c>,
     pub output_norm: Affine<'c>,
 }
 
 impl<'c> Network<'c> {
-    /// Locates and checks every tensor.
-    pub fn locate(checkpoint: &'c Checkpoint<'_>, spec: &Spec) -> Result<Self> {
-        let find = Find { checkpoint, spec };
+    /// Locates every tensor that `spec` asks for, and checks its type and shape.
+    pub fn locate(checkpoint: &'c Checkpoint<'c>, spec: &'c Spec) -> Result<Self> {
+        let locator = Locator { checkpoint, spec };
         let (names, biases) = (spec.names, spec.biases);
         let (h, e) = (spec.hidden, spec.embedding);
         let encoder = |name: &str| format!("{}{name}", names.prefix);
-        let table = |name: &str, rows| find.table(&encoder(name), [rows, e]);
-        let norm = |name: &str| find.norm(&encoder(name), h);
-        find.refuse_foreign()?;
+        let table = |name: &str, rows| locator.table(&encoder(name), [rows, e]);
+        let norm = |name: &str| locator.norm(&encoder(name), h);
+        locator.refuse_variants()?;
         let (dense, head_norm, classifier) = match &spec.head {
             None => (names.dense, names.head_norm, names.classifier),
             Some(head) => (&head.dense[..], head.norm.as_deref(), &head.classifier[..]),
         };
         Ok(Self {
+            spec,
+            checkpoint,
             word: table(names.word, spec.vocabulary)?,
             position: names.position.map(|name| table(name, spec.positions)).transpose()?,
             token_type: names.token_type.map(|name| table(name, spec.token_types)).transpose()?,
-            embed_norm: find.norm(&encoder(names.embed_norm), e)?,
+            embed_norm: locator.norm(&encoder(names.embed_norm), e)?,
             project: match names.project {
-                Some(name) if e != h => Some(find.linear(&encoder(name), [h, e], true)?),
+                Some(name) if e != h => Some(locator.linear(&encoder(name), [h, e], true)?),
                 _ => None,
             },
-            distances: match (names.distances, &spec.attention) {
-                (Some(name), Attention::Buckets { count }) => {
-                    Some(find.table(&encoder(name), [*count, spec.heads])?)
-                }
-                (Some(name), Attention::Disentangled { span, .. }) => {
-                    Some(find.table(&encoder(name), [2 * span, h])?)
-                }
-                _ => None,
-            },
-            distances_norm: match (names.distances_norm, &spec.attention) {
+            relative_table: locator.relative_table()?,
+            relative_norm: match (names.relative_norm, &spec.attention) {
                 (Some(name), Attention::Disentangled { norm: true, .. }) => Some(norm(name)?),
                 _ => None,
             },
-            layers: (0..spec.layers).map(|index| find.layer(index)).collect::<Result<_>>()?,
+            layers: (0..spec.layers).map(|index| locator.layer(index)).collect::<Result<_>>()?,
             final_norm: names.final_norm.map(norm).transpose()?,
-            dense: find.linear(dense, [h, h], biases.dense)?,
+            dense: locator.linear(dense, [h, h], biases.dense)?,
             head_norm: match (&spec.head, head_norm) {
                 // A module's norm has its bias whatever the encoder's have.
-                (Some(_), Some(name)) => Some(find.norm_with(name, h, true)?),
-                (None, Some(name)) => Some(find.norm(name, h)?),
+                (Some(_), Some(name)) => Some(locator.norm_with(name, h, true)?),
+                (None, Some(name)) => Some(locator.norm(name, h)?),
                 (_, None) => None,
             },
-            classifier: find.linear(classifier, [spec.labels.len(), h], biases.classifier)?,
+            classifier: locator.linear(classifier, [spec.labels.len(), h], biases.classifier)?,
         })
     }
 
-    /// The tables, which stay as they are stored.
-    pub fn tables(&self) -> impl Iterator<Item = Matrix<'c>> {
-        [Some(self.word), self.position, self.token_type].into_iter().flatten()
+    /// Every tensor, once, and how it is kept; a packed projection as its parts.
+    pub(super) fn tensors(&self) -> Vec<(StoredMatrix<'c>, TensorRole)> {
+        let mut all = Vec::new();
+        let mut add = |role, affine: Affine<'c>| {
+            all.push((affine.weight, role));
+            all.extend(affine.bias.map(|bias| (bias, TensorRole::Float)));
+        };
+        let absorbing_layer = self.spec.absorbs_last_layer().then(|| self.layers.len() - 1);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let absorbed = absorbing_layer == Some(index);
+            let key_value = if absorbed { TensorRole::AbsorbedWeight } else { TensorRole::EncoderWeight };
+            for affine in [layer.key, layer.value] {
+                add(key_value, affine);
+            }
+            for affine in [layer.query, layer.out, layer.down].into_iter().chain(layer.up.iter().copied()) {
+                add(TensorRole::EncoderWeight, affine);
+            }
+            for norm in [layer.attention_norm, Some(layer.output_norm)].into_iter().flatten() {
+                add(TensorRole::Float, norm);
+            }
+        }
+        if let Some(project) = self.project {
+            add(TensorRole::EncoderWeight, project);
+        }
+        let norms = [Some(self.embed_norm), self.relative_norm, self.final_norm, self.head_norm];
+        for affine in norms.into_iter().flatten().chain([self.dense, self.classifier]) {
+            add(TensorRole::Float, affine);
+        }
+        let tables = [Some(self.word), self.position, self.token_type].into_iter().flatten();
+        all.extend(tables.map(|table| (table, TensorRole::Table)));
+        all.extend(self.relative_table.map(|table| (table, TensorRole::Float)));
+        all
     }
 
-    /// What [`Precision::Int8`](crate::Precision::Int8) rounds: the tables, and the weights of the encoder's linear layers.
-    pub fn rounded(&self) -> impl Iterator<Item = Matrix<'c>> {
-        let layers = self
-            .layers
-            .iter()
-            .flat_map(|l| [l.query, l.key, l.value, l.out, l.down].into_iter().chain(l.up.iter().copied()));
-        self.tables().chain(self.project.into_iter().chain(layers).map(|affine| affine.weight))
-    }
-
-    /// The weights that are kept in the precision of the model: those of the encoder's linear layers, but for keys and
-    /// values of a last layer that absorbs them.
-    pub fn kept(&self, spec: &Spec) -> impl Iterator<Item = Matrix<'c>> {
-        let absorbing = if spec.absorbs() { self.layers.len() - 1 } else { usize::MAX };
-        let layers = self.layers.iter().enumerate().flat_map(move |(index, l)| {
-            let projected = if index == absorbing { vec![] } else { vec![l.key, l.value] };
-            [l.query, l.out, l.down].into_iter().chain(projected).chain(l.up.iter().copied())
-        });
-        self.project.into_iter().chain(layers).map(|affine| affine.weight)
-    }
-
-    /// Everything that is not a table: linear layers, norms, and what is known about distances.
-    pub fn widened(&self) -> impl Iterator<Item = Matrix<'c>> {
-        let layers = self.layers.iter().flat_map(|l| {
-            let all = [l.query, l.key, l.value, l.out, l.down, l.output_norm];
-            all.into_iter().chain(l.attention_norm).chain(l.up.iter().copied())
-        });
-        let single = [
-            Some(self.embed_norm),
-            self.project,
-            self.distances_norm,
-            self.final_norm,
-            Some(self.dense),
-            self.head_norm,
-            Some(self.classifier),
-        ];
-        let affine = single.into_iter().flatten().chain(layers);
-        affine.flat_map(|affine| std::iter::once(affine.weight).chain(affine.bias)).chain(self.distances)
+    /// What [`Precision::Auto`] stands for: the type that the first layer's weights are stored in.
+    pub fn stored_precision(&self) -> Precision {
+        match self.layers.first().map(|layer| layer.query.weight.dtype()) {
+            Some(Dtype::F16 | Dtype::Bf16) => Precision::F16Weights,
+            Some(Dtype::I8) => Precision::Int8,
+            _ => Precision::F32,
+        }
     }
 }
 
-/// Finds layers by the name they have in transformers.
-struct Find<'c, 's> {
+/// Locates tensors by the names that they have in transformers.
+struct Locator<'c> {
     checkpoint: &'c Checkpoint<'c>,
-    spec: &'s Spec,
+    spec: &'c Spec,
 }
 
-impl<'c> Find<'c, '_> {
+impl<'c> Locator<'c> {
     fn layer(&self, index: usize) -> Result<EncoderLayer<'c>> {
         let (spec, names, biases) = (self.spec, self.spec.names, self.spec.biases);
         let (h, f) = (spec.hidden, spec.intermediate);
         let at = |name: &str| format!("{}{}{index}.{name}", names.prefix, names.layer);
         let [query, key, value] = match names.qkv {
-            Qkv::Three(names) => {
+            Qkv::Separate(names) => {
                 let [query, key, value] = names.map(|name| self.linear(&at(name), [h, h], biases.attention));
                 [query?, key?, value?]
             }
             Qkv::Packed(name) => {
                 let packed = self.linear(&at(name), [3 * h, h], biases.attention)?;
-                [0, 1, 2].map(|third| packed.part(third * h..(third + 1) * h))
+                [0, 1, 2].map(|third| packed.slice(third * h..(third + 1) * h))
             }
         };
-        // Before the first layer the embeddings' own norm has just been.
-        let identity = spec.order == NormOrder::Before && index == 0;
+        // The first pre-norm layer reads what the embeddings' own norm has just written.
+        let identity = spec.norm_order == NormOrder::Pre && index == 0;
         Ok(EncoderLayer {
             query,
             key,
@@ -181,7 +194,7 @@ impl<'c> Find<'c, '_> {
                 FeedForward::Plain => vec![self.linear(&at(names.up), [f, h], biases.up)?],
                 FeedForward::Gated => {
                     let both = self.linear(&at(names.up), [2 * f, h], biases.up)?;
-                    let (first, second) = (both.part(0..f), both.part(f..2 * f));
+                    let (first, second) = (both.slice(0..f), both.slice(f..2 * f));
                     if names.gate_last { vec![second, first] } else { vec![first, second] }
                 }
             },
@@ -190,10 +203,11 @@ impl<'c> Find<'c, '_> {
         })
     }
 
-    /// A variant whose tensors have other names as well would load and compute something else.
-    fn refuse_foreign(&self) -> Result<()> {
-        let foreign = |name: &&str| self.spec.names.foreign.iter().any(|part| name.contains(part));
-        match self.checkpoint.names().find(foreign) {
+    /// Refuses a checkpoint with tensors that only a variant of the architecture has: it would load, but compute something
+    /// else.
+    fn refuse_variants(&self) -> Result<()> {
+        let of_variant = |name: &&str| self.spec.names.variant_markers.iter().any(|part| name.contains(part));
+        match self.checkpoint.names().find(of_variant) {
             None => Ok(()),
             Some(name) => Err(Error::Unsupported {
                 what: format!("{} with a tensor `{name}`", self.spec.architecture),
@@ -203,26 +217,42 @@ impl<'c> Find<'c, '_> {
         }
     }
 
-    fn table(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix<'c>> {
-        self.checkpoint.find(&[format!("{name}.weight")], &[rows, cols], self.spec)
+    /// The table that attention reads by relative position, in families that have one.
+    fn relative_table(&self) -> Result<Option<StoredMatrix<'c>>> {
+        let shape = match &self.spec.attention {
+            Attention::Buckets { count } => [*count, self.spec.heads],
+            Attention::Disentangled { rows_per_side, .. } => [2 * rows_per_side, self.spec.hidden],
+            _ => return Ok(None),
+        };
+        let table = |name| self.table(&format!("{}{name}", self.spec.names.prefix), shape);
+        self.spec.names.relative_table.map(table).transpose()
+    }
+
+    fn table(&self, name: &str, shape: [usize; 2]) -> Result<StoredMatrix<'c>> {
+        self.locate(&[format!("{name}.weight")], &shape)
     }
 
     fn linear(&self, name: &str, [rows, cols]: [usize; 2], bias: bool) -> Result<Affine<'c>> {
-        let weight = self.checkpoint.find(&[format!("{name}.weight")], &[rows, cols], self.spec)?;
-        let find = || self.checkpoint.find(&[format!("{name}.bias")], &[rows], self.spec);
-        Ok(Affine { weight, bias: bias.then(find).transpose()? })
+        let weight = self.locate(&[format!("{name}.weight")], &[rows, cols])?;
+        let locate_bias = || self.locate(&[format!("{name}.bias")], &[rows]);
+        Ok(Affine { weight, bias: bias.then(locate_bias).transpose()? })
     }
 
-    fn norm(&self, name: &str, width: usize) -> Result<Affine<'c>> {
-        self.norm_with(name, width, self.spec.biases.norms)
+    fn norm(&self, name: &str, features: usize) -> Result<Affine<'c>> {
+        self.norm_with(name, features, self.spec.biases.norms)
     }
 
     /// Checkpoints converted from TensorFlow call the gain gamma and the bias beta.
-    fn norm_with(&self, name: &str, width: usize, bias: bool) -> Result<Affine<'c>> {
-        let find = |new: &str, old: &str| {
-            self.checkpoint.find(&[format!("{name}.{new}"), format!("{name}.{old}")], &[width], self.spec)
+    fn norm_with(&self, name: &str, features: usize, bias: bool) -> Result<Affine<'c>> {
+        let locate = |new: &str, old: &str| {
+            self.locate(&[format!("{name}.{new}"), format!("{name}.{old}")], &[features])
         };
-        let find_bias = || find("bias", "beta");
-        Ok(Affine { weight: find("weight", "gamma")?, bias: bias.then(find_bias).transpose()? })
+        let locate_bias = || locate("bias", "beta");
+        Ok(Affine { weight: locate("weight", "gamma")?, bias: bias.then(locate_bias).transpose()? })
+    }
+
+    /// The first of `names` that the checkpoint holds, with or without the family's prefix.
+    fn locate(&self, names: &[String], shape: &[usize]) -> Result<StoredMatrix<'c>> {
+        StoredMatrix::locate(self.checkpoint, names, self.spec.names.prefix, shape)
     }
 }

@@ -1,4 +1,4 @@
-//! An opened weight file, or its bytes in memory, read at any place by any number of threads.
+//! An opened weight file, or its bytes in memory: read at any offset by any number of threads.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::model::files::WeightFile;
 use crate::model::io::{io_error, open};
 
-/// Bytes that are read at a time: few system calls, and still in a core's second cache when they are looked at.
+/// Bytes that are read at a time: few system calls, and the block is still in the core's L2 cache when it is visited.
 const BLOCK: usize = 256 << 10;
 
-/// A weight file.
-pub(super) struct Source<'a> {
+/// A weight file from which tensors are read.
+pub(super) struct TensorSource<'a> {
     name: String,
     data: Data<'a>,
 }
@@ -23,8 +23,8 @@ enum Data<'a> {
     Bytes(&'a Cow<'static, [u8]>),
 }
 
-impl<'a> Source<'a> {
-    /// Opens a file, and tells its length.
+impl<'a> TensorSource<'a> {
+    /// Opens a file and returns its length in bytes too.
     pub fn open(file: &'a WeightFile) -> Result<(Self, u64)> {
         match file {
             WeightFile::Path(path) => {
@@ -37,16 +37,17 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What messages call it.
+    /// The name in error messages: the path, where it is on disk.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub fn broken(&self, message: impl Into<String>) -> Error {
+    /// [`Error::Format`] about this file.
+    pub fn format_error(&self, message: impl Into<String>) -> Error {
         Error::Format { file: self.name.clone(), message: message.into() }
     }
 
-    /// All bytes, where they are in memory.
+    /// All bytes; `None` for a file on disk.
     pub fn bytes(&self) -> Option<&'a [u8]> {
         match &self.data {
             Data::File(..) => None,
@@ -54,16 +55,16 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// All bytes, where they stay in memory as long as the program runs.
-    pub fn bytes_for_good(&self) -> Option<&'static [u8]> {
+    /// All bytes; `None` unless they stay in memory as long as the program runs.
+    pub fn static_bytes(&self) -> Option<&'static [u8]> {
         match &self.data {
             Data::Bytes(Cow::Borrowed(bytes)) => Some(bytes),
             _ => None,
         }
     }
 
-    /// The first `count` bytes of the file, which has at least as many.
-    pub fn start(&self, count: u64) -> Result<Cow<'a, [u8]>> {
+    /// The first `count` bytes of the file, which has at least that many.
+    pub fn first_bytes(&self, count: u64) -> Result<Cow<'a, [u8]>> {
         if let Some(bytes) = self.bytes() {
             return Ok(Cow::Borrowed(&bytes[..count as usize]));
         }
@@ -72,8 +73,8 @@ impl<'a> Source<'a> {
         Ok(Cow::Owned(bytes))
     }
 
-    /// Appends `count` bytes from byte `start` on, which the file had when it was opened, and shows them to `visit` block by
-    /// block. Memory is touched as it is filled.
+    /// Appends `count` bytes from byte `start` on, which the file had when it was opened, to `to`, and calls `visit` with
+    /// each block. `to` grows block by block, so that its pages are written while they are in the cache.
     pub fn append(
         &self,
         start: u64,
@@ -85,13 +86,13 @@ impl<'a> Source<'a> {
         for (at, length) in blocks(count) {
             let filled = to.len();
             to.resize(filled + length, 0);
-            self.read(start + at as u64, &mut to[filled..])?;
+            self.read_exact(start + at as u64, &mut to[filled..])?;
             visit(&to[filled..]);
         }
         Ok(())
     }
 
-    /// Shows `count` bytes from byte `start` on to `visit`, block by block.
+    /// Calls `visit` with `count` bytes from byte `start` on, block by block.
     pub fn visit(&self, start: u64, count: usize, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
         if let Some(bytes) = self.bytes() {
             visit(&bytes[start as usize..][..count]);
@@ -99,13 +100,13 @@ impl<'a> Source<'a> {
         }
         let mut block = vec![0; count.min(BLOCK)];
         for (at, length) in blocks(count) {
-            self.read(start + at as u64, &mut block[..length])?;
+            self.read_exact(start + at as u64, &mut block[..length])?;
             visit(&block[..length]);
         }
         Ok(())
     }
 
-    fn read(&self, start: u64, to: &mut [u8]) -> Result<()> {
+    fn read_exact(&self, start: u64, to: &mut [u8]) -> Result<()> {
         match &self.data {
             Data::File(file, path) => read_exact_at(file, start, to).map_err(|e| io_error(path, &e)),
             Data::Bytes(bytes) => {
@@ -116,7 +117,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Where blocks of `count` bytes begin, and their lengths.
+/// Offset and length of each block of `count` bytes.
 fn blocks(count: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..count).step_by(BLOCK).map(move |at| (at, BLOCK.min(count - at)))
 }
@@ -126,7 +127,7 @@ fn read_exact_at(file: &File, start: u64, to: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, to, start)
 }
 
-/// The position of the file, which moves, is used by nobody.
+/// `seek_read` moves the file's position, which nothing else uses.
 #[cfg(windows)]
 fn read_exact_at(file: &File, mut start: u64, mut to: &mut [u8]) -> io::Result<()> {
     while !to.is_empty() {
@@ -140,7 +141,7 @@ fn read_exact_at(file: &File, mut start: u64, mut to: &mut [u8]) -> io::Result<(
     Ok(())
 }
 
-/// One thread at a time: the position is the file's.
+/// All threads share the file's position, so only one reads at a time.
 #[cfg(not(any(unix, windows)))]
 fn read_exact_at(mut file: &File, start: u64, to: &mut [u8]) -> io::Result<()> {
     use std::io::{Read, Seek};

@@ -1,8 +1,7 @@
 //! A cross-encoder as plain data: sizes, and one enum per axis on which families differ.
 
 use crate::kernels::Activation;
-use crate::model::names::Names;
-use crate::options::Precision;
+use crate::model::names::TensorNames;
 use crate::text::batch::{PackedBatch, Pair};
 
 /// Everything `forward` and the text layer need to know about a model.
@@ -11,7 +10,7 @@ pub struct Spec {
     /// The architecture as config.json names it, for people.
     pub architecture: String,
     /// What the tensors are called.
-    pub names: &'static Names,
+    pub names: &'static TensorNames,
     /// Encoder layers.
     pub layers: usize,
     /// Width of the residual stream (H).
@@ -20,33 +19,33 @@ pub struct Spec {
     pub heads: usize,
     /// Width of the feed-forward layer (F).
     pub intermediate: usize,
-    /// Rows of the word table (V).
+    /// Rows of the word-embedding table (V).
     pub vocabulary: usize,
-    /// Width of the embedding tables; where it is not `hidden`, a projection follows.
+    /// Columns of the embedding tables; where this is not `hidden`, a projection follows.
     pub embedding: usize,
     /// Rows of the position table, in families that have one.
     pub positions: usize,
     /// Position id of a sequence's first token.
     pub first_position: u32,
-    /// Rows of the segment table; 1 in families that have none.
+    /// Rows of the token-type table; 1 in families that have none.
     pub token_types: usize,
     /// Added to the variance in every layer norm.
     pub epsilon: f32,
     /// How attention sees positions.
     pub attention: Attention,
-    /// Whether a layer's norms come before or after its halves.
-    pub order: NormOrder,
+    /// Whether a layer's norms come before or after its two sublayers, attention and feed-forward.
+    pub norm_order: NormOrder,
     /// What lies between the two linear layers of the feed-forward.
     pub feed_forward: FeedForward,
-    /// Of the feed-forward layers.
+    /// Activation of the feed-forward layers.
     pub activation: Activation,
     /// Which linear layers and norms have biases.
     pub biases: Biases,
     /// What the head reads.
     pub pooling: Pooling,
-    /// Names of the head's modules where they are not the family's.
+    /// Names of the head's tensors where they are not the family's.
     pub head: Option<Head>,
-    /// Between the two linear layers of the head.
+    /// Activation between the two linear layers of the head.
     pub head_activation: Activation,
     /// Names of the outputs, in order.
     pub labels: Vec<String>,
@@ -54,16 +53,14 @@ pub struct Spec {
     pub score: ScoreActivation,
     /// The longest input in tokens, special tokens included.
     pub max_tokens: usize,
-    /// What weights are kept as; `Auto` is float32.
-    pub precision: Precision,
 }
 
 impl Spec {
-    /// Whether the last layer is computed for the first token alone, with keys and values absorbed: where scores see no
-    /// positions, and nothing else is read.
-    pub fn absorbs(&self) -> bool {
+    /// Whether the last layer is computed for the first token alone, and absorbs its key and value projections: where
+    /// attention sees no positions and the head reads only the first token.
+    pub fn absorbs_last_layer(&self) -> bool {
         self.attention == Attention::Content
-            && self.order == NormOrder::After
+            && self.norm_order == NormOrder::Post
             && self.pooling == Pooling::First
     }
 }
@@ -71,57 +68,59 @@ impl Spec {
 /// How attention sees positions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attention {
-    /// Not at all: they are in the embeddings.
+    /// Not at all: positions are part of the embeddings.
     Content,
-    /// A learned bias by head and bucket of distances, shared by all layers: MPNet and T5.
+    /// A learned bias for each head and bucket of relative positions, shared by all layers: MPNet and T5.
     Buckets {
         /// Rows of the table.
         count: usize,
     },
-    /// A bias that falls linearly with the distance, at a slope of its own for each head.
+    /// A bias that falls linearly with the distance, with a slope for each head.
     Alibi,
-    /// Rotated queries and keys.
+    /// Rotary position embeddings (RoPE): rotated queries and keys.
     Rotary {
-        /// Base of the rotation frequencies in layers that see everything.
+        /// Base of the rotation frequencies in layers with full attention.
         theta: f64,
-        /// All frequencies are divided by this to the power of 2/D. 1 unless the positions are stretched.
-        shrink: f64,
-        /// What differs in layers that see their neighbourhood.
-        local: Option<Local>,
+        /// Factor of NTK-aware RoPE scaling: all frequencies are divided by this to the power of 2/D. 1 without scaling.
+        ntk_factor: f64,
+        /// Layers with sliding-window attention.
+        window: Option<SlidingWindow>,
     },
-    /// Distances as queries and keys of their own: DeBERTa.
+    /// Queries and keys are also compared with embeddings of relative positions: DeBERTa.
     Disentangled {
-        /// Distances up to this are told apart on each side: half of the rows of the table.
-        span: usize,
-        /// Beyond `span / 2`, distances share rows, evenly in their logarithm up to this one. 0: none are shared.
-        farthest: usize,
-        /// Whether queries are compared with distances.
+        /// Rows of the embedding table for each sign of the relative position: half of its rows.
+        rows_per_side: usize,
+        /// The largest relative position of the logarithmic buckets, which share rows from `rows_per_side / 2` on. `None`
+        /// without buckets: every relative position has its own row.
+        max_position: Option<usize>,
+        /// Whether queries are compared with relative positions.
         content_to_position: bool,
-        /// Whether keys are compared with distances.
+        /// Whether keys are compared with relative positions.
         position_to_content: bool,
-        /// Whether the table is normed.
+        /// Whether a layer norm is applied to the table.
         norm: bool,
     },
 }
 
-/// Layers that see a neighbourhood only.
+/// Sliding-window attention in some of the layers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Local {
-    /// Base of their rotation frequencies.
+pub struct SlidingWindow {
+    /// Base of the rotation frequencies in these layers.
     pub theta: f64,
-    /// A query sees the keys that are at most this many tokens away.
-    pub reach: usize,
-    /// Layer by layer, whether it is one of them.
+    /// A query attends to the keys that are at most this many tokens away.
+    pub radius: usize,
+    /// For each layer of the encoder, whether its attention has the window.
     pub layers: Vec<bool>,
 }
 
 /// Where the norms of a layer stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NormOrder {
-    /// After each half, on the residual stream.
-    After,
-    /// Before each half, beside the residual stream; none before the first, and one after the last.
-    Before,
+    /// Post-norm: after each sublayer, on the residual stream.
+    Post,
+    /// Pre-norm: before each sublayer, beside the residual stream. The first sublayer has none, and one more follows the
+    /// last layer.
+    Pre,
 }
 
 /// What lies between the two linear layers of the feed-forward.
@@ -129,7 +128,7 @@ pub enum NormOrder {
 pub enum FeedForward {
     /// An activation.
     Plain,
-    /// An activation of one half of the values, times the other half.
+    /// A gated linear unit (GLU): the activation of one half of the values, times the other half.
     Gated,
 }
 
@@ -142,12 +141,12 @@ pub enum Pooling {
     Mean,
 }
 
-/// A head made of modules beside the encoder.
+/// A head whose layers are modules beside the encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// First linear layer.
     pub dense: String,
-    /// Norm between the two.
+    /// Norm between the two linear layers.
     pub norm: Option<String>,
     /// Second linear layer.
     pub classifier: String,
@@ -183,11 +182,11 @@ impl Spec {
     pub fn pack<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair>) -> PackedBatch {
         let mut batch = PackedBatch::new(pairs, self.first_position);
         if self.names.position.is_none() {
-            // The one row of the table that stands for none.
+            // The table of zeros that stands for no position table has one row.
             batch.positions.fill(0);
         } else if let Some(padding) = self.first_position.checked_sub(1) {
-            // Where positions count from behind the padding token's, a text that spells that token out gets its position
-            // and the count goes on after it, as in transformers.
+            // Where positions count from the row after the padding token's, a padding token that a text spells out has the
+            // padding row and does not advance the count, as in transformers.
             for rows in batch.starts.windows(2).map(|w| w[0]..w[1]) {
                 let mut next = self.first_position;
                 for row in rows {
@@ -219,7 +218,7 @@ mod tests {
     use crate::model::names;
 
     #[test]
-    fn positions_pass_over_padding_tokens_where_they_count_from_behind_them() {
+    fn a_padding_token_in_a_text_has_the_padding_row_and_does_not_advance_positions() {
         let pair = |ids: &[u32]| Pair { ids: ids.into(), token_types: vec![0; ids.len()], ..Pair::default() };
         let pairs = [pair(&[0, 7, 1, 8, 2]), pair(&[0, 2])];
         let spec = |names, first_position| Spec {
@@ -236,7 +235,7 @@ mod tests {
             token_types: 1,
             epsilon: 1.0,
             attention: Attention::Content,
-            order: NormOrder::After,
+            norm_order: NormOrder::Post,
             feed_forward: FeedForward::Plain,
             activation: Activation::Gelu,
             biases: Biases::ALL,
@@ -246,7 +245,6 @@ mod tests {
             labels: vec![],
             score: ScoreActivation::Identity,
             max_tokens: 7,
-            precision: Precision::F32,
         };
         assert_eq!(spec(&names::ROBERTA, 2).pack(&pairs).positions, [2, 3, 1, 4, 5, 2, 3]);
         assert_eq!(spec(&names::BERT, 0).pack(&pairs).positions, [0, 1, 2, 3, 4, 0, 1]);

@@ -1,226 +1,121 @@
-//! The located tensors of a network -> the [`Weights`] of a backend.
+//! A load plan -> the [`Weights`] of a backend: tensors are read, converted and packed by several tasks at once.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, LinearPart, OwnedTensor, RelativePositions, WeightStorage};
-use crate::model::checkpoint::{Checkpoint, Loaded, Matrix};
-use crate::model::distance;
-use crate::model::forward::{FirstToken, Last, Layer, PositionMode, PostAttention, Weights};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::files::ModelFiles;
+use crate::model::forward::{FirstTokenLayer, LastLayer, Layer, PositionMode, PostAttention, Weights};
+use crate::model::matrix::StoredMatrix;
 use crate::model::network::{Affine, EncoderLayer, Network};
+use crate::model::plan::LoadPlan;
+use crate::model::position_tables;
+use crate::model::reader::{LoadedTensor, TensorReader};
 use crate::model::spec::{Attention, Spec};
 use crate::options::Precision;
 
 /// Calls a task for every index below a count, each once, on any threads, and returns when all are done.
 pub type ParallelFor<'s> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) -> Result<()> + 's;
 
-/// One thread does it all.
+/// Runs all tasks on the calling thread.
 pub fn serial(count: usize, task: &(dyn Fn(usize) + Sync)) -> Result<()> {
     (0..count).for_each(task);
     Ok(())
 }
 
-impl Checkpoint<'_> {
-    /// Reads, checks and packs the tensors that `spec` asks for.
-    pub fn load<K: Kernels + Sync>(&self, k: &K, spec: &Spec) -> Result<Weights<K>> {
-        self.load_on(k, spec, &serial)
-    }
-
-    /// [`load`](Self::load), its parts on the threads of `spread`. The result does not depend on them.
-    pub fn load_on<K: Kernels + Sync>(
-        &self,
-        k: &K,
-        spec: &Spec,
-        spread: &ParallelFor<'_>,
-    ) -> Result<Weights<K>> {
-        let network = Network::locate(self, spec)?;
-        let shared = Shared::new(self, k, spec, &network)?;
-        let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
-        // The head stays in floats: it is small, and the last to round.
-        let head = |affine: Affine<'_>| {
-            let [affine] = self.read_affine([affine], Precision::F32)?;
-            k.make_linear(&[affine.part(1.0)], WeightStorage::F32)
-        };
-        let (count, before) = (network.layers.len(), layers.len());
-        let parts = std::iter::once(Piece::Word).chain((0..count).map(Piece::Rest));
-        let parts = parts.chain([Piece::LastAttention]).chain((0..before).map(Piece::Attention));
-        let parts: Vec<_> = parts.chain([Piece::Dense, Piece::Position, Piece::Kind]).collect();
-        let (word, position, kind) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let (rests, attentions) = (slots(count), slots(before));
-        let (last_attention, dense) = (OnceLock::new(), OnceLock::new());
-        let make = |index: usize| match parts[index] {
-            Piece::Word => put(&word, self.table(k, Some(network.word), spec)),
-            Piece::Rest(index) => put(&rests[index], self.rest(k, spec, &network.layers[index])),
-            Piece::LastAttention => {
-                put(&last_attention, self.last_attention(k, spec, &shared, last, before));
-            }
-            Piece::Attention(index) => {
-                put(&attentions[index], self.attention(k, spec, &shared, &layers[index], index));
-            }
-            Piece::Dense => put(&dense, head(network.dense)),
-            Piece::Position => put(&position, self.table(k, network.position, spec)),
-            Piece::Kind => put(&kind, self.table(k, network.token_type, spec)),
-        };
-        spread(parts.len(), &make)?;
-        let mut rests = rests.into_iter().map(take);
-        let mut rest = || rests.next().expect("one for each layer");
-
-        let project = |affine: Affine<'_>| self.linear(k, spec, &[(affine, 1.0)]);
-        let norm =
-            |norm: Option<Affine<'_>>, epsilon| norm.map(|norm| self.norm(k, norm, epsilon)).transpose();
-        let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
-        Ok(Weights {
-            word: take(word)?,
-            position: take(position)?,
-            token_type: take(kind)?,
-            embed_norm: self.norm(k, network.embed_norm, spec.epsilon)?,
-            project: network.project.map(project).transpose()?,
-            layers: attentions
-                .into_iter()
-                .map(|attention| {
-                    let (qkv, attend) = take(attention)?;
-                    Ok(Layer { qkv, position_mode: attend, post_attention: rest()? })
-                })
-                .collect::<Result<_>>()?,
-            last: match take(last_attention)? {
-                LastAttention::First { query, key_value } => {
-                    Last::FirstToken(FirstToken { query, key_value, rest: rest()? })
-                }
-                LastAttention::Whole(qkv, attend) => {
-                    Last::Whole(Layer { qkv, position_mode: attend, post_attention: rest()? })
-                }
-            },
-            final_norm: norm(network.final_norm, spec.epsilon)?,
-            dense: take(dense)?,
-            head_norm: norm(network.head_norm, head_epsilon)?,
-            classifier: head(network.classifier)?,
-        })
-    }
-
-    fn last_attention<K: Kernels>(
-        &self,
-        k: &K,
-        spec: &Spec,
-        shared: &Shared<K>,
-        last: &EncoderLayer<'_>,
-        index: usize,
-    ) -> Result<LastAttention<K>> {
-        if !spec.absorbs() {
-            let (qkv, attend) = self.attention(k, spec, shared, last, index)?;
-            return Ok(LastAttention::Whole(qkv, attend));
-        }
-        let query = self.linear(k, spec, &[(last.query, scale(spec))])?;
-        let [key, value] = self.read_affine([last.key, last.value], spec.precision)?;
-        let key_value = k.make_key_value(key.part(1.0), value.part(1.0), spec.heads)?;
-        Ok(LastAttention::First { query, key_value })
-    }
-
-    fn read_affine<const N: usize>(
-        &self,
-        affine: [Affine<'_>; N],
-        precision: Precision,
-    ) -> Result<[LoadedAffine<'_>; N]> {
-        let made = self.read_affines(&affine, precision)?.try_into();
-        made.map_err(|_| Error::Internal { message: "other weights were read than asked for".into() })
-    }
-
-    /// Weights rounded to a precision, and their biases.
-    fn read_affines(&self, affine: &[Affine<'_>], precision: Precision) -> Result<Vec<LoadedAffine<'_>>> {
-        let matrices = affine.iter().flat_map(|affine| [Some(affine.weight), affine.bias]).flatten();
-        let mut loaded = self.read(matrices, precision)?.into_iter();
-        let mut next = || loaded.next().expect("one for each matrix");
-        let made = affine.iter().map(|affine| {
-            let weight = next();
-            let outputs = if affine.weight.is_vector() { weight.cols } else { weight.rows };
-            let bias = if affine.bias.is_some() { next() } else { Loaded::zeros(outputs) };
-            LoadedAffine { weight, bias }
-        });
-        Ok(made.collect())
-    }
-
-    /// A table that a family does not have is one row of zeros: adding it changes no bit, and `forward` needs no second
-    /// way to embed.
-    fn table<K: Kernels>(&self, k: &K, matrix: Option<Matrix<'_>>, spec: &Spec) -> Result<K::Table> {
-        k.make_table(match matrix {
-            Some(matrix) => self.keep(matrix, spec.precision)?,
-            None => Loaded::zeros(spec.embedding).tensor().into(),
-        })
-    }
-
-    fn norm<K: Kernels>(&self, k: &K, norm: Affine<'_>, epsilon: f32) -> Result<K::Norm> {
-        let [norm] = self.read_affine([norm], Precision::F32)?;
-        k.make_norm(norm.weight.tensor(), norm.bias.tensor(), epsilon)
-    }
-
-    /// One of the encoder's linear layers.
-    fn linear<K: Kernels>(&self, k: &K, spec: &Spec, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
-        let affine: Vec<_> = parts.iter().map(|(affine, _)| *affine).collect();
-        let loaded = self.read_affines(&affine, spec.precision)?;
-        let parts: Vec<_> =
-            loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
-        let keep = match spec.precision {
-            Precision::F32 | Precision::Auto => WeightStorage::F32,
-            Precision::F16Weights | Precision::Int8 => WeightStorage::AsStored,
-        };
-        k.make_linear(&parts, keep)
-    }
-
-    fn attention<K: Kernels>(
-        &self,
-        k: &K,
-        spec: &Spec,
-        shared: &Shared<K>,
-        layer: &EncoderLayer<'_>,
-        index: usize,
-    ) -> Result<(K::Linear, PositionMode<K>)> {
-        let qkv = [(layer.query, scale(spec)), (layer.key, 1.0), (layer.value, 1.0)];
-        let qkv = self.linear(k, spec, &qkv)?;
-        let attend = match shared {
-            Shared::Content => PositionMode::Content,
-            Shared::Bias(bias) => PositionMode::Biased(Arc::clone(bias)),
-            Shared::Rotary(all, local) => match (&spec.attention, local) {
-                (Attention::Rotary { local: Some(near), .. }, Some(local)) if near.layers[index] => {
-                    PositionMode::Rotary(Arc::clone(local), Some(near.reach))
-                }
-                _ => PositionMode::Rotary(Arc::clone(all), None),
-            },
-            Shared::Distances { rows, norm, row_of, queries, keys } => {
-                let [query, key] = self.read_affine([layer.query, layer.key], spec.precision)?;
-                let distances = RelativePositions {
-                    rows: rows.tensor(),
-                    norm: norm.as_ref(),
-                    query: queries.then(|| query.part(scale(spec))),
-                    key: keys.then(|| key.part(1.0)),
-                    row_of,
-                };
-                PositionMode::Disentangled(k.make_relative(distances, spec.heads)?)
-            }
-        };
-        Ok((qkv, attend))
-    }
-
-    fn rest<K: Kernels>(&self, k: &K, spec: &Spec, layer: &EncoderLayer<'_>) -> Result<PostAttention<K>> {
-        let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
-        Ok(PostAttention {
-            out: self.linear(k, spec, &[(layer.out, 1.0)])?,
-            attention_norm: layer.attention_norm.map(|norm| self.norm(k, norm, spec.epsilon)).transpose()?,
-            up: self.linear(k, spec, &up)?,
-            down: self.linear(k, spec, &[(layer.down, 1.0)])?,
-            output_norm: self.norm(k, layer.output_norm, spec.epsilon)?,
-        })
-    }
+/// Loads the weights of a model in float32, on the calling thread.
+pub fn load_f32<K: Kernels + Sync>(k: &K, spec: &Spec, files: &ModelFiles) -> Result<Weights<K>> {
+    let checkpoint = Checkpoint::open(files)?;
+    let plan = LoadPlan::new(Network::locate(&checkpoint, spec)?, Precision::F32);
+    load_weights(k, &plan, &serial)
 }
 
-/// What is made by whoever is free, the longest first.
+/// Reads, converts and packs the tensors of a plan, in tasks on the threads of `parallel_for`. The result does not depend on
+/// the threads.
+pub fn load_weights<K: Kernels + Sync>(
+    k: &K,
+    plan: &LoadPlan<'_>,
+    parallel_for: &ParallelFor<'_>,
+) -> Result<Weights<K>> {
+    let (spec, network) = (plan.spec(), plan.network());
+    let reader = TensorReader::new(network.checkpoint);
+    let loader = WeightLoader { k, spec, precision: plan.precision(), reader };
+    let shared = SharedPositions::new(&loader, network)?;
+    let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
+
+    let tasks = load_tasks(layers.len());
+    let (word, position, token_type) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+    let (last_attention, dense) = (OnceLock::new(), OnceLock::new());
+    let (attentions, post_attentions) = (slots(layers.len()), slots(network.layers.len()));
+    let run_task = |index: usize| match tasks[index] {
+        LoadTask::WordTable => put(&word, loader.table(Some(network.word))),
+        LoadTask::PositionTable => put(&position, loader.table(network.position)),
+        LoadTask::TokenTypeTable => put(&token_type, loader.table(network.token_type)),
+        LoadTask::PostAttention(layer) => {
+            put(&post_attentions[layer], loader.post_attention(&network.layers[layer]));
+        }
+        LoadTask::Attention(layer) => {
+            put(&attentions[layer], loader.attention(&shared, &layers[layer], layer));
+        }
+        LoadTask::LastAttention => {
+            put(&last_attention, loader.last_attention(&shared, last, layers.len()));
+        }
+        LoadTask::Dense => put(&dense, loader.head_linear(network.dense)),
+    };
+    parallel_for(tasks.len(), &run_task)?;
+
+    let mut post_attentions = post_attentions.into_iter().map(take);
+    let mut post_attention = || post_attentions.next().expect("one for each layer");
+    let norm =
+        |affine: Option<Affine<'_>>, epsilon| affine.map(|affine| loader.norm(affine, epsilon)).transpose();
+    let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
+    Ok(Weights {
+        word: take(word)?,
+        position: take(position)?,
+        token_type: take(token_type)?,
+        embed_norm: loader.norm(network.embed_norm, spec.epsilon)?,
+        project: network.project.map(|affine| loader.linear(&[(affine, 1.0)])).transpose()?,
+        layers: attentions
+            .into_iter()
+            .map(|attention| take(attention)?.followed_by(post_attention()))
+            .collect::<Result<_>>()?,
+        last: match take(last_attention)? {
+            LastAttention::FirstToken { query, key_value } => {
+                LastLayer::FirstToken(FirstTokenLayer { query, key_value, post_attention: post_attention()? })
+            }
+            LastAttention::AllTokens(attention) => {
+                LastLayer::AllTokens(attention.followed_by(post_attention())?)
+            }
+        },
+        final_norm: norm(network.final_norm, spec.epsilon)?,
+        dense: take(dense)?,
+        head_norm: norm(network.head_norm, head_epsilon)?,
+        classifier: loader.head_linear(network.classifier)?,
+    })
+}
+
+/// A part of the weights that one thread loads.
 #[derive(Clone, Copy)]
-enum Piece {
-    Word,
-    Rest(usize),
+enum LoadTask {
+    WordTable,
+    PostAttention(usize),
     LastAttention,
     Attention(usize),
     Dense,
-    Position,
-    Kind,
+    PositionTable,
+    TokenTypeTable,
+}
+
+/// The tasks for a network with that many layers before the last, the longest first, so that no thread is left with a long
+/// one at the end.
+fn load_tasks(layers: usize) -> Vec<LoadTask> {
+    std::iter::once(LoadTask::WordTable)
+        .chain((0..=layers).map(LoadTask::PostAttention))
+        .chain([LoadTask::LastAttention])
+        .chain((0..layers).map(LoadTask::Attention))
+        .chain([LoadTask::Dense, LoadTask::PositionTable, LoadTask::TokenTypeTable])
+        .collect()
 }
 
 /// A place for the result of each task.
@@ -234,19 +129,33 @@ fn put<T>(slot: &OnceLock<Result<T>>, value: Result<T>) {
 }
 
 fn take<T>(slot: OnceLock<Result<T>>) -> Result<T> {
-    let missing = || Err(Error::Internal { message: "a part of the weights was not made".into() });
+    let missing = || Err(Error::Internal { message: "a part of the weights was not loaded".into() });
     slot.into_inner().unwrap_or_else(missing)
 }
 
-/// What the last layer does before the rest.
-enum LastAttention<K: Kernels> {
-    First { query: K::Linear, key_value: K::KeyValue },
-    Whole(K::Linear, PositionMode<K>),
+/// A layer up to the end of its attention.
+struct AttentionWeights<K: Kernels> {
+    qkv: K::Linear,
+    position_mode: PositionMode<K>,
 }
 
-struct LoadedAffine<'c> {
-    weight: Loaded<'c>,
-    bias: Loaded<'c>,
+impl<K: Kernels> AttentionWeights<K> {
+    fn followed_by(self, post_attention: Result<PostAttention<K>>) -> Result<Layer<K>> {
+        let Self { qkv, position_mode } = self;
+        Ok(Layer { qkv, position_mode, post_attention: post_attention? })
+    }
+}
+
+/// The last layer up to the end of its attention.
+enum LastAttention<K: Kernels> {
+    FirstToken { query: K::Linear, key_value: K::KeyValue },
+    AllTokens(AttentionWeights<K>),
+}
+
+/// A linear layer or a norm in memory.
+struct LoadedAffine<'r> {
+    weight: LoadedTensor<'r>,
+    bias: LoadedTensor<'r>,
 }
 
 impl LoadedAffine<'_> {
@@ -255,9 +164,134 @@ impl LoadedAffine<'_> {
     }
 }
 
-/// Attention scores are divided by the square root of the head width, times the number of terms in them: done once, in
-/// the weights of the queries.
-fn scale(spec: &Spec) -> f64 {
+/// Reads parts of the network and hands them to a backend.
+struct WeightLoader<'l, K> {
+    k: &'l K,
+    spec: &'l Spec,
+    precision: Precision,
+    reader: TensorReader<'l>,
+}
+
+impl<K: Kernels> WeightLoader<'_, K> {
+    fn attention(
+        &self,
+        shared: &SharedPositions<K>,
+        layer: &EncoderLayer<'_>,
+        index: usize,
+    ) -> Result<AttentionWeights<K>> {
+        let qkv = [(layer.query, query_scale(self.spec)), (layer.key, 1.0), (layer.value, 1.0)];
+        let qkv = self.linear(&qkv)?;
+        let position_mode = match shared {
+            SharedPositions::Content => PositionMode::Content,
+            SharedPositions::Bias(bias) => PositionMode::Biased(Arc::clone(bias)),
+            SharedPositions::Rotary { global, local } => match (&self.spec.attention, local) {
+                (Attention::Rotary { window: Some(window), .. }, Some(local)) if window.layers[index] => {
+                    PositionMode::Rotary(Arc::clone(local), Some(window.radius))
+                }
+                _ => PositionMode::Rotary(Arc::clone(global), None),
+            },
+            SharedPositions::Relative { embeddings, norm, row_of, queries, keys } => {
+                let [query, key] = self.read_affine([layer.query, layer.key], self.precision)?;
+                let relative = RelativePositions {
+                    rows: embeddings.tensor(),
+                    norm: norm.as_ref(),
+                    query: queries.then(|| query.part(query_scale(self.spec))),
+                    key: keys.then(|| key.part(1.0)),
+                    row_of,
+                };
+                PositionMode::Disentangled(self.k.make_relative(relative, self.spec.heads)?)
+            }
+        };
+        Ok(AttentionWeights { qkv, position_mode })
+    }
+
+    fn last_attention(
+        &self,
+        shared: &SharedPositions<K>,
+        last: &EncoderLayer<'_>,
+        index: usize,
+    ) -> Result<LastAttention<K>> {
+        if !self.spec.absorbs_last_layer() {
+            return Ok(LastAttention::AllTokens(self.attention(shared, last, index)?));
+        }
+        let query = self.linear(&[(last.query, query_scale(self.spec))])?;
+        let [key, value] = self.read_affine([last.key, last.value], self.precision)?;
+        let key_value = self.k.make_key_value(key.part(1.0), value.part(1.0), self.spec.heads)?;
+        Ok(LastAttention::FirstToken { query, key_value })
+    }
+
+    fn post_attention(&self, layer: &EncoderLayer<'_>) -> Result<PostAttention<K>> {
+        let up: Vec<_> = layer.up.iter().map(|up| (*up, 1.0)).collect();
+        let norm = |affine: Affine<'_>| self.norm(affine, self.spec.epsilon);
+        Ok(PostAttention {
+            out: self.linear(&[(layer.out, 1.0)])?,
+            attention_norm: layer.attention_norm.map(norm).transpose()?,
+            up: self.linear(&up)?,
+            down: self.linear(&[(layer.down, 1.0)])?,
+            output_norm: norm(layer.output_norm)?,
+        })
+    }
+
+    /// One of the encoder's linear layers, of parts with a factor each.
+    fn linear(&self, parts: &[(Affine<'_>, f64)]) -> Result<K::Linear> {
+        let affine: Vec<_> = parts.iter().map(|(affine, _)| *affine).collect();
+        let loaded = self.read_affines(&affine, self.precision)?;
+        let parts: Vec<_> =
+            loaded.iter().zip(parts).map(|(affine, (_, scale))| affine.part(*scale)).collect();
+        let storage = match self.precision {
+            Precision::F32 | Precision::Auto => WeightStorage::F32,
+            Precision::F16Weights | Precision::Int8 => WeightStorage::AsStored,
+        };
+        self.k.make_linear(&parts, storage)
+    }
+
+    /// A linear layer of the head. It stays in float32: it is small, and no later layer averages its rounding errors out.
+    fn head_linear(&self, affine: Affine<'_>) -> Result<K::Linear> {
+        let [affine] = self.read_affine([affine], Precision::F32)?;
+        self.k.make_linear(&[affine.part(1.0)], WeightStorage::F32)
+    }
+
+    fn norm(&self, norm: Affine<'_>, epsilon: f32) -> Result<K::Norm> {
+        let [norm] = self.read_affine([norm], Precision::F32)?;
+        self.k.make_norm(norm.weight.tensor(), norm.bias.tensor(), epsilon)
+    }
+
+    /// In place of a table that a family does not have, one row of zeros: adding it changes no bit, and `forward` needs no
+    /// second way to embed.
+    fn table(&self, matrix: Option<StoredMatrix<'_>>) -> Result<K::Table> {
+        self.k.make_table(match matrix {
+            Some(matrix) => self.reader.read_owned(matrix, self.precision)?,
+            None => LoadedTensor::zeros(self.spec.embedding).tensor().into(),
+        })
+    }
+
+    fn read_affine<const N: usize>(
+        &self,
+        affine: [Affine<'_>; N],
+        precision: Precision,
+    ) -> Result<[LoadedAffine<'_>; N]> {
+        let loaded = self.read_affines(&affine, precision)?.try_into();
+        loaded.map_err(|_| Error::Internal { message: "other weights were read than asked for".into() })
+    }
+
+    /// Weights, converted to `precision`, and their biases.
+    fn read_affines(&self, affine: &[Affine<'_>], precision: Precision) -> Result<Vec<LoadedAffine<'_>>> {
+        let matrices = affine.iter().flat_map(|affine| [Some(affine.weight), affine.bias]).flatten();
+        let mut loaded = self.reader.read_staged(matrices, precision)?.into_iter();
+        let mut next = || loaded.next().expect("one for each matrix");
+        let pairs = affine.iter().map(|affine| {
+            let weight = next();
+            let outputs = if affine.weight.is_vector() { weight.cols() } else { weight.rows() };
+            let bias = if affine.bias.is_some() { next() } else { LoadedTensor::zeros(outputs) };
+            LoadedAffine { weight, bias }
+        });
+        Ok(pairs.collect())
+    }
+}
+
+/// The factor of the queries' weights, in which attention's scaling is done once: scores are divided by the square root of
+/// the head dimension times the number of their terms (content to content, and those with relative positions).
+fn query_scale(spec: &Spec) -> f64 {
     let terms = match spec.attention {
         Attention::Disentangled { content_to_position, position_to_content, .. } => {
             1 + usize::from(content_to_position) + usize::from(position_to_content)
@@ -267,75 +301,71 @@ fn scale(spec: &Spec) -> f64 {
     1.0 / ((spec.hidden / spec.heads * terms) as f64).sqrt()
 }
 
-/// Numbers that are computed at load for attention to see positions.
-pub(super) fn numbers_made(spec: &Spec) -> u64 {
-    let (tokens, width) = (spec.max_tokens as u64, (spec.hidden / spec.heads) as u64);
-    match &spec.attention {
-        Attention::Content => 0,
-        Attention::Buckets { .. } | Attention::Alibi => spec.heads as u64 * (2 * tokens - 1),
-        Attention::Rotary { local, .. } => tokens * width * if local.is_some() { 2 } else { 1 },
-        Attention::Disentangled { span, content_to_position, position_to_content, .. } => {
-            let terms = u64::from(*content_to_position) + u64::from(*position_to_content);
-            (spec.layers * 2 * span * spec.hidden) as u64 * terms
-        }
-    }
-}
-
-/// What all layers have in common to see positions with.
-enum Shared<K: Kernels> {
+/// What attention needs to see positions, as far as the layers share it.
+enum SharedPositions<K: Kernels> {
     Content,
     Bias(Arc<K::Bias>),
-    /// Of layers that see everything, and of those that see their neighbourhood.
-    Rotary(Arc<K::Rotary>, Option<Arc<K::Rotary>>),
-    Distances {
-        rows: OwnedTensor,
+    Rotary {
+        global: Arc<K::Rotary>,
+        /// For layers with a sliding window.
+        local: Option<Arc<K::Rotary>>,
+    },
+    Relative {
+        embeddings: OwnedTensor,
         norm: Option<K::Norm>,
+        /// The row of `embeddings` for each relative position.
         row_of: Vec<u32>,
+        /// Whether relative positions are projected to queries, and to keys.
         queries: bool,
         keys: bool,
     },
 }
 
-impl<K: Kernels> Shared<K> {
-    fn new(checkpoint: &Checkpoint<'_>, k: &K, spec: &Spec, network: &Network<'_>) -> Result<Self> {
-        let (tokens, heads) = (spec.max_tokens, spec.heads);
-        let width = spec.hidden / heads;
-        let table = || network.distances.expect("located for this kind of attention");
-        let rotary = |theta: f64, shrink: f64| {
-            let turns = Loaded::new(tokens, width, &distance::rotations(theta, shrink, width, tokens));
-            k.make_rotary(turns.tensor()).map(Arc::new)
+impl<K: Kernels> SharedPositions<K> {
+    fn new(loader: &WeightLoader<'_, K>, network: &Network<'_>) -> Result<Self> {
+        let spec = loader.spec;
+        let (tokens, heads, head_dim) = (spec.max_tokens, spec.heads, spec.hidden / spec.heads);
+        let read_table = || {
+            let table = network.relative_table.expect("located for this kind of attention");
+            loader.reader.read_owned(table, Precision::F32)
+        };
+        let rotary = |theta: f64, ntk_factor: f64| {
+            let values = position_tables::cos_sin(theta, ntk_factor, head_dim, tokens);
+            let cos_sin = LoadedTensor::from_values(tokens, head_dim, &values);
+            loader.k.make_rotary(cos_sin.tensor()).map(Arc::new)
         };
         let bias = |values: &[f32]| {
-            let bias = Loaded::new(heads, 2 * tokens - 1, values);
-            Ok(Self::Bias(Arc::new(k.make_bias(bias.tensor())?)))
+            let bias = LoadedTensor::from_values(heads, 2 * tokens - 1, values);
+            Ok(Self::Bias(Arc::new(loader.k.make_bias(bias.tensor())?)))
         };
         match &spec.attention {
             Attention::Content => Ok(Self::Content),
-            Attention::Alibi => bias(&distance::alibi(heads, tokens)),
+            Attention::Alibi => bias(&position_tables::alibi(heads, tokens)),
             Attention::Buckets { count } => {
-                let table = checkpoint.keep(table(), Precision::F32)?.tensor().values();
-                let of = |head: usize| {
+                let table = read_table()?.tensor().values();
+                let of_head = |head: usize| {
                     let table = &table;
-                    distance::buckets(*count, tokens).map(move |bucket| table[bucket * heads + head])
+                    position_tables::buckets(*count, tokens).map(move |bucket| table[bucket * heads + head])
                 };
-                bias(&(0..heads).flat_map(of).collect::<Vec<_>>())
+                bias(&(0..heads).flat_map(of_head).collect::<Vec<_>>())
             }
-            Attention::Rotary { theta, shrink, local } => {
-                let local = local.as_ref().map(|local| rotary(local.theta, *shrink)).transpose()?;
-                Ok(Self::Rotary(rotary(*theta, *shrink)?, local))
+            Attention::Rotary { theta, ntk_factor, window } => {
+                let local = window.as_ref().map(|window| rotary(window.theta, *ntk_factor)).transpose()?;
+                Ok(Self::Rotary { global: rotary(*theta, *ntk_factor)?, local })
             }
-            Attention::Disentangled { span, farthest, content_to_position, position_to_content, .. } => {
-                Ok(Self::Distances {
-                    rows: checkpoint.keep(table(), Precision::F32)?,
-                    norm: network
-                        .distances_norm
-                        .map(|norm| checkpoint.norm(k, norm, spec.epsilon))
-                        .transpose()?,
-                    row_of: distance::rows(*span, *farthest, tokens),
-                    queries: *position_to_content,
-                    keys: *content_to_position,
-                })
-            }
+            Attention::Disentangled {
+                rows_per_side,
+                max_position,
+                content_to_position,
+                position_to_content,
+                ..
+            } => Ok(Self::Relative {
+                embeddings: read_table()?,
+                norm: network.relative_norm.map(|norm| loader.norm(norm, spec.epsilon)).transpose()?,
+                row_of: position_tables::embedding_rows(*rows_per_side, *max_position, tokens),
+                queries: *position_to_content,
+                keys: *content_to_position,
+            }),
         }
     }
 }

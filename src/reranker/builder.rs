@@ -96,7 +96,7 @@ impl RerankerBuilder {
 
     /// [`plan`](Self::plan) for files in memory.
     pub fn plan_files(&self, files: &ModelFiles) -> Result<MemoryPlan> {
-        load::memory_plan(&self.options, files).map_err(|error| files.locate(error))
+        load::memory_plan(&self.options, files).map_err(|error| files.with_folder(error))
     }
 
     /// Loads from a directory, or by a name that is looked up in the models folder and in the Hugging Face cache.
@@ -106,7 +106,7 @@ impl RerankerBuilder {
 
     /// Loads from files in memory.
     pub fn load_files(self, files: ModelFiles) -> Result<Reranker> {
-        load::load_reranker(&self.options, &files).map_err(|error| files.locate(error))
+        load::load_reranker(&self.options, &files).map_err(|error| files.with_folder(error))
     }
 
     /// Loads the model embedded in the library.

@@ -1,4 +1,4 @@
-//! A loaded model on one backend, and the runs that are idle.
+//! A loaded model on one backend, with a pool of idle runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,11 +8,11 @@ use crate::cpu::simd::{self, Simd};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
+use crate::model::plan::LoadPlan;
 use crate::model::spec::{FeedForward, Spec};
-use crate::model::weights::ParallelFor;
+use crate::model::weights::{ParallelFor, load_weights};
 use crate::options::{Backend, Isa};
 use crate::reference::Reference;
 use crate::text::batch::PackedBatch;
@@ -30,7 +30,7 @@ pub struct Executed {
 
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
-    /// What computes, unless it fails.
+    /// What computes a call, unless it fails.
     fn runs(&self) -> Executed;
 
     /// The adapter that computes, where it is a GPU.
@@ -38,12 +38,12 @@ pub trait Engine: Send + Sync {
         None
     }
 
-    /// What it computes with, where it is a GPU.
+    /// The tier of its shaders, where it is a GPU.
     fn tier(&self) -> Option<&'static str> {
         None
     }
 
-    /// What did not go as the options asked, for people.
+    /// What differs from what the options asked for, as sentences for people.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
@@ -53,8 +53,8 @@ pub trait Engine: Send + Sync {
         None
     }
 
-    /// Logits `[S, labels]` of one batch, row after row. `stop` is asked between the layers; its error ends the run.
-    /// With a team, the products of this one batch are shared out over its threads.
+    /// Computes the logits `[S, labels]` of one batch into `out`, row after row. `stop` is called between the layers; its
+    /// error ends the call. With a team, the products of this one batch are divided among its threads.
     fn logits(
         &self,
         batch: &PackedBatch,
@@ -63,43 +63,43 @@ pub trait Engine: Send + Sync {
         out: &mut [f32],
     ) -> Result<Executed>;
 
-    /// Where its weights can be had again, and the hash of all files.
+    /// Says which files the weights were loaded from, and their hash, so that they can be loaded again.
     fn loaded_from(&mut self, _files: &ModelFiles, _hash: u64) {}
 
-    /// Does ahead of the first call what it would wait for.
+    /// Does ahead of time what the first call would wait for.
     fn warmup(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Gives back the work space of idle runs.
+    /// Frees the work space of idle runs.
     fn trim(&self);
 
-    /// Lets go of devices that the host may not use for a while; what runs meanwhile runs without them.
+    /// Releases devices that the host may not use for a while; until [`resume`](Self::resume), calls run without them.
     fn suspend(&self) -> Result<()> {
         self.trim();
         Ok(())
     }
 
-    /// Takes them back.
+    /// Takes the devices back.
     fn resume(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// One backend's weights, and the runs that nobody uses at the moment.
-struct Loaded<K: Kernels> {
+/// Weights in a backend that computes on the host, with the runs that no call uses at the moment.
+struct HostEngine<K: Kernels> {
     isa: Option<Isa>,
     spec: Spec,
     weights: Weights<K>,
     make: Make<K>,
-    alone: Mutex<Vec<Run<K>>>,
-    in_team: Mutex<Vec<Run<K>>>,
+    serial_runs: Mutex<Vec<Run<K>>>,
+    team_runs: Mutex<Vec<Run<K>>>,
 }
 
-/// Makes a backend that computes alone or in a team.
+/// Makes a backend that computes on one thread, or on those of a team.
 type Make<K> = Box<dyn Fn(Option<&Arc<Pool>>) -> K + Send + Sync>;
 
-/// A backend with its work space, and the activations: everything a run writes to.
+/// A backend with its work space, and the activations: everything that one call writes to.
 pub(super) struct Run<K: Kernels> {
     pub kernels: K,
     pub activations: Activations<K>,
@@ -113,7 +113,7 @@ impl<K: Kernels> Run<K> {
     }
 }
 
-impl<K: Kernels + Send> Engine for Loaded<K> {
+impl<K: Kernels + Send> Engine for HostEngine<K> {
     fn runs(&self) -> Executed {
         let backend = if self.isa.is_some() { Backend::Cpu } else { Backend::Reference };
         Executed { backend, isa: self.isa, gpu_failure: None }
@@ -126,28 +126,27 @@ impl<K: Kernels + Send> Engine for Loaded<K> {
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
-        let idle = if team.is_some() { &self.in_team } else { &self.alone };
+        let idle = if team.is_some() { &self.team_runs } else { &self.serial_runs };
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = lock().pop();
         let mut run = taken.unwrap_or_else(|| Run::new((self.make)(team)));
         let Run { kernels, activations } = &mut run;
-        let between = &mut |_: &mut K, _, _: &K::Buf| stop();
-        let result = forward(kernels, &self.spec, &self.weights, activations, batch, between, out);
+        let after_layer = &mut |_: &mut K, _, _: &K::Buf| stop();
+        let result = forward(kernels, &self.spec, &self.weights, activations, batch, after_layer, out);
         lock().push(run);
         result.map(|()| self.runs())
     }
 
     fn trim(&self) {
-        for idle in [&self.alone, &self.in_team] {
+        for idle in [&self.serial_runs, &self.team_runs] {
             *idle.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         }
     }
 }
 
-fn load_into<K>(
-    spec: &Spec,
-    checkpoint: &Checkpoint<'_>,
-    spread: &ParallelFor<'_>,
+fn load_with<K>(
+    plan: &LoadPlan<'_>,
+    parallel_for: &ParallelFor<'_>,
     isa: Option<Isa>,
     counters: Option<&Arc<Counters>>,
     make: impl Fn(Option<&Arc<Pool>>) -> K + Send + Sync + 'static,
@@ -170,49 +169,50 @@ where
     let make = move |team: Option<&Arc<Pool>>| {
         TimedKernels::new(make(team), counters.clone(), team.map_or(1, |pool| pool.threads()))
     };
-    let weights = checkpoint.load_on(&make(None), spec, spread)?;
-    let (alone, in_team) = (Mutex::default(), Mutex::default());
-    Ok(Box::new(Loaded { isa, spec: spec.clone(), weights, make: Box::new(make), alone, in_team }))
+    let weights = load_weights(&make(None), plan, parallel_for)?;
+    let (serial_runs, team_runs) = (Mutex::default(), Mutex::default());
+    let spec = plan.spec().clone();
+    Ok(Box::new(HostEngine { isa, spec, weights, make: Box::new(make), serial_runs, team_runs }))
 }
 
-/// Loads a checkpoint into the CPU backend with an instruction set that runs here, or into the reference backend; on the
-/// threads of `spread`. The time of its words is added to the counters, if there are any.
-pub fn load(
-    spec: &Spec,
-    checkpoint: &Checkpoint<'_>,
+/// Loads a plan into the CPU backend with an instruction set that this machine has, or into the reference backend where
+/// `isa` is `None`. Loading runs on the threads of `parallel_for`. The time of the backend's ops is added to the counters,
+/// if there are any.
+pub fn load_engine(
+    plan: &LoadPlan<'_>,
     isa: Option<Isa>,
-    spread: &ParallelFor<'_>,
+    parallel_for: &ParallelFor<'_>,
     counters: Option<&Arc<Counters>>,
 ) -> Result<Box<dyn Engine>> {
-    fn with<S: Simd>(
+    fn load_cpu<S: Simd>(
         simd: S,
-        spec: &Spec,
-        checkpoint: &Checkpoint<'_>,
-        spread: &ParallelFor<'_>,
+        plan: &LoadPlan<'_>,
+        parallel_for: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
-        load_into(spec, checkpoint, spread, Some(S::ISA), counters, move |team| {
+        load_with(plan, parallel_for, Some(S::ISA), counters, move |team| {
             let mut cpu = Cpu::new(simd);
             cpu.set_pool(team.cloned());
             cpu
         })
     }
-    let Some(isa) = isa else { return load_into(spec, checkpoint, spread, None, counters, |_| Reference) };
+    let Some(isa) = isa else { return load_with(plan, parallel_for, None, counters, |_| Reference) };
     #[cfg(target_arch = "x86_64")]
     match (isa, simd::Avx512::detect(), simd::Avx2::detect()) {
-        (Isa::Avx512, Some(simd), _) => return with(simd, spec, checkpoint, spread, counters),
-        (Isa::Avx2, _, Some(simd)) => return with(simd, spec, checkpoint, spread, counters),
+        (Isa::Avx512, Some(simd), _) => return load_cpu(simd, plan, parallel_for, counters),
+        (Isa::Avx2, _, Some(simd)) => return load_cpu(simd, plan, parallel_for, counters),
         _ => {}
     }
     #[cfg(target_arch = "aarch64")]
     if let (Isa::Neon, Some(simd)) = (isa, simd::Neon::detect()) {
-        return with(simd, spec, checkpoint, spread, counters);
+        return load_cpu(simd, plan, parallel_for, counters);
     }
     let _ = isa;
-    with(simd::Scalar, spec, checkpoint, spread, counters)
+    load_cpu(simd::Scalar, plan, parallel_for, counters)
 }
 
-/// Floats of work space that one run needs for a batch of that many tokens: see [`Activations`] and the CPU's scratch.
+/// Floats of work space that one run needs for a batch of that many tokens: those of [`Activations`] and of the CPU's
+/// scratch.
 pub fn work_floats(spec: &Spec, tokens: usize) -> u64 {
     let feed_forward = match spec.feed_forward {
         FeedForward::Plain => spec.intermediate,

@@ -15,11 +15,12 @@ use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::gpu::device::{Adapter, AdapterKind, DeviceOptions, Tier};
 use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_DIM, adapters};
-use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::{Activations, Weights, forward};
+use crate::model::plan::LoadPlan;
 use crate::model::spec::{FeedForward, Spec};
-use crate::options::{Backend, GpuPrecision, LoadOptions};
+use crate::model::weights::{load_weights, serial};
+use crate::options::{Backend, GpuPrecision, LoadOptions, Precision};
 use crate::text::batch::{PackedBatch, Pair};
 
 /// How often a call that waits for another call's group looks whether it is cancelled.
@@ -37,6 +38,7 @@ const PROBE_LENGTHS: [usize; 4] = [33, 17, 3, 1];
 /// Both backends' weights.
 struct GpuEngine {
     spec: Spec,
+    precision: Precision,
     adapter: String,
     tier: Tier,
     warnings: Vec<String>,
@@ -56,15 +58,14 @@ struct GpuEngine {
     min_gpu_tokens: usize,
 }
 
-/// Loads a checkpoint onto the GPU, and into the CPU by `load_cpu`.
+/// Loads a plan onto the GPU, and into the CPU by `load_cpu`.
 pub fn load(
-    spec: &Spec,
-    checkpoint: &Checkpoint<'_>,
+    plan: &LoadPlan<'_>,
     options: &LoadOptions,
     load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
 ) -> Result<Box<dyn Engine>> {
     let gpu = gpu_options(options, options.allow_software_gpu);
-    Ok(Box::new(GpuEngine::load(spec, checkpoint, gpu, load_cpu)?))
+    Ok(Box::new(GpuEngine::load(plan, gpu, load_cpu)?))
 }
 
 fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
@@ -79,17 +80,16 @@ fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
     }
 }
 
-/// Loads a checkpoint into the faster of GPU and CPU; never a GPU in software.
+/// Loads a plan into the faster of GPU and CPU; never a GPU in software.
 pub fn load_faster(
-    spec: &Spec,
-    checkpoint: &Checkpoint<'_>,
+    plan: &LoadPlan<'_>,
     options: &LoadOptions,
     load_cpu: impl Fn() -> Result<Box<dyn Engine>>,
 ) -> Result<Box<dyn Engine>> {
     let hardware = |a: &Adapter| a.kind != AdapterKind::Software && a.tier != Tier::None;
     // Whatever is wrong with the GPU, here it only means that it is not the faster one.
     if adapters().is_ok_and(|all| all.iter().any(hardware))
-        && let Ok(mut model) = GpuEngine::load(spec, checkpoint, gpu_options(options, false), &load_cpu)
+        && let Ok(mut model) = GpuEngine::load(plan, gpu_options(options, false), &load_cpu)
         && model.warmup().is_ok()
         && let Ok(Some(least_tokens)) = model.measure_break_even()
     {
@@ -101,11 +101,11 @@ pub fn load_faster(
 
 impl GpuEngine {
     fn load(
-        spec: &Spec,
-        checkpoint: &Checkpoint<'_>,
+        plan: &LoadPlan<'_>,
         options: GpuOptions,
         load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
+        let spec = plan.spec();
         let width = spec.hidden / spec.heads;
         if width > MAX_HEAD_DIM {
             return Err(Error::Unsupported {
@@ -114,7 +114,7 @@ impl GpuEngine {
             });
         }
         let gpu = Gpu::open(options.clone())?;
-        let weights = Mutex::new(Arc::new(checkpoint.load(&gpu, spec)?));
+        let weights = Mutex::new(Arc::new(load_weights(&gpu, plan, &serial)?));
         // The widest activations, and for first tokens N rows of H per sequence, which has three special tokens.
         let widest = (3 * spec.hidden).max(up_projection_cols(spec));
         let spread = gpu.max_rows(spec.heads * spec.hidden).saturating_mul(3);
@@ -124,9 +124,10 @@ impl GpuEngine {
         let group_tokens = AtomicUsize::new(group_tokens(&gpu, spec, capacity));
         let run = Mutex::new(Run::new(gpu));
         let cpu = load_cpu()?;
-        let spec = spec.clone();
+        let (spec, precision) = (spec.clone(), plan.precision());
         let model = Self {
             spec,
+            precision,
             adapter,
             tier,
             warnings,
@@ -255,7 +256,9 @@ impl GpuEngine {
         if self.suspended.load(Ordering::Relaxed) {
             return;
         }
-        let make = |source: &mut WeightSource| source.take_retry().then(|| source.reopen(&self.spec));
+        let make = |source: &mut WeightSource| {
+            source.take_retry().then(|| source.reopen(&self.spec, self.precision))
+        };
         let made = lock_unpoisoned(&self.weight_source).as_mut().and_then(make);
         if let Some(Ok((mut gpu, weights))) = made {
             gpu.take_tiles(&mut run.kernels);
@@ -407,8 +410,9 @@ fn free_work_space(run: &mut Run<Gpu>) {
 mod tests {
     use super::*;
     use crate::gpu::pipelines::Tile;
+    use crate::model::checkpoint::Checkpoint;
     use crate::model::config;
-    use crate::model::weights::serial;
+    use crate::model::network::Network;
     use crate::rerank_options::RerankOptions;
     use crate::reranker::Reranker;
 
@@ -425,11 +429,12 @@ mod tests {
             return None;
         }
         let files = ModelFiles::find(FIXTURE.as_ref()).unwrap();
-        let (spec, checkpoint) = (config::read(&files).unwrap(), Checkpoint::open(&files).unwrap());
+        let (spec, checkpoint) = (config::read_spec(&files).unwrap(), Checkpoint::open(&files).unwrap());
+        let plan = LoadPlan::new(Network::locate(&checkpoint, &spec).unwrap(), Precision::F32);
         options.device.allow_software = true;
         let isa = Some(crate::cpu::isa::best(None));
-        let cpu = || super::super::engine::load(&spec, &checkpoint, isa, &serial, None);
-        Some(GpuEngine::load(&spec, &checkpoint, options, cpu).unwrap())
+        let cpu = || super::super::engine::load_engine(&plan, isa, &serial, None);
+        Some(GpuEngine::load(&plan, options, cpu).unwrap())
     }
 
     #[test]
@@ -542,7 +547,7 @@ mod tests {
     #[test]
     fn a_gated_feed_forward_counts_twice() {
         let fixture = std::path::Path::new(FIXTURE).with_file_name("modernbert");
-        let spec = config::read(&ModelFiles::from_dir(&fixture).unwrap()).unwrap();
+        let spec = config::read_spec(&ModelFiles::from_dir(&fixture).unwrap()).unwrap();
         assert_eq!(
             (spec.feed_forward, up_projection_cols(&spec)),
             (FeedForward::Gated, 2 * spec.intermediate)

@@ -17,6 +17,8 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::config;
 use crate::model::files::ModelFiles;
 use crate::model::hash::hash_model;
+use crate::model::network::Network;
+use crate::model::plan::LoadPlan;
 use crate::model::spec::Spec;
 use crate::model::weights::{ParallelFor, serial};
 use crate::options::{Backend, Isa, LoadOptions, Precision};
@@ -28,63 +30,76 @@ use crate::text::tokenizer::Tokenizer;
 pub struct MemoryPlan {
     /// Bytes of the weights in memory.
     pub weight_bytes: u64,
-    /// Bytes of work space when every thread has met the longest input.
+    /// Bytes of work space once every thread has computed the longest input.
     pub work_bytes: u64,
 }
 
 /// The memory that a model would take, from its headers alone.
 pub fn memory_plan(options: &LoadOptions, files: &ModelFiles) -> Result<MemoryPlan> {
-    let loader = Loader { options };
-    let (mut spec, checkpoint) = (config::read(files)?, Checkpoint::open(files)?);
-    spec.precision = loader.resolve_precision(&spec, &checkpoint)?;
-    loader.planned(&spec, &checkpoint)
+    let spec = config::read_spec(files)?;
+    let checkpoint = Checkpoint::open(files)?;
+    let loader = Loader { options, files, spec: &spec };
+    loader.memory_plan(&loader.load_plan(&checkpoint)?)
 }
 
 /// Loads a model.
 pub fn load_reranker(options: &LoadOptions, files: &ModelFiles) -> Result<Reranker> {
-    let loader = Loader { options };
     let pool = Arc::new(match &options.executor {
         Some(host) => Pool::with_executor(Arc::clone(host)),
-        None => Pool::new(loader.thread_count()?),
+        None => Pool::new(thread_count(options)?),
     });
-    let build = || loader.build(&pool, files);
-    // On the pool, for its stack; a host's threads are there for calls alone. On this thread, where there is no other,
-    // the floating-point mode is the host's.
-    in_default_float_mode(|| if pool.supports_nesting() { pool.call_on_worker(build) } else { Ok(build()) })?
+    let load = || {
+        let start = Instant::now();
+        let spec = config::read_spec(files)?;
+        Loader { options, files, spec: &spec }.load(&pool, start)
+    };
+    // On the pool, whose threads have enough stack. The threads of a host are there for calls alone: then loading runs on this
+    // thread, in the default floating-point mode and not in the host's.
+    in_default_float_mode(|| if pool.supports_nesting() { pool.call_on_worker(load) } else { Ok(load()) })?
 }
 
-/// Everything that loading asks of the options.
+/// One load: its options, the files, and the model that their configuration describes.
 struct Loader<'a> {
     options: &'a LoadOptions,
+    files: &'a ModelFiles,
+    spec: &'a Spec,
+}
+
+/// What loading the weight files results in.
+struct LoadedWeights {
+    engine: Box<dyn Engine>,
+    precision: Precision,
+    weight_bytes: u64,
+    hash: u64,
+    warnings: Vec<String>,
 }
 
 impl Loader<'_> {
-    fn build(&self, pool: &Arc<Pool>, files: &ModelFiles) -> Result<Reranker> {
-        let start = Instant::now();
-        let spec = config::read(files)?;
-        let (vocabulary, segments) = (spec.vocabulary, spec.token_types);
+    fn load(&self, pool: &Arc<Pool>, start: Instant) -> Result<Reranker> {
+        let spec = self.spec;
         let counters = self.options.profile.then(Arc::<Counters>::default);
-        // A host's threads are there for calls alone.
-        let spread = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.supports_nesting() {
+        // The threads of a host are there for calls alone.
+        let parallel_for = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.supports_nesting() {
             true => pool.parallel_for(count, task, || ()),
             false => serial(count, task),
         };
-        // Side by side; the tasks of the first are taken by whoever is free.
+        // Both at once; loading the weights divides itself into more tasks, which any free thread takes.
         let (weights, tokenizer) = (Mutex::new(None), Mutex::new(None));
-        let part = |index: usize| match index {
-            0 => put(&weights, self.weights(spec.clone(), files, &spread, counters.as_ref())),
-            _ => put(&tokenizer, Tokenizer::new("tokenizer.json", &files.tokenizer, vocabulary, segments)),
+        let load_part = |index: usize| match index {
+            0 => put(&weights, self.load_weights(&parallel_for, counters.as_ref())),
+            _ => put(&tokenizer, self.load_tokenizer()),
         };
-        spread(2, &part)?;
-        let LoadedWeights { spec, engine, weight_bytes, hash, warnings } = take(weights)?;
-        let (tokenizer, max_tokens) = (take(tokenizer)?, self.window(&spec));
+        parallel_for(2, &load_part)?;
+        let (LoadedWeights { engine, precision, weight_bytes, hash, warnings }, tokenizer) =
+            (take(weights)?, take(tokenizer)?);
+        let max_tokens = self.window();
         if max_tokens < tokenizer.special_tokens() {
-            let least = tokenizer.special_tokens();
-            let message = format!("{max_tokens} leaves no room for the {least} special tokens of every pair");
+            let min = tokenizer.special_tokens();
+            let message = format!("{max_tokens} leaves no room for the {min} special tokens of every pair");
             return Err(Error::InvalidOption { option: "max_tokens", message });
         }
         let info = ModelInfo {
-            name: files.name.clone(),
+            name: self.files.name.clone(),
             architecture: spec.architecture.clone(),
             layers: spec.layers,
             hidden: spec.hidden,
@@ -95,7 +110,7 @@ impl Loader<'_> {
             activation: spec.score.name(),
             max_tokens,
             weight_bytes,
-            precision: spec.precision,
+            precision,
             hash,
             warnings: [warnings, engine.warnings()].concat(),
             backend: engine.runs().backend,
@@ -105,124 +120,120 @@ impl Loader<'_> {
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
-        Ok(Reranker { info, spec, tokenizer, engine, pool: Arc::clone(pool), counters })
+        Ok(Reranker { info, spec: spec.clone(), tokenizer, engine, pool: Arc::clone(pool), counters })
     }
 
-    /// Everything that the weight files are asked for.
-    fn weights(
+    fn load_tokenizer(&self) -> Result<Tokenizer> {
+        let (vocabulary, token_types) = (self.spec.vocabulary, self.spec.token_types);
+        Tokenizer::new("tokenizer.json", &self.files.tokenizer, vocabulary, token_types)
+    }
+
+    /// Everything that the weight files are needed for.
+    fn load_weights(
         &self,
-        mut spec: Spec,
-        files: &ModelFiles,
-        spread: &ParallelFor<'_>,
+        parallel_for: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<LoadedWeights> {
-        let checkpoint = Checkpoint::open(files)?;
-        spec.precision = self.resolve_precision(&spec, &checkpoint)?;
-        let plan = self.planned(&spec, &checkpoint)?;
-        let needed = plan.weight_bytes.saturating_add(plan.work_bytes);
+        let checkpoint = Checkpoint::open(self.files)?;
+        let plan = self.load_plan(&checkpoint)?;
+        let memory = self.memory_plan(&plan)?;
+        let needed = memory.weight_bytes.saturating_add(memory.work_bytes);
         if let Some(limit) = self.options.memory_limit.filter(|limit| needed > *limit) {
             return Err(Error::MemoryLimit { needed, limit });
         }
-        let mut engine = self.engine(&spec, &checkpoint, spread, counters)?;
-        let hash = hash_model(files, &checkpoint)?;
-        engine.loaded_from(files, hash);
-        let weight_bytes = weight_bytes(&spec, &checkpoint, engine.runs().backend)?;
-        let warnings = checkpoint.warnings(&spec)?;
-        Ok(LoadedWeights { spec, engine, weight_bytes, hash, warnings })
+        let mut engine = self.load_engine(&plan, parallel_for, counters)?;
+        let hash = hash_model(self.files, &checkpoint)?;
+        engine.loaded_from(self.files, hash);
+        let weight_bytes = weight_bytes(&plan, engine.runs().backend);
+        let (precision, warnings) = (plan.precision(), plan.warnings());
+        Ok(LoadedWeights { engine, precision, weight_bytes, hash, warnings })
     }
 
-    fn engine(
+    /// Locates the tensors, and decides in which precision they are loaded.
+    fn load_plan<'c>(&'c self, checkpoint: &'c Checkpoint<'c>) -> Result<LoadPlan<'c>> {
+        let network = Network::locate(checkpoint, self.spec)?;
+        let precision = match (self.options.backend, self.options.precision) {
+            (Backend::Gpu, Precision::Auto) if network.stored_precision() == Precision::Int8 => {
+                Precision::F32
+            }
+            (Backend::Gpu, Precision::Int8) => {
+                let message = "the GPU does not multiply integers: use the CPU, or precision f32".to_owned();
+                return Err(Error::InvalidOption { option: "precision", message });
+            }
+            (_, precision) => precision,
+        };
+        Ok(LoadPlan::new(network, precision))
+    }
+
+    fn memory_plan(&self, plan: &LoadPlan<'_>) -> Result<MemoryPlan> {
+        let weight_bytes = weight_bytes(plan, self.backend_and_isa().0);
+        // One run per thread, on the largest group that can occur.
+        let floats = engine::work_floats(self.spec, self.window().max(GROUP_TOKENS));
+        let mut work_bytes = floats.saturating_mul(4).saturating_mul(thread_count(self.options)? as u64);
+        if self.options.backend == Backend::Gpu {
+            work_bytes = work_bytes.saturating_add(4 * engine::work_floats(self.spec, GPU_GROUP_TOKENS));
+        }
+        Ok(MemoryPlan { weight_bytes, work_bytes })
+    }
+
+    /// The window in tokens that a call may use.
+    fn window(&self) -> usize {
+        self.options.max_tokens.unwrap_or(usize::MAX).min(self.spec.max_tokens)
+    }
+
+    /// The backend that the options name, and the instruction set of what computes on the CPU.
+    fn backend_and_isa(&self) -> (Backend, Option<Isa>) {
+        match self.options.backend {
+            Backend::Reference => (Backend::Reference, None),
+            Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
+            // The CPU is the fallback.
+            Backend::Gpu => (Backend::Gpu, Some(isa::best(self.options.isa))),
+        }
+    }
+
+    fn load_engine(
         &self,
-        spec: &Spec,
-        checkpoint: &Checkpoint<'_>,
-        spread: &ParallelFor<'_>,
+        plan: &LoadPlan<'_>,
+        parallel_for: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
-        let (backend, isa) = self.ran_by();
-        let load = || engine::load(spec, checkpoint, isa, spread, counters);
-        // A host that brings its own threads or counts bytes gets what it knows.
+        let (backend, isa) = self.backend_and_isa();
+        let load_cpu = || engine::load_engine(plan, isa, parallel_for, counters);
+        // A host that brings its own threads or limits memory gets the backend that it can foresee.
         #[cfg(feature = "gpu")]
         if self.options.backend == Backend::Auto
             && self.options.executor.is_none()
             && self.options.memory_limit.is_none()
-            && spec.precision != Precision::Int8
+            && plan.precision() != Precision::Int8
         {
-            return gpu::load_faster(spec, checkpoint, self.options, load);
+            return gpu::load_faster(plan, self.options, load_cpu);
         }
         match backend {
             #[cfg(feature = "gpu")]
-            Backend::Gpu => gpu::load(spec, checkpoint, self.options, load),
+            Backend::Gpu => gpu::load(plan, self.options, load_cpu),
             #[cfg(not(feature = "gpu"))]
             Backend::Gpu => {
                 let message =
                     "this build has no GPU backend: build with the feature `gpu`, or use the CPU".to_owned();
                 Err(Error::InvalidOption { option: "backend", message })
             }
-            Backend::Auto | Backend::Cpu | Backend::Reference => load(),
+            Backend::Auto | Backend::Cpu | Backend::Reference => load_cpu(),
         }
-    }
-
-    fn thread_count(&self) -> Result<usize> {
-        if let Some(host) = &self.options.executor {
-            return Ok(host.threads().max(1));
-        }
-        match self.options.threads {
-            Some(0) => {
-                let message = "0 threads cannot compute: give 1 or more".to_owned();
-                Err(Error::InvalidOption { option: "threads", message })
-            }
-            Some(count) => Ok(count),
-            None => Ok(physical_cores()),
-        }
-    }
-
-    fn planned(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<MemoryPlan> {
-        let weight_bytes = weight_bytes(spec, checkpoint, self.ran_by().0)?;
-        // One run per thread, on the largest group that can come.
-        let floats = engine::work_floats(spec, self.window(spec).max(GROUP_TOKENS));
-        let mut work_bytes = floats.saturating_mul(4).saturating_mul(self.thread_count()? as u64);
-        if self.options.backend == Backend::Gpu {
-            work_bytes = work_bytes.saturating_add(4 * engine::work_floats(spec, GPU_GROUP_TOKENS));
-        }
-        Ok(MemoryPlan { weight_bytes, work_bytes })
-    }
-
-    /// The backend that runs, and its instruction set.
-    fn ran_by(&self) -> (Backend, Option<Isa>) {
-        match self.options.backend {
-            Backend::Reference => (Backend::Reference, None),
-            Backend::Auto | Backend::Cpu => (Backend::Cpu, Some(isa::best(self.options.isa))),
-            // The CPU stands by.
-            Backend::Gpu => (Backend::Gpu, Some(isa::best(self.options.isa))),
-        }
-    }
-
-    /// What weights are kept as, where it is not for the files to say.
-    fn resolve_precision(&self, spec: &Spec, checkpoint: &Checkpoint<'_>) -> Result<Precision> {
-        let stored = checkpoint.precision(spec, self.options.precision)?;
-        match (self.options.backend, self.options.precision, stored) {
-            (Backend::Gpu, Precision::Auto, Precision::Int8) => Ok(Precision::F32),
-            (Backend::Gpu, Precision::Int8, _) => {
-                let message = "the GPU does not multiply integers: use the CPU, or precision f32".to_owned();
-                Err(Error::InvalidOption { option: "precision", message })
-            }
-            _ => Ok(stored),
-        }
-    }
-
-    fn window(&self, spec: &Spec) -> usize {
-        self.options.max_tokens.unwrap_or(usize::MAX).min(spec.max_tokens)
     }
 }
 
-/// What the weight files gave.
-struct LoadedWeights {
-    /// With the precision that the weights are kept in.
-    spec: Spec,
-    engine: Box<dyn Engine>,
-    weight_bytes: u64,
-    hash: u64,
-    warnings: Vec<String>,
+fn thread_count(options: &LoadOptions) -> Result<usize> {
+    if let Some(host) = &options.executor {
+        return Ok(host.threads().max(1));
+    }
+    match options.threads {
+        Some(0) => {
+            let message = "0 threads cannot compute: give 1 or more".to_owned();
+            Err(Error::InvalidOption { option: "threads", message })
+        }
+        Some(count) => Ok(count),
+        None => Ok(physical_cores()),
+    }
 }
 
 /// Keeps the result of a task.
@@ -236,12 +247,60 @@ fn take<T>(slot: Mutex<Option<Result<T>>>) -> Result<T> {
     value.unwrap_or_else(|| Err(Error::Internal { message: "a part of loading did not run".into() }))
 }
 
-/// Bytes of the weights in memory: tables as they are stored, everything else widened to the backend's numbers.
-fn weight_bytes(spec: &Spec, checkpoint: &Checkpoint<'_>, backend: Backend) -> Result<u64> {
+/// Bytes of the weights in memory.
+fn weight_bytes(plan: &LoadPlan<'_>, backend: Backend) -> u64 {
     match backend {
-        Backend::Reference => checkpoint.bytes_in_memory(spec, Some(size_of::<f64>()), size_of::<f64>()),
-        Backend::Auto | Backend::Cpu => checkpoint.bytes_in_memory(spec, None, size_of::<f32>()),
-        // Once on the GPU and once on the CPU, which stands by.
-        Backend::Gpu => Ok(2 * checkpoint.bytes_in_memory(spec, None, size_of::<f32>())?),
+        Backend::Reference => plan.weight_bytes_f64(),
+        Backend::Auto | Backend::Cpu => plan.weight_bytes(),
+        // Once on the GPU, and once on the CPU as its fallback.
+        Backend::Gpu => 2 * plan.weight_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::checkpoint::lookups;
+    use crate::options::Executor;
+
+    /// Computes on the calling thread, so that all of loading happens there.
+    struct OneThread;
+
+    impl Executor for OneThread {
+        fn threads(&self) -> usize {
+            1
+        }
+
+        fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+            (0..count).for_each(task);
+        }
+    }
+
+    #[test]
+    fn every_tensor_is_located_once_per_load() {
+        for (family, precision) in [
+            ("bert", Precision::Auto),
+            ("bert", Precision::Int8),
+            ("modernbert", Precision::F16Weights),
+            ("deberta-v2", Precision::F32),
+            ("electra", Precision::Auto),
+        ] {
+            let files = ModelFiles::find(format!("tests/fixtures/{family}").as_ref()).unwrap();
+            let options = LoadOptions {
+                backend: Backend::Cpu,
+                precision,
+                executor: Some(Arc::new(OneThread)),
+                memory_limit: Some(u64::MAX),
+                ..LoadOptions::default()
+            };
+            lookups::take();
+            load_reranker(&options, &files).unwrap();
+            let located = lookups::take();
+            let distinct: BTreeSet<&String> = located.iter().collect();
+            assert!(distinct.len() > 20, "{family}: {} tensors were located", distinct.len());
+            assert_eq!(distinct.len(), located.len(), "{family} in {precision:?}: {located:?}");
+        }
     }
 }

@@ -7,7 +7,11 @@ use crate::gpu::{Gpu, GpuOptions};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
 use crate::model::forward::Weights;
+use crate::model::network::Network;
+use crate::model::plan::LoadPlan;
 use crate::model::spec::Spec;
+use crate::model::weights::{load_weights, serial};
+use crate::options::Precision;
 
 /// How long after a loss a device is tried again: soon, for a driver that was reset, and then once more. A device that is
 /// lost a third time is left alone.
@@ -27,7 +31,7 @@ impl WeightSource {
     /// From the files that a model was loaded from; `None` where they were in the caller's memory, which is the caller's
     /// again.
     pub fn new(files: &ModelFiles, hash: u64, options: GpuOptions) -> Option<Self> {
-        let files = files.kept()?;
+        let files = files.reopenable()?;
         Some(Self { files, hash, options, losses: 0, retry_at: None })
     }
 
@@ -49,13 +53,15 @@ impl WeightSource {
     }
 
     /// A new device with the same weights.
-    pub fn reopen(&self, spec: &Spec) -> Result<(Gpu, Weights<Gpu>)> {
+    pub fn reopen(&self, spec: &Spec, precision: Precision) -> Result<(Gpu, Weights<Gpu>)> {
         // No change of the files after load may matter.
         if self.files.hash()? != self.hash {
             return Err(Error::Gpu { message: "the model's files have changed since it was loaded".into() });
         }
         let gpu = Gpu::open(self.options.clone())?;
-        let weights = Checkpoint::open(&self.files)?.load(&gpu, spec)?;
+        let checkpoint = Checkpoint::open(&self.files)?;
+        let plan = LoadPlan::new(Network::locate(&checkpoint, spec)?, precision);
+        let weights = load_weights(&gpu, &plan, &serial)?;
         Ok((gpu, weights))
     }
 

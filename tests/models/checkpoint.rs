@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use crossrank::model::checkpoint::Checkpoint;
-use crossrank::model::config::read as read_spec;
-use crossrank::{Error, ModelFiles, WeightFile};
+use crossrank::model::config::read_spec;
+use crossrank::model::network::Network;
+use crossrank::model::plan::LoadPlan;
+use crossrank::{Error, ModelFiles, Precision, WeightFile};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -349,14 +351,15 @@ fn unknown_tensors_are_mentioned_and_expected_extras_are_not() {
     let files = with_weights(weights);
     let spec = read_spec(&files).unwrap();
     let checkpoint = Checkpoint::open(&files).unwrap();
+    let plan = LoadPlan::new(Network::locate(&checkpoint, &spec).unwrap(), Precision::F32);
     let sentence =
         |name: &str| format!("`{FILE}`: tensor `{name}` is not part of BertForSequenceClassification");
     assert_eq!(
-        checkpoint.warnings(&spec).unwrap(),
+        plan.warnings(),
         [sentence("bert.encoder.layer.2.output.dense.bias"), sentence("embeddings.LayerNorm.bias")]
     );
     // The extra bytes are not counted.
-    assert_eq!(checkpoint.bytes(&spec).unwrap(), 1_090_564);
+    assert_eq!(plan.weight_bytes(), 1_090_564);
     assert!(load(&files).is_ok());
 }
 

@@ -1,10 +1,10 @@
 //! config.json and tokenizer_config.json: what is read, what is refused, and in which words.
 
 use crossrank::kernels::Activation;
-use crossrank::model::config::read as read_spec;
+use crossrank::model::config::read_spec;
 use crossrank::model::names;
 use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
-use crossrank::{Error, ModelFiles, Precision, Result};
+use crossrank::{Error, ModelFiles, Result};
 use serde_json::{Map, Value, json};
 
 use crate::craft::{config, fixture, format, model};
@@ -40,7 +40,7 @@ fn a_spec_holds_what_the_configuration_says() {
         token_types: 2,
         epsilon: 1e-12,
         attention: Attention::Content,
-        order: NormOrder::After,
+        norm_order: NormOrder::Post,
         feed_forward: FeedForward::Plain,
         activation: Activation::Gelu,
         biases: Biases::ALL,
@@ -50,7 +50,6 @@ fn a_spec_holds_what_the_configuration_says() {
         labels: vec!["LABEL_0".into()],
         score: ScoreActivation::Identity,
         max_tokens: 128,
-        precision: Precision::F32,
     };
     assert_eq!(spec, expected);
 }

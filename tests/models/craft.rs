@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crossrank::model::checkpoint;
-use crossrank::model::config;
 use crossrank::model::forward::Weights;
+use crossrank::model::{config, weights};
 use crossrank::reference::Reference;
 use crossrank::{Error, ModelFiles, Result};
 use serde_json::{Map, Value, json};
@@ -125,7 +124,7 @@ pub fn with_weights(weights: Vec<u8>) -> ModelFiles {
 
 /// Loads a model on the reference backend.
 pub fn load(files: &ModelFiles) -> Result<Weights<Reference>> {
-    checkpoint::load(&Reference, &config::read(files)?, files)
+    weights::load_f32(&Reference, &config::read_spec(files)?, files)
 }
 
 /// The error of loading a model.

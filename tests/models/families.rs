@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use crossrank::model::checkpoint::Checkpoint;
-use crossrank::model::config::read as read_spec;
-use crossrank::model::spec::{Attention, Local, Pooling, Spec};
-use crossrank::{Error, ModelFiles, Result, WeightFile};
+use crossrank::model::config::read_spec;
+use crossrank::model::network::Network;
+use crossrank::model::plan::LoadPlan;
+use crossrank::model::spec::{Attention, Pooling, SlidingWindow, Spec};
+use crossrank::{Error, ModelFiles, Precision, Result, WeightFile};
 use serde_json::{Value, json};
 
 use crate::craft::*;
@@ -117,7 +119,12 @@ fn what_a_family_cannot_do_is_refused_by_name() {
         ("mpnet", "relative_attention_num_buckets", json!(1000), "expected a whole number from 1 to 256"),
         ("modernbert", "classifier_pooling", json!("max"), "classifier_pooling `max`"),
         ("modernbert", "global_rope_theta", json!(0), "expected a number from 1 to 1e12"),
-        ("modernbert", "num_attention_heads", json!(64), "rotary positions need heads of even width, not 1"),
+        (
+            "modernbert",
+            "num_attention_heads",
+            json!(64),
+            "rotary positions need an even head dimension, not 1",
+        ),
         ("modernbert", "layer_types", json!(["full_attention"]), "expected 4 of them, one for each layer"),
         ("modernbert", "layer_types", json!(["a", "b", "c", "d"]), "layer_types `a`"),
         ("modernbert", "max_position_embeddings", json!(1 << 19), "the limit is 8388608"),
@@ -136,11 +143,16 @@ fn what_a_family_cannot_do_is_refused_by_name() {
         ("deberta-v2", "conv_kernel_size", json!(3), "conv_kernel_size `3`"),
         ("deberta-v2", "pos_att_type", json!(["c2c"]), "pos_att_type `c2c`"),
         ("deberta-v2", "position_buckets", json!(2), "expected at least 4"),
-        ("deberta-v2", "position_buckets", json!(254), "with distances beyond half of it up to 128"),
+        (
+            "deberta-v2",
+            "position_buckets",
+            json!(254),
+            "half of it plus 1 below the largest relative position 128",
+        ),
         ("deberta-v2", "embedding_size", json!(32), "embedding_size `32`"),
         ("jinabert", "position_embedding_type", Value::Null, "no position_embedding_type"),
         ("jinabert", "feed_forward_type", json!("original"), "feed_forward_type `original`"),
-        ("bert", "hidden_size", json!(2048), "a head of width 512"),
+        ("bert", "hidden_size", json!(2048), "a head dimension of 512"),
     ] {
         // The longest window that the file itself allows.
         let files = ModelFiles::from_dir(&fixture(family)).unwrap();
@@ -188,8 +200,8 @@ fn rotary_positions_are_read_from_old_and_new_keys() {
     let layers = vec![false, true, true, false];
     let rotary = |theta, local_theta, layers| Attention::Rotary {
         theta,
-        shrink: 1.0,
-        local: Some(Local { theta: local_theta, reach: 8, layers }),
+        ntk_factor: 1.0,
+        window: Some(SlidingWindow { theta: local_theta, radius: 8, layers }),
     };
     assert_eq!(spec("modernbert").attention, rotary(160_000.0, 10_000.0, layers.clone()));
     let new = json!({
@@ -210,7 +222,7 @@ fn rotary_positions_are_read_from_old_and_new_keys() {
     });
     let files = ModelFiles::from_dir(&fixture("gte")).unwrap();
     let spec = read_spec(&ModelFiles { config: stretched, ..files }).unwrap();
-    assert_eq!(spec.attention, Attention::Rotary { theta: 160_000.0, shrink: 8.0, local: None });
+    assert_eq!(spec.attention, Attention::Rotary { theta: 160_000.0, ntk_factor: 8.0, window: None });
     assert_eq!(spec.names.prefix, "new.");
 }
 
@@ -303,8 +315,9 @@ fn modules_lie_beside_their_list() {
 fn a_fixture_of_any_family_has_nothing_that_is_not_used() {
     for (family, _) in FAMILIES {
         let files = ModelFiles::from_dir(&fixture(family)).unwrap();
-        let warnings = Checkpoint::open(&files).unwrap().warnings(&read_spec(&files).unwrap()).unwrap();
-        assert_eq!(warnings, [""; 0], "{family}");
+        let (spec, checkpoint) = (read_spec(&files).unwrap(), Checkpoint::open(&files).unwrap());
+        let plan = LoadPlan::new(Network::locate(&checkpoint, &spec).unwrap(), Precision::Auto);
+        assert_eq!(plan.warnings(), [""; 0], "{family}");
     }
 }
 

@@ -4,7 +4,7 @@ use crossrank::cpu::simd::{self, Simd};
 use crossrank::cpu::{Cpu, isa};
 use crossrank::kernels::Kernels;
 use crossrank::model::forward::{Activations, forward};
-use crossrank::model::{checkpoint, config};
+use crossrank::model::{config, weights};
 use crossrank::reference::Reference;
 use crossrank::text::batch::Pair;
 use crossrank::{Isa, ModelFiles};
@@ -47,8 +47,8 @@ fn run<K: Kernels + Sync>(
     pairs: &[Pair],
     mut between: impl FnMut(usize, Vec<f32>),
 ) -> Vec<f32> {
-    let spec = config::read(files).unwrap();
-    let weights = checkpoint::load(&k, &spec, files).unwrap();
+    let spec = config::read_spec(files).unwrap();
+    let weights = weights::load_f32(&k, &spec, files).unwrap();
     let mut activations = Activations::new(&k);
     let mut batch = spec.pack(pairs);
     if spec.token_types < 2 {
