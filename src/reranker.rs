@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::cpu::simd::in_default_float_mode;
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
-use crate::model::score::Choice;
+use crate::model::score::LabelScoring;
 use crate::model::spec::{ScoreActivation, Spec};
 use crate::options::{Backend, Isa, Precision};
 use crate::ranking::{PairStatus, Ranked, Ranking, Scored, Scores, Usage};
@@ -220,14 +220,14 @@ impl Reranker {
 
     /// The one score of every pair: the label that was asked for, else the only one, else the second of two without names
     /// and without an activation of their own, which classify as not relevant and relevant, through a softmax.
-    fn choice(&self, label: Option<&Label>) -> Result<Choice> {
+    fn choice(&self, label: Option<&Label>) -> Result<LabelScoring> {
         let (labels, activation) = (&self.info.labels, self.spec.score);
         let found = match label {
             Some(Label::Name(name)) => labels.iter().position(|label| label == name),
             Some(Label::Index(index)) => Some(*index).filter(|index| *index < labels.len()),
             None if labels.len() == 1 => Some(0),
             None if *labels == ["LABEL_0", "LABEL_1"] && activation == ScoreActivation::Identity => {
-                return Ok(Choice { label: 1, activation: ScoreActivation::Softmax });
+                return Ok(LabelScoring { label: 1, activation: ScoreActivation::Softmax });
             }
             None => return Err(Error::SeveralLabels { labels: labels.len() }),
         };
@@ -236,7 +236,7 @@ impl Reranker {
                 format!("the model has no such label: it has {} ({})", labels.len(), labels.join(", "));
             Error::InvalidOption { option: "label", message }
         };
-        Ok(Choice { label: found.ok_or_else(unknown)?, activation })
+        Ok(LabelScoring { label: found.ok_or_else(unknown)?, activation })
     }
 
     /// Scores (query, document) pairs: one entry per pair, in input order, with every label.

@@ -1,4 +1,4 @@
-//! Scores against values computed elsewhere: float64 golden values, and those of public model cards.
+//! Scores compared with values from other programs: float64 golden values, and values on public model cards.
 
 mod common;
 
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use common::{backends, distance_from_golden};
 use crossrank::{Reranker, Scored};
 
-/// The promise: no logit is further from float64 than this.
+/// The largest allowed difference of a logit from float64: a promise to users.
 const BOUND: f64 = 1e-5;
 
-/// Holds a model's logits against its golden values, on every backend.
+/// Compares a model's logits with its golden values, on every backend.
 fn check(folder: &str) {
     for (name, builder) in backends() {
         let worst = distance_from_golden(folder, &name, builder);
@@ -98,7 +98,8 @@ fn the_bundled_model_equals_hugging_face() {
     check("models/crossrank-mini");
 }
 
-/// A row of the acceptance table: model, query, documents with logits or scores, and how closely they were published.
+/// A row of the acceptance table: a model, a query, documents with their logits or scores, and the precision of the published
+/// values.
 struct Acceptance {
     model: &'static str,
     query: &'static str,
@@ -203,7 +204,8 @@ const ACCEPTANCE: &[Acceptance] = &[
     },
 ];
 
-/// Models of which the four planets alone are published: default activation, Venus, Mars, Jupiter, Saturn.
+/// Models for which only the values of the four planets are published, with the default activation: Venus, Mars, Jupiter,
+/// Saturn.
 const PLANETS: &[(&str, [f64; 4])] = &[
     ("cross-encoder/ms-marco-electra-base", [3e-05, 0.92723, 0.78699, 0.80551]),
     ("cross-encoder/mmarco-mMiniLMv2-L12-H384-v1", [-3.27741, 10.19737, 3.39716, 7.45499]),
@@ -217,7 +219,7 @@ const PLANETS: &[(&str, [f64; 4])] = &[
     ("cross-encoder/ettin-reranker-32m-v1", [6.21, 10.82, 8.55, 9.86]),
 ];
 
-/// Needs real weights: point `CROSSRANK_MODELS` at a folder with them, `<folder>/<organisation>/<name>/model.safetensors`.
+/// Needs real weights: `CROSSRANK_MODELS` names a folder with `<organisation>/<name>/model.safetensors`.
 #[test]
 fn published_values_are_reproduced_where_the_models_are() {
     let Some(folder) = std::env::var_os("CROSSRANK_MODELS").map(PathBuf::from) else {

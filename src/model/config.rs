@@ -1,4 +1,4 @@
-//! config.json and tokenizer_config.json -> [`Spec`]. What differs between families is here and nowhere else.
+//! config.json and tokenizer_config.json -> [`Spec`]. All code that depends on the family is here.
 
 use serde_json::{Map, json};
 
@@ -13,8 +13,8 @@ use crate::model::modules;
 use crate::model::names;
 use crate::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, SlidingWindow, Spec};
 
-/// The most numbers that are computed about positions at load: 32 times what 8192 tokens and 16 heads need.
-const MAX_POSITION_NUMBERS: usize = 1 << 23;
+/// The most elements of the position tables computed at load: 32 times what 8192 tokens and 16 heads need.
+const MAX_POSITION_ELEMENTS: usize = 1 << 23;
 
 /// Derives everything the network and the text layer need from the configuration files.
 pub fn read_spec(files: &ModelFiles) -> Result<Spec> {
@@ -28,13 +28,13 @@ pub fn read_spec(files: &ModelFiles) -> Result<Spec> {
     let mut spec = match architectures.iter().find_map(|name| family(name)) {
         Some((architecture, family)) => family(architecture, &config)?,
         None => match encoder(architectures[0]).filter(|_| !files.modules.is_empty()) {
-            Some(family) => modules::head(family(architectures[0], &config)?, files)?,
+            Some(family) => modules::with_head(family(architectures[0], &config)?, files)?,
             None => return Err(unsupported_architecture(architectures[0])),
         },
     };
     if let Some(bytes) = &files.sentence_transformers {
         let (file, map) = (SENTENCE_TRANSFORMERS.into(), parse_json(SENTENCE_TRANSFORMERS, bytes)?);
-        // Before anything else that names one, as in sentence-transformers.
+        // This file takes precedence over all others that name a score activation, as in sentence-transformers.
         spec.score = Config { file, map }.score_of("activation_fn")?.unwrap_or(spec.score);
     }
     if let Some(length) = tokenizer.model_max_length()? {
@@ -71,13 +71,13 @@ fn encoder(architecture: &str) -> Option<Family> {
     Some(family(&format!("{name}ForSequenceClassification"))?.1)
 }
 
-/// BERT: positions from 0, segments, a tanh pooler over the first token, then the classifier.
+/// BERT: positions from 0, token types, a tanh pooler over the first token, then the classifier.
 fn bert(architecture: &str, config: &Config) -> Result<Spec> {
     config.only("position_embedding_type", &json!("absolute"), "use a model with absolute positions")?;
     bert_sizes(architecture, config)
 }
 
-/// A BERT of the sizes that most families name by the same keys.
+/// A BERT with the sizes in config.json, which most families name by the same keys.
 fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
     if config.flag("is_decoder")? {
         return Err(Error::Unsupported {
@@ -116,14 +116,14 @@ fn bert_sizes(architecture: &str, config: &Config) -> Result<Spec> {
 }
 
 /// RoBERTa, XLM-RoBERTa, CamemBERT: positions count from the row after the padding token's, and a head of two layers
-/// takes the place of the pooler.
+/// replaces the pooler.
 fn roberta(architecture: &str, config: &Config) -> Result<Spec> {
     let base = bert(architecture, config)?;
     let (max_tokens, first_position) = config.positions_after_padding(base.positions)?;
     Ok(Spec { names: &names::ROBERTA, first_position, max_tokens, ..base })
 }
 
-/// DistilBERT: BERT without segments and with ReLU in the head. Its keys are its own.
+/// DistilBERT: BERT without token types and with ReLU in the head. Its keys have other names.
 fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
     let (hidden, heads) = config.hidden_and_heads("dim", "n_heads")?;
     let positions = config.count("max_position_embeddings", MAX_POSITIONS)?;
@@ -156,46 +156,31 @@ fn distilbert(architecture: &str, config: &Config) -> Result<Spec> {
     })
 }
 
-/// ELECTRA: BERT with embeddings of a width of their own and RoBERTa's head, with GELU in it.
+/// ELECTRA: BERT with embeddings that may be narrower than the residual stream, and with RoBERTa's head, with GELU in it.
 fn electra(architecture: &str, config: &Config) -> Result<Spec> {
     let base = bert(architecture, config)?;
     let embedding = config.embedding(base.hidden)?;
     Ok(Spec { names: &names::ELECTRA, embedding, head_activation: Activation::Gelu, ..base })
 }
 
-/// MPNet: RoBERTa without segments and with a bias by distance.
+/// MPNet: RoBERTa without token types and with a bias for each relative position.
 fn mpnet(architecture: &str, config: &Config) -> Result<Spec> {
     let base = roberta(architecture, config)?;
     const BUCKETS: &str = "relative_attention_num_buckets";
     let count = config.count_or(BUCKETS, MAX_BUCKETS, 32)?;
     if count < 4 {
-        return Err(config.key_error(BUCKETS, "expected at least 4: near and far ones on each side"));
+        return Err(config.key_error(BUCKETS, "expected at least 4: exact and logarithmic ones on each side"));
     }
     Ok(Spec { names: &names::MPNET, token_types: 1, attention: Attention::Buckets { count }, ..base })
 }
 
-/// ModernBERT: rotary positions, layers that see a neighbourhood between layers that see everything, gates, norms before
-/// each half, and a norm in the head.
+/// ModernBERT: rotary positions, sliding-window attention in some layers and full attention in the others, a gated
+/// feed-forward, pre-norm layers, and a norm in the head.
 fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
     let (hidden, heads) = config.hidden_and_heads("hidden_size", "num_attention_heads")?;
     let positions = config.count("max_position_embeddings", MAX_POSITIONS)?;
     let layers = config.count("num_hidden_layers", MAX_LAYERS)?;
     let labels = config.labels()?;
-    // Newer files have a section for each type of layer, older ones one key for each theta.
-    let theta = |layer_type: &str, old_key: &str, default| {
-        let theta = config.theta(old_key, default)?;
-        match config.section("rope_parameters")?.map(|all| all.section(layer_type)).transpose()?.flatten() {
-            Some(section) => section.default_rope_theta(theta),
-            None => Ok(theta),
-        }
-    };
-    let global = theta("full_attention", "global_rope_theta", 160_000.0)?;
-    let window = SlidingWindow {
-        theta: theta("sliding_attention", "local_rope_theta", 10_000.0)?,
-        // The key is the diameter of the window.
-        radius: config.count_or("local_attention", MAX_POSITIONS, 128)? / 2,
-        layers: config.sliding_window_layers(layers)?,
-    };
     let (attention, mlp) = (config.flag("attention_bias")?, config.flag("mlp_bias")?);
     Ok(Spec {
         architecture: architecture.into(),
@@ -210,10 +195,7 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
         first_position: 0,
         token_types: 1,
         epsilon: config.epsilon("norm_eps", 1e-5)?,
-        attention: config.require_even_head_dim(
-            hidden / heads,
-            Attention::Rotary { theta: global, ntk_factor: 1.0, window: Some(window) },
-        )?,
+        attention: modernbert_attention(config, layers, hidden / heads)?,
         norm_order: NormOrder::Pre,
         feed_forward: FeedForward::Gated,
         activation: config.activation("hidden_activation")?,
@@ -240,7 +222,26 @@ fn modernbert(architecture: &str, config: &Config) -> Result<Spec> {
     })
 }
 
-/// GTE: BERT with rotary positions and gates. Its own code calls the architecture New.
+fn modernbert_attention(config: &Config, layers: usize, head_dim: usize) -> Result<Attention> {
+    // Newer files have a section for each type of layer, older ones one key for each theta.
+    let theta = |layer_type: &str, old_key: &str, default| {
+        let theta = config.theta(old_key, default)?;
+        match config.section("rope_parameters")?.map(|all| all.section(layer_type)).transpose()?.flatten() {
+            Some(section) => section.default_rope_theta(theta),
+            None => Ok(theta),
+        }
+    };
+    let window = SlidingWindow {
+        theta: theta("sliding_attention", "local_rope_theta", 10_000.0)?,
+        // The key is the diameter of the window.
+        radius: config.count_or("local_attention", MAX_POSITIONS, 128)? / 2,
+        layers: config.sliding_window_layers(layers)?,
+    };
+    let theta = theta("full_attention", "global_rope_theta", 160_000.0)?;
+    config.require_even_head_dim(head_dim, Attention::Rotary { theta, ntk_factor: 1.0, window: Some(window) })
+}
+
+/// GTE: BERT with rotary positions and a gated feed-forward. The code published with it calls the architecture New.
 fn gte(architecture: &str, config: &Config) -> Result<Spec> {
     const OTHER: &str = "use a GTE model with its usual configuration";
     config.only("position_embedding_type", &json!("rope"), OTHER)?;
@@ -266,7 +267,7 @@ fn gte(architecture: &str, config: &Config) -> Result<Spec> {
     })
 }
 
-/// DeBERTa versions 2 and 3: no positions but in attention, which compares queries and keys with distances too.
+/// DeBERTa versions 2 and 3: no position table; attention also compares queries and keys with relative positions.
 fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
     const OTHER: &str = "use a DeBERTa of version 2 or 3 with its usual configuration";
     for (key, value) in
@@ -310,7 +311,7 @@ fn deberta_v2(architecture: &str, config: &Config) -> Result<Spec> {
     })
 }
 
-/// JinaBERT: BERT with a bias that falls with the distance in place of positions, and gates.
+/// JinaBERT: BERT with ALiBi in place of a position table, and a gated feed-forward.
 fn jinabert(architecture: &str, config: &Config) -> Result<Spec> {
     const OTHER: &str = "use a JinaBERT with its usual configuration";
     config.exactly("position_embedding_type", &json!("alibi"), OTHER)?;
@@ -331,7 +332,7 @@ fn jinabert(architecture: &str, config: &Config) -> Result<Spec> {
     })
 }
 
-/// Says what is missing for an unsupported architecture, and what comes nearest to it.
+/// The error for an unsupported architecture: what is missing, and the nearest supported one.
 fn unsupported_architecture(architecture: &str) -> Error {
     let common = |name: &str| name.bytes().zip(architecture.bytes()).take_while(|(a, b)| a == b).count();
     let (nearest, example) = NEAREST
@@ -353,7 +354,7 @@ fn unsupported_architecture(architecture: &str) -> Error {
     Error::Unsupported { what: format!("architecture `{}`", printable(architecture)), hint }
 }
 
-/// Supported architectures without their ending, the default first, and a well-known model of each.
+/// Supported architectures without the suffix `ForSequenceClassification`, the default first, each with a well-known model.
 const NEAREST: &[(&str, Option<&str>)] = &[
     ("Bert", Some("cross-encoder/ms-marco-MiniLM-L6-v2")),
     ("Roberta", Some("cross-encoder/stsb-distilroberta-base")),
@@ -368,13 +369,13 @@ const NEAREST: &[(&str, Option<&str>)] = &[
     ("JinaBert", Some("jinaai/jina-reranker-v1-turbo-en")),
 ];
 
-/// Every array of the network must be addressable: its bytes in f32 fit in `isize`.
+/// Refuses sizes with which a matrix of the network would not be addressable: its bytes in f32 must fit in `isize`.
 fn check_sizes(spec: &Spec) -> Result<()> {
     let rows = [spec.vocabulary, spec.positions, spec.token_types, 2 * spec.intermediate, spec.labels.len()];
-    let tallest = rows.into_iter().chain([3 * spec.hidden]).max().unwrap_or(0);
-    let bytes = tallest.checked_mul(spec.hidden).and_then(|n| n.checked_mul(4));
+    let max_rows = rows.into_iter().chain([3 * spec.hidden]).max().unwrap_or(0);
+    let bytes = max_rows.checked_mul(spec.hidden).and_then(|n| n.checked_mul(4));
     if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
-        let message = format!("a matrix of {tallest} x {} is too large for this machine", spec.hidden);
+        let message = format!("a matrix of {max_rows} x {} is too large for this machine", spec.hidden);
         return Err(Error::Format { file: "config.json".into(), message });
     }
     let per_token = match &spec.attention {
@@ -383,10 +384,10 @@ fn check_sizes(spec: &Spec) -> Result<()> {
         Attention::Rotary { .. } => 2 * spec.hidden / spec.heads,
         Attention::Disentangled { .. } => 2,
     };
-    let numbers = per_token.saturating_mul(spec.max_tokens);
-    if numbers > MAX_POSITION_NUMBERS {
+    let elements = per_token.saturating_mul(spec.max_tokens);
+    if elements > MAX_POSITION_ELEMENTS {
         let message = format!(
-            "positions up to {} need {numbers} numbers, the limit is {MAX_POSITION_NUMBERS}",
+            "positions up to {} need {elements} numbers, the limit is {MAX_POSITION_ELEMENTS}",
             spec.max_tokens
         );
         return Err(Error::Format { file: "config.json".into(), message });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 
-/// What sentence-transformers writes beside config.json.
+/// The file that sentence-transformers writes beside config.json.
 pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
 
 /// The files of one model in Hugging Face layout.
@@ -13,13 +13,13 @@ pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
 pub struct ModelFiles {
     /// The name or path the user gave.
     pub name: String,
-    /// config.json.
+    /// The contents of config.json.
     pub config: Vec<u8>,
-    /// tokenizer.json.
+    /// The contents of tokenizer.json.
     pub tokenizer: Vec<u8>,
-    /// tokenizer_config.json, where there is one.
+    /// The contents of tokenizer_config.json, where there is one.
     pub tokenizer_config: Option<Vec<u8>>,
-    /// config_sentence_transformers.json, where there is one: it may name the activation of the scores.
+    /// The contents of config_sentence_transformers.json, where there is one: it may name the score activation.
     pub sentence_transformers: Option<Vec<u8>>,
     /// model.safetensors, or its shards.
     pub weights: Vec<WeightFile>,
@@ -30,20 +30,20 @@ pub struct ModelFiles {
 /// A safetensors file.
 #[derive(Clone, Debug)]
 pub enum WeightFile {
-    /// On disk; read tensor by tensor while loading, closed afterwards.
+    /// On disk; read tensor by tensor during loading, and closed afterwards.
     Path(PathBuf),
-    /// In memory, with a name for messages.
+    /// In memory, with a name for error messages.
     Bytes(String, Cow<'static, [u8]>),
 }
 
 /// One module after the encoder.
 #[derive(Clone, Debug)]
 pub struct ModuleFiles {
-    /// Its folder, for example `2_Dense`.
+    /// The folder, for example `2_Dense`.
     pub path: String,
-    /// Its class, for example `sentence_transformers.models.Dense`.
-    pub kind: String,
-    /// Its config.json.
+    /// The Python class, for example `sentence_transformers.models.Dense`.
+    pub class: String,
+    /// The contents of its config.json.
     pub config: Vec<u8>,
     /// Its model.safetensors, where it has weights.
     pub weights: Option<WeightFile>,

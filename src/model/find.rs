@@ -10,9 +10,10 @@ use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS, WeightFile};
 use crate::model::io::{MAX_CONFIG_BYTES, io_error, is_file, is_plain_name, parse_json, read_small};
 use crate::model::modules;
 
-/// The most bytes of tokenizer.json: vocabularies of 256 000 words take about 35 MB.
+/// The most bytes of tokenizer.json: a vocabulary of 256 000 tokens takes about 35 MB.
 const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
-/// Repositories without safetensors files, and former names; beside each the repository with the same weights.
+/// Names of repositories without safetensors files, and former names of repositories, each with the repository that has the
+/// same weights.
 const ALIASES: &[(&str, &str)] = &[
     ("Xenova/ms-marco-MiniLM-L-6-v2", "cross-encoder/ms-marco-MiniLM-L6-v2"),
     ("Xenova/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L12-v2"),
@@ -21,7 +22,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("cross-encoder/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L12-v2"),
 ];
 
-/// Endings of weight files that are recognized in order to say what is wrong with them.
+/// Endings of weight files in other formats, which are recognized for the error message.
 const FOREIGN_FORMATS: &[(&str, &str)] = &[
     (".onnx", "ONNX"),
     (".bin", "PyTorch pickle"),
@@ -39,7 +40,7 @@ impl ModelFiles {
     /// (`$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `~/.cache/huggingface/hub`), each as [`find_in`](Self::find_in)
     /// does. Nothing is downloaded.
     pub fn find(path_or_name: &Path) -> Result<Self> {
-        // A link that leads nowhere exists too: the error should be about it, not about a name.
+        // A dangling link counts as a path: the error should be about the link, not about a model name.
         match fs::symlink_metadata(path_or_name) {
             Ok(_) => return Self::from_dir(path_or_name),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -51,8 +52,8 @@ impl ModelFiles {
     }
 
     /// Looks a name up in one folder: as `folder/org/name`, as `folder/name`, and in the layout of the Hugging Face
-    /// cache (`folder/models--org--name/snapshots/...`). A name without safetensors files stands for the repository
-    /// with the same weights that has them.
+    /// cache (`folder/models--org--name/snapshots/...`). The name of a repository without safetensors files stands for
+    /// the repository that has the same weights as safetensors.
     pub fn find_in(folder: &Path, name: &str) -> Result<Self> {
         find_in_folders(&[folder.to_owned()], name)
     }
@@ -79,23 +80,23 @@ impl ModelFiles {
             tokenizer: needed("tokenizer.json", MAX_TOKENIZER_BYTES)?,
             tokenizer_config: read_small(&dir.join("tokenizer_config.json"), MAX_CONFIG_BYTES)?,
             sentence_transformers: read_small(&dir.join(SENTENCE_TRANSFORMERS), MAX_CONFIG_BYTES)?,
-            modules: modules::find(dir)?,
+            modules: modules::read_modules(dir)?,
             name,
         })
     }
 }
 
-/// The Hugging Face cache on disk; `None` where nothing says whose.
+/// The folder of the Hugging Face cache; `None` where neither the environment nor a home directory tells it.
 pub fn hub_folder() -> Option<PathBuf> {
     hub_cache(|name| std::env::var_os(name), std::env::home_dir())
 }
 
-/// The repository with the same weights as safetensors, for a name that has none or has changed.
+/// The repository with the same weights as safetensors, for the name of one without them and for a former name.
 pub fn alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(from, _)| *from == name).map(|(_, to)| *to)
 }
 
-/// Where huggingface_hub keeps its cache, given the environment's variables and the user's home directory.
+/// The folder of huggingface_hub's cache, from the environment variables and the user's home directory.
 fn hub_cache(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("HF_HUB_CACHE")
@@ -113,14 +114,14 @@ fn find_in_folders(folders: &[PathBuf], name: &str) -> Result<ModelFiles> {
         return Err(Error::NotFound { name: name.into(), hint: hint.into() });
     }
     let alias = alias(name);
-    let mut looked = Vec::new();
-    // A directory that is there but does not hold a whole model explains more than "not found".
+    let mut tried = Vec::new();
+    // An error about a directory that exists but holds no complete model explains more than "not found".
     let mut incomplete = None;
     for name in alias.into_iter().chain([name]) {
         for folder in folders {
             for dir in candidates(folder, name) {
                 if !dir.is_dir() {
-                    looked.push(format!("`{}`", dir.display()));
+                    tried.push(format!("`{}`", dir.display()));
                     continue;
                 }
                 match ModelFiles::from_dir(&dir) {
@@ -138,13 +139,13 @@ fn find_in_folders(folders: &[PathBuf], name: &str) -> Result<ModelFiles> {
         name: name.into(),
         hint: format!(
             "looked for {}; `crossrank pull {}` downloads it",
-            looked.join(", "),
+            tried.join(", "),
             alias.unwrap_or(name)
         ),
     }))
 }
 
-/// The directories in which a model of that name may lie.
+/// The directories below `folder` that may hold a model of that name.
 fn candidates(folder: &Path, name: &str) -> Vec<PathBuf> {
     let mut dirs = vec![folder.join(name)];
     if let Some((_, short)) = name.split_once('/') {
@@ -155,7 +156,7 @@ fn candidates(folder: &Path, name: &str) -> Vec<PathBuf> {
     dirs
 }
 
-/// The snapshot that `refs/main` of a cached repository names, or the only one.
+/// The folder of the snapshot that `refs/main` of a cached repository names, or of the only snapshot.
 fn snapshot(cached: &Path) -> Option<PathBuf> {
     let snapshots = cached.join("snapshots");
     // A commit hash has 40 digits.
@@ -182,17 +183,18 @@ fn find_weights(dir: &Path) -> Result<Vec<WeightFile>> {
     };
     let file = index_path.display().to_string();
     let index: serde_json::Map<String, serde_json::Value> = parse_json(&file, &index)?;
-    let broken = |message: String| Error::Format { file: file.clone(), message };
+    let format_error = |message: String| Error::Format { file: file.clone(), message };
     let map = index.get("weight_map").and_then(|map| map.as_object()).filter(|map| !map.is_empty());
-    let map = map.ok_or_else(|| broken("key `weight_map`: expected a map from tensors to files".into()))?;
+    let map =
+        map.ok_or_else(|| format_error("key `weight_map`: expected a map from tensors to files".into()))?;
     let mut shards = std::collections::BTreeSet::new();
     for shard in map.values() {
         let shard =
-            shard.as_str().ok_or_else(|| broken("key `weight_map`: expected names of files".into()))?;
+            shard.as_str().ok_or_else(|| format_error("key `weight_map`: expected names of files".into()))?;
         if !is_plain_name(shard) {
             let shown: String =
                 shard.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
-            return Err(broken(format!(
+            return Err(format_error(format!(
                 "key `weight_map`: `{shown}` is not the plain name of a file beside the index"
             )));
         }
@@ -206,15 +208,15 @@ fn find_weights(dir: &Path) -> Result<Vec<WeightFile>> {
                 return Ok(WeightFile::Path(path));
             }
             let message = format!("lists `{shard}`, which is not there: download the model again");
-            Err(broken(message))
+            Err(format_error(message))
         })
         .collect()
 }
 
-/// Says what a directory without safetensors holds instead, and which repository would do.
+/// The error for a directory without safetensors: what it holds instead, and which repository to use.
 fn no_weights(dir: &Path) -> Error {
     let shown = dir.display().to_string();
-    // Both `Xenova/model` and the cache's `models--Xenova--model` name the repository.
+    // The path contains the repository's name as `Xenova/model` or, in the cache, as `models--Xenova--model`.
     let repository = shown.replace('\\', "/").replace("--", "/");
     let instead = ALIASES
         .iter()
@@ -244,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hugging_face_cache_is_where_its_variables_say() {
+    fn environment_variables_say_where_the_hugging_face_cache_is() {
         let place = |variables: &[(&str, &str)], home: Option<&str>| {
             let value =
                 |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());

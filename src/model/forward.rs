@@ -253,16 +253,6 @@ fn pre_norm_layers<K: Kernels>(
     batch: &PackedBatch,
     after_layer: AfterLayer<'_, K>,
 ) -> Result<()> {
-    let attend = |k: &mut K, layer: &Layer<K>, a: &mut Activations<K>| {
-        match &layer.post_attention.attention_norm {
-            Some(norm) => {
-                k.norm(&a.x, norm, &mut a.y);
-                k.linear(&a.y, &layer.qkv, Epilogue::Store, &mut a.qkv);
-            }
-            None => k.linear(&a.x, &layer.qkv, Epilogue::Store, &mut a.qkv),
-        }
-        attention(k, spec, batch, &layer.position_mode, &mut a.qkv, &mut a.context);
-    };
     let post_attention = |k: &mut K,
                           w: &PostAttention<K>,
                           x: &mut K::Buf,
@@ -276,7 +266,7 @@ fn pre_norm_layers<K: Kernels>(
         std::mem::swap(x, sum);
     };
     for (index, layer) in w.layers.iter().enumerate() {
-        attend(k, layer, a);
+        pre_norm_attention(k, spec, batch, layer, a);
         let buffers = [&mut a.y, &mut a.up, &mut a.gated];
         post_attention(k, &layer.post_attention, &mut a.x, &mut a.context, buffers);
         after_layer(k, index + 1, &a.x)?;
@@ -284,7 +274,7 @@ fn pre_norm_layers<K: Kernels>(
     let LastLayer::AllTokens(last) = &w.last else {
         unreachable!("a pre-norm layer never absorbs its projections")
     };
-    attend(k, last, a);
+    pre_norm_attention(k, spec, batch, last, a);
     match spec.pooling {
         Pooling::First => {
             k.first_tokens(batch, &a.x, &mut a.pooled);
@@ -306,6 +296,24 @@ fn pre_norm_layers<K: Kernels>(
         }
     }
     Ok(())
+}
+
+/// context = attention(norm(x)); without a norm, attention reads x.
+fn pre_norm_attention<K: Kernels>(
+    k: &mut K,
+    spec: &Spec,
+    batch: &PackedBatch,
+    layer: &Layer<K>,
+    a: &mut Activations<K>,
+) {
+    match &layer.post_attention.attention_norm {
+        Some(norm) => {
+            k.norm(&a.x, norm, &mut a.y);
+            k.linear(&a.y, &layer.qkv, Epilogue::Store, &mut a.qkv);
+        }
+        None => k.linear(&a.x, &layer.qkv, Epilogue::Store, &mut a.qkv),
+    }
+    attention(k, spec, batch, &layer.position_mode, &mut a.qkv, &mut a.context);
 }
 
 /// to = norm(from); without a norm, `to` and `from` are swapped.

@@ -30,7 +30,7 @@ pub fn hash_model(files: &ModelFiles, weights: &Checkpoint<'_>) -> Result<u64> {
     add(files.sentence_transformers.as_deref().unwrap_or_default());
     for module in &files.modules {
         add(module.path.as_bytes());
-        add(module.kind.as_bytes());
+        add(module.class.as_bytes());
         add(&module.config);
     }
     hash.update(&hash_weights(weights)?.to_le_bytes());

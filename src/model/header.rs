@@ -1,4 +1,4 @@
-//! The header of a safetensors file, with every check on one that may be hostile.
+//! The header of a safetensors file, with all checks that a file from an untrusted source needs.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,11 +16,11 @@ use crate::model::source::TensorSource;
 const LENGTH_BYTES: u64 = 8;
 /// A header takes about 100 bytes per tensor, so this is room for 40 000.
 const MAX_HEADER_BYTES: u64 = 4 << 20;
-/// The largest encoders have about a thousand.
+/// The largest encoders have about a thousand tensors.
 const MAX_TENSORS: usize = 16_384;
-/// Nothing in an encoder has more than 2; this bounds what an error prints.
+/// No tensor of an encoder has more than 2; this bounds the length of error messages.
 const MAX_DIMENSIONS: usize = 8;
-/// Like [`MAX_DIMENSIONS`], for names.
+/// This bounds the length of error messages too.
 const MAX_NAME_BYTES: usize = 512;
 
 /// A tensor as a header describes it: where it lies, and its type and shape.
@@ -37,13 +37,43 @@ pub(super) struct StoredTensor {
     pub hash: OnceLock<u64>,
 }
 
-/// Parses and checks the header of file number `index`, `length` bytes long. The `safetensors` crate's own reader wants
-/// the whole file in memory, adds unchecked and keeps the last of two tensors of one name; hence its types only.
+/// Parses and checks the header of the file with this index and length in bytes, and returns its tensors and its XXH3. Only
+/// the types of the `safetensors` crate are used here: its reader needs the whole file in memory, adds without overflow
+/// checks and keeps the last of two tensors of one name.
 pub(super) fn read_header(
     source: &TensorSource<'_>,
     index: usize,
     length: u64,
 ) -> Result<(Vec<(String, StoredTensor)>, u64)> {
+    let data_start = LENGTH_BYTES + read_header_bytes(source, length)?;
+    let header = source.first_bytes(data_start)?;
+    let Header(mut tensors) = parse_json(source.name(), &header[LENGTH_BYTES as usize..])?;
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+
+    let data_bytes = length - data_start;
+    // Every tensor starts where the one before it ends, and the last ends with the file.
+    let mut end = 0;
+    let mut checked = Vec::with_capacity(tensors.len());
+    for (name, info) in tensors {
+        check_tensor(&info, end, data_bytes)
+            .map_err(|message| source.format_error(format!("tensor `{name}`: {message}")))?;
+        let from = info.data_offsets.0;
+        end = info.data_offsets.1;
+        let (start, bytes) = (data_start + from as u64, end - from);
+        let hash = OnceLock::new();
+        let stored = StoredTensor { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash };
+        checked.push((name, stored));
+    }
+    if end as u64 != data_bytes {
+        let rest = data_bytes - end as u64;
+        let message = format!("{rest} bytes follow the last tensor: the header does not fit the file");
+        return Err(source.format_error(message));
+    }
+    Ok((checked, xxh3_64(&header)))
+}
+
+/// The number of bytes of the header behind its length field, all of which are in the file.
+fn read_header_bytes(source: &TensorSource<'_>, length: u64) -> Result<u64> {
     if length < LENGTH_BYTES {
         return Err(source.format_error(format!(
             "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
@@ -59,64 +89,44 @@ pub(super) fn read_header(
             "is not a safetensors file: its header claims {header_bytes} bytes, the limit is {MAX_HEADER_BYTES}"
         )));
     }
-    // No overflow: both are small.
-    let data_start = LENGTH_BYTES + header_bytes;
-    if data_start > length {
+    // The sum cannot overflow: both are small.
+    if LENGTH_BYTES + header_bytes > length {
         return Err(source.format_error(format!(
             "is truncated: its header claims {header_bytes} bytes, the file has {length}"
         )));
     }
-    let header = source.first_bytes(data_start)?;
-    let Header(mut tensors) = parse_json(source.name(), &header[LENGTH_BYTES as usize..])?;
-    let hash = xxh3_64(&header);
-    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    Ok(header_bytes)
+}
 
-    // Every tensor starts where the one before it ends, and the last ends with the file.
-    let mut end = 0;
-    let mut checked = Vec::with_capacity(tensors.len());
-    for (name, info) in tensors {
-        let (from, to) = info.data_offsets;
-        let tensor = |message: String| source.format_error(format!("tensor `{name}`: {message}"));
-        if info.shape.len() > MAX_DIMENSIONS {
-            return Err(tensor(format!("it has {} dimensions", info.shape.len())));
-        }
-        if from != end {
-            let what = if from < end { "overlaps the tensor before it" } else { "leaves a hole before it" };
-            return Err(tensor(format!("it {what}: it starts at {from}, the one before it ends at {end}")));
-        }
-        let bits = info
-            .shape
-            .iter()
-            .try_fold(info.dtype.bitsize() as u64, |bits, dimension| bits.checked_mul(*dimension as u64))
-            .ok_or_else(|| tensor(format!("the shape {:?} overflows", info.shape)))?;
-        if to < from || bits % 8 != 0 || (to - from) as u64 != bits / 8 {
-            return Err(tensor(format!(
-                "the shape {:?} of {} does not fill the bytes {from}..{to} that the header gives it",
-                info.shape, info.dtype
-            )));
-        }
-        // `to` may be anything up to usize::MAX.
-        let stop = data_start.checked_add(to as u64).filter(|stop| *stop <= length);
-        if stop.is_none() {
-            return Err(tensor(format!(
-                "the file is truncated: the tensor ends at byte {to} of the data, of which there are {}",
-                length - data_start
-            )));
-        }
-        end = to;
-        let (start, bytes) = (data_start + from as u64, to - from);
-        let hash = OnceLock::new();
-        checked.push((
-            name,
-            StoredTensor { file: index, dtype: info.dtype, shape: info.shape, start, bytes, hash },
+/// Checks a tensor's description: where it lies behind the tensor before it, which ends at `previous_end`, and in the file's
+/// `data_bytes`. The error is a message that follows the tensor's name.
+fn check_tensor(info: &TensorInfo, previous_end: usize, data_bytes: u64) -> Result<(), String> {
+    let (from, to) = info.data_offsets;
+    if info.shape.len() > MAX_DIMENSIONS {
+        return Err(format!("it has {} dimensions", info.shape.len()));
+    }
+    if from != previous_end {
+        let what =
+            if from < previous_end { "overlaps the tensor before it" } else { "leaves a hole before it" };
+        return Err(format!("it {what}: it starts at {from}, the one before it ends at {previous_end}"));
+    }
+    let bits = info
+        .shape
+        .iter()
+        .try_fold(info.dtype.bitsize() as u64, |bits, dimension| bits.checked_mul(*dimension as u64))
+        .ok_or_else(|| format!("the shape {:?} overflows", info.shape))?;
+    if to < from || bits % 8 != 0 || (to - from) as u64 != bits / 8 {
+        return Err(format!(
+            "the shape {:?} of {} does not fill the bytes {from}..{to} that the header gives it",
+            info.shape, info.dtype
         ));
     }
-    if data_start + end as u64 != length {
-        let rest = length - data_start - end as u64;
-        return Err(source
-            .format_error(format!("{rest} bytes follow the last tensor: the header does not fit the file")));
+    if to as u64 > data_bytes {
+        return Err(format!(
+            "the file is truncated: the tensor ends at byte {to} of the data, of which there are {data_bytes}"
+        ));
     }
-    Ok((checked, hash))
+    Ok(())
 }
 
 /// The header's tensors in file order, each name once.

@@ -1,4 +1,4 @@
-//! Reading small files and JSON, with limits and with errors that name the file.
+//! Reads small files and JSON, with limits on their size and with errors that name the file.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -8,19 +8,20 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// The most bytes of config.json, tokenizer_config.json and a checkpoint's index: the index of the largest checkpoint
-/// that is accepted takes half of it.
+/// The most bytes of config.json, tokenizer_config.json and a checkpoint's index. The index of the largest checkpoint that
+/// is accepted takes half of it.
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
-/// Characters of a JSON parser's message that are kept: it may quote a file's content at any length.
+/// Characters of a JSON parser's message that are kept: the message may quote any amount of the file.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// Whether a name that a file gives stays in the folder of that file: nothing in a model may point elsewhere on the disk.
+/// Whether a name that a model's file contains is a file or folder beside it: nothing in a model may point elsewhere on the
+/// disk.
 pub fn is_plain_name(name: &str) -> bool {
     let plain = !name.is_empty() && name != "." && !name.contains(['/', '\\', ':', '\0']);
     plain && !name.contains("..")
 }
 
-/// Whether a path is there. Anything there but a regular file is an error: a pipe would block its reader for ever.
+/// Whether there is a file at a path. Anything else at that path is an error: reading from a pipe would block for ever.
 pub fn is_file(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(true),
@@ -33,14 +34,14 @@ pub fn is_file(path: &Path) -> Result<bool> {
             }
             .into(),
         }),
-        // A link that leads nowhere is a damaged download rather than an absent file.
+        // A dangling link is a damaged download rather than an absent file.
         Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(false),
         Err(e) => Err(io_error(path, &e)),
     }
 }
 
-/// Opens a regular file and tells its length.
-pub fn open(path: &Path) -> Result<(File, u64)> {
+/// Opens a regular file and returns its length in bytes too.
+pub fn open_file(path: &Path) -> Result<(File, u64)> {
     if !is_file(path)? {
         return Err(Error::Io {
             path: path.display().to_string(),
@@ -57,11 +58,12 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if !is_file(path)? {
         return Ok(None);
     }
-    let (file, length) = open(path)?;
-    // One more than there are, to find the end without growing; not on the word of a file that is too long anyway.
-    let room = length.min(limit) + 1;
+    let (file, length) = open_file(path)?;
+    // One byte more than the file has, so that its end is found without growing. The reported length is not trusted beyond
+    // the limit.
+    let capacity = length.min(limit) + 1;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(room as usize).map_err(|_| Error::OutOfMemory { bytes: room })?;
+    bytes.try_reserve_exact(capacity as usize).map_err(|_| Error::OutOfMemory { bytes: capacity })?;
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| io_error(path, &e))?;
     if bytes.len() as u64 > limit {
         let message = format!("is longer than {limit} bytes, the most that is read of such a file");
@@ -74,7 +76,7 @@ pub fn io_error(path: &Path, error: &io::Error) -> Error {
     Error::Io { path: path.display().to_string(), message: error.to_string() }
 }
 
-/// Parses JSON; the error names the file and stays short.
+/// Parses JSON; the error names the file, and its length is limited.
 pub fn parse_json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| {
         let message = e.to_string();

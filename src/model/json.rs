@@ -1,4 +1,4 @@
-//! Keys of config.json and tokenizer_config.json, read with limits and with errors that name file and key.
+//! Reads the keys of config.json and tokenizer_config.json, with limits and with errors that name file and key.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Activation;
 use crate::model::spec::{Attention, ScoreActivation};
 
-/// Upper limits, each at least eight times what any published encoder has: a broken number must not turn into an
+/// Upper limits, each at least eight times what any published encoder has: a wrong number in a file must not cause a huge
 /// allocation or an overflow.
 pub(super) const MAX_LAYERS: usize = 1 << 10;
 pub(super) const MAX_FEATURES: usize = 1 << 17;
@@ -20,7 +20,7 @@ pub(super) const MAX_BUCKETS: usize = 1 << 8;
 const MAX_HEAD_DIM: usize = 256;
 pub(super) const MAX_LABELS: usize = 1 << 16;
 
-/// A value of a file as an error may show it.
+/// A value from a file in the form in which an error shows it: cut, and without control characters.
 pub(super) fn printable(value: &str) -> String {
     value.chars().take(100).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -1,5 +1,5 @@
-//! f64 functions from additions, multiplications and divisions alone. The standard library's come from the platform and
-//! differ in their last bits; what is made of these at load is the same everywhere.
+//! f64 functions that consist of additions, multiplications and divisions alone. The standard library's functions come from
+//! the platform and differ in their last bits; tables computed with these are the same everywhere.
 
 use std::f64::consts::{FRAC_2_PI, LN_2, LOG2_E, SQRT_2};
 
@@ -64,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_equal_the_platforms_to_its_last_bits() {
+    fn functions_equal_the_platforms_up_to_the_last_bits() {
         for i in 1..200_000 {
             let x = f64::from(i) / 17.0;
             let (sin, cos) = sin_cos(x);
-            // The platform's are right to a unit in the last place; the reduction here loses n 1e-27.
+            // The platform's are right to a unit in the last place; the argument reduction here loses n 1e-27.
             assert!((sin - x.sin()).abs() < 1e-15 && (cos - x.cos()).abs() < 1e-15, "{x}: {sin} {cos}");
             let (sin, cos) = sin_cos(-x);
             assert!((sin + x.sin()).abs() < 1e-15 && (cos - x.cos()).abs() < 1e-15, "-{x}: {sin} {cos}");

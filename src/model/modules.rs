@@ -1,4 +1,4 @@
-//! Heads that sentence-transformers spreads over folders beside the encoder: modules.json lists them in order.
+//! Heads that sentence-transformers stores as modules in folders beside the encoder, which modules.json lists in order.
 
 use std::path::Path;
 
@@ -10,34 +10,34 @@ use crate::model::io::{MAX_CONFIG_BYTES, is_file, is_plain_name, parse_json, rea
 use crate::model::json::{Config, MAX_LABELS, printable};
 use crate::model::spec::{Biases, Head, Pooling, ScoreActivation, Spec};
 
-/// A head has four; this bounds how many folders are looked into.
+/// A head has four modules; this bounds how many folders are read.
 const MAX_MODULES: usize = 16;
 
 /// The key of a dense layer's activation.
 const ACTIVATION: &str = "activation_function";
 
-/// The modules that the modules.json of a directory lists after the encoder, which lies in the directory itself.
-pub(super) fn find(dir: &Path) -> Result<Vec<ModuleFiles>> {
+/// Reads the modules that the modules.json of a directory lists after the encoder, which lies in the directory itself.
+pub(super) fn read_modules(dir: &Path) -> Result<Vec<ModuleFiles>> {
     let list_path = dir.join("modules.json");
     let Some(list) = read_small(&list_path, MAX_CONFIG_BYTES)? else { return Ok(Vec::new()) };
     let file = list_path.display().to_string();
     let list: Vec<Map<String, Value>> = parse_json(&file, &list)?;
-    let broken = |message: String| Error::Format { file: file.clone(), message };
+    let format_error = |message: String| Error::Format { file: file.clone(), message };
     if list.len() > MAX_MODULES {
-        return Err(broken(format!("lists {} modules, the limit is {MAX_MODULES}", list.len())));
+        return Err(format_error(format!("lists {} modules, the limit is {MAX_MODULES}", list.len())));
     }
-    let text = |module: &Map<String, Value>, key: &str| {
+    let string = |module: &Map<String, Value>, key: &str| {
         let value = module.get(key).and_then(Value::as_str).map(str::to_owned);
-        value.ok_or_else(|| broken(format!("key `{key}`: expected a string for every module")))
+        value.ok_or_else(|| format_error(format!("key `{key}`: expected a string for every module")))
     };
     let mut modules = Vec::new();
     for module in &list {
-        let (path, kind) = (text(module, "path")?, text(module, "type")?);
+        let (path, class) = (string(module, "path")?, string(module, "type")?);
         if path.is_empty() {
             continue;
         }
         if !is_plain_name(&path) {
-            return Err(broken(format!(
+            return Err(format_error(format!(
                 "`{}` is not the plain name of a folder beside it",
                 printable(&path)
             )));
@@ -49,24 +49,24 @@ pub(super) fn find(dir: &Path) -> Result<Vec<ModuleFiles>> {
                 .unwrap_or_else(|| b"{}".into()),
             weights: is_file(&weights)?.then_some(WeightFile::Path(weights)),
             path,
-            kind,
+            class,
         });
     }
     Ok(modules)
 }
 
-/// Gives an encoder the head that its modules are: pooling, a dense layer with an activation, a norm or none, and a dense
-/// layer with one output per label.
-pub(super) fn head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
-    let kind = |module: &ModuleFiles| module.kind.rsplit('.').next().unwrap_or_default().to_owned();
-    let kinds: Vec<String> = files.modules.iter().map(kind).collect();
-    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    let (norm, last) = match kinds[..] {
+/// Adds to an encoder the head that its modules describe: pooling, a dense layer with an activation, an optional norm, and
+/// a dense layer with one output per label.
+pub(super) fn with_head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
+    let class = |module: &ModuleFiles| module.class.rsplit('.').next().unwrap_or_default().to_owned();
+    let classes: Vec<String> = files.modules.iter().map(class).collect();
+    let classes: Vec<&str> = classes.iter().map(String::as_str).collect();
+    let (norm, last) = match classes[..] {
         ["Pooling", "Dense", "LayerNorm", "Dense"] => (Some(2), 3),
         ["Pooling", "Dense", "Dense"] => (None, 2),
         _ => {
             return Err(Error::Unsupported {
-                what: format!("modules.json with {}", printable(&kinds.join(", "))),
+                what: format!("modules.json with {}", printable(&classes.join(", "))),
                 hint: "use a cross-encoder whose head is Pooling, Dense, LayerNorm, Dense".into(),
             });
         }
@@ -97,7 +97,7 @@ pub(super) fn head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
             dense: name(1, "linear"),
             norm: norm.map(|index| name(index, "norm")),
             classifier: name(last, "linear"),
-            // torch's default, which the module has no key for.
+            // torch's default; the module has no key for it.
             epsilon: 1e-5,
         }),
         biases: Biases { dense: bias(&dense)?, classifier: bias(&scores)?, ..encoder.biases },
@@ -109,7 +109,7 @@ pub(super) fn head(encoder: Spec, files: &ModelFiles) -> Result<Spec> {
     })
 }
 
-/// Newer files name the mode, older ones have a flag for each.
+/// Newer files have a key with the mode, older ones a flag for each mode.
 fn pooling(config: &Config) -> Result<Pooling> {
     const KEY: &str = "pooling_mode";
     let flags: Vec<&str> = config

@@ -1,4 +1,4 @@
-//! Logits to scores, in f64 and with our own exponential: the same bits on every platform.
+//! Logits -> scores, in f64 and with our own exponential, so that every platform computes the same bits.
 
 use super::math::{exp, ln};
 use super::spec::ScoreActivation;
@@ -16,15 +16,15 @@ impl ScoreActivation {
 
     /// The scores of one pair. NaN stays NaN.
     pub fn apply(self, logits: &[f32]) -> Vec<f64> {
-        let wide = logits.iter().map(|&x| f64::from(x));
+        let logits = logits.iter().map(|&x| f64::from(x));
         match self {
-            Self::Identity => wide.collect(),
-            Self::Sigmoid => wide.map(sigmoid).collect(),
+            Self::Identity => logits.collect(),
+            Self::Sigmoid => logits.map(sigmoid).collect(),
             // tanh(x) = 2 sigmoid(2x) - 1.
-            Self::Tanh => wide.map(|x| 2.0 * sigmoid(2.0 * x) - 1.0).collect(),
+            Self::Tanh => logits.map(|x| 2.0 * sigmoid(2.0 * x) - 1.0).collect(),
             Self::Softmax => {
-                let top = wide.clone().fold(f64::NEG_INFINITY, f64::max);
-                let powers: Vec<f64> = wide.map(|x| exp(x - top)).collect();
+                let max = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+                let powers: Vec<f64> = logits.map(|x| exp(x - max)).collect();
                 let total: f64 = powers.iter().sum();
                 powers.into_iter().map(|p| p / total).collect()
             }
@@ -32,18 +32,18 @@ impl ScoreActivation {
     }
 }
 
-/// How a pair gets one score: a label, and what turns logits into scores.
+/// How a pair gets one score: the label whose score it is, and the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct LabelScoring {
     /// Index of the label.
     pub label: usize,
     /// What turns logits into scores.
     pub activation: ScoreActivation,
 }
 
-impl Choice {
-    /// The label's logit and score, which order pairs alike. A softmax sees all labels, and so does its logit: the label's
-    /// log-odds against the others, which for two labels is the difference of their logits.
+impl LabelScoring {
+    /// The label's logit and score, which order pairs in the same way. A softmax depends on all labels, so its logit does
+    /// too: it is the label's log-odds against the others, which for two labels is the difference of their logits.
     pub fn apply(self, logits: &[f32]) -> (f32, f64) {
         let Self { label, activation } = self;
         let score = activation.apply(logits)[label];
@@ -51,11 +51,11 @@ impl Choice {
             return (logits[label], score);
         }
         let others = || logits.iter().enumerate().filter(|(i, _)| *i != label).map(|(_, x)| f64::from(*x));
-        let top = others().fold(f64::NEG_INFINITY, f64::max);
-        let against = top + ln(others().map(|x| exp(x - top)).sum());
-        // Two finite numbers can be further apart than f32 reaches.
-        let odds = (f64::from(logits[label]) - against).clamp(f32::MIN.into(), f32::MAX.into());
-        (odds as f32, score)
+        let max = others().fold(f64::NEG_INFINITY, f64::max);
+        let log_sum_exp = max + ln(others().map(|x| exp(x - max)).sum());
+        // The difference of two finite logits can be beyond the range of f32.
+        let log_odds = (f64::from(logits[label]) - log_sum_exp).clamp(f32::MIN.into(), f32::MAX.into());
+        (log_odds as f32, score)
     }
 }
 
@@ -94,21 +94,21 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_a_softmax_is_ordered_by_its_log_odds() {
-        let choice = |label| Choice { label, activation: ScoreActivation::Softmax };
-        assert_eq!(choice(1).apply(&[1.0, 3.0]).0, 2.0);
-        assert_eq!(choice(0).apply(&[1.0, 3.0]).0, -2.0);
-        assert_eq!(choice(0).apply(&[3e38, -3e38]), (f32::MAX, 1.0));
-        let (logit, score) = choice(2).apply(&[0.3, -1.0, 0.7]);
+    fn a_softmax_orders_pairs_by_the_labels_log_odds() {
+        let softmax = |label| LabelScoring { label, activation: ScoreActivation::Softmax };
+        assert_eq!(softmax(1).apply(&[1.0, 3.0]).0, 2.0);
+        assert_eq!(softmax(0).apply(&[1.0, 3.0]).0, -2.0);
+        assert_eq!(softmax(0).apply(&[3e38, -3e38]), (f32::MAX, 1.0));
+        let (logit, score) = softmax(2).apply(&[0.3, -1.0, 0.7]);
         assert!((f64::from(logit) - (score / (1.0 - score)).ln()).abs() < 1e-6, "{logit} {score}");
-        // The label's own logit falls, the score rises: the others fall more.
-        assert!(choice(0).apply(&[1.0, -5.0]).0 > choice(0).apply(&[2.0, 1.0]).0);
-        let sigmoid = Choice { label: 1, activation: ScoreActivation::Sigmoid };
+        // Its own logit is lower in the first pair but the score is higher: the other logit is lower by more.
+        assert!(softmax(0).apply(&[1.0, -5.0]).0 > softmax(0).apply(&[2.0, 1.0]).0);
+        let sigmoid = LabelScoring { label: 1, activation: ScoreActivation::Sigmoid };
         assert_eq!(sigmoid.apply(&[5.0, 0.0]), (0.0, 0.5));
     }
 
     #[test]
-    fn nan_and_infinities_go_where_they_belong() {
+    fn nan_stays_nan_and_infinities_become_the_limits() {
         assert!(ScoreActivation::Sigmoid.apply(&[f32::NAN])[0].is_nan());
         assert_eq!(ScoreActivation::Sigmoid.apply(&[f32::INFINITY, f32::NEG_INFINITY]), [1.0, 0.0]);
     }

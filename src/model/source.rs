@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::model::files::WeightFile;
-use crate::model::io::{io_error, open};
+use crate::model::io::{io_error, open_file};
 
 /// Bytes that are read at a time: few system calls, and the block is still in the core's L2 cache when it is visited.
 const BLOCK: usize = 256 << 10;
@@ -28,7 +28,7 @@ impl<'a> TensorSource<'a> {
     pub fn open(file: &'a WeightFile) -> Result<(Self, u64)> {
         match file {
             WeightFile::Path(path) => {
-                let (file, length) = open(path)?;
+                let (file, length) = open_file(path)?;
                 Ok((Self { name: path.display().to_string(), data: Data::File(file, path.clone()) }, length))
             }
             WeightFile::Bytes(name, bytes) => {

@@ -1,77 +1,78 @@
-//! Memory to read weights into, lent to one task after another: fresh memory costs more than reading does, and so little is
-//! out at once that loading takes hardly more memory than the loaded model.
+//! Buffers that weights are read into before they are packed, lent to one task after another: fresh memory costs more than
+//! reading does. The pool limits how much is lent at once, so that loading takes hardly more memory than the loaded model.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Memory that is enough for the threads of a small model.
-const LEAST: usize = 4 << 20;
+/// Enough for all threads that load a small model.
+const MIN_LIMIT: usize = 4 << 20;
 
-/// Lends memory to any number of threads.
+/// Lends buffers to any number of threads.
 #[derive(Default)]
 pub(super) struct StagingPool {
-    /// Bytes that may be out or idle, unless one task alone needs more.
-    most: usize,
-    state: Mutex<State>,
+    /// Bytes that may be lent or idle, unless a single task needs more.
+    limit: usize,
+    state: Mutex<PoolState>,
     returned: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// Bytes of all that is out.
-    out: usize,
+struct PoolState {
+    /// Bytes of all buffers that are lent.
+    lent_bytes: usize,
     idle: Vec<Vec<u8>>,
 }
 
-/// Memory that goes back when it is dropped.
-pub(super) struct StagingBuf<'d> {
-    /// Empty, with room for what was asked for.
+/// A buffer that goes back to its pool when it is dropped.
+pub(super) struct StagingBuf<'p> {
+    /// Empty, with the capacity that was asked for.
     pub bytes: Vec<u8>,
-    counted: usize,
-    pool: &'d StagingPool,
+    /// What `lent_bytes` counts for it.
+    counted_bytes: usize,
+    pool: &'p StagingPool,
 }
 
 impl StagingPool {
     /// For a model whose weight files have `total` bytes.
     pub fn new(total: u64) -> Self {
-        Self { most: LEAST + (total / 100) as usize, ..Self::default() }
+        Self { limit: MIN_LIMIT + (total / 100) as usize, ..Self::default() }
     }
 
-    /// Memory for each of `counts` bytes, all at once: a task that holds some and waits for more could wait for ever.
-    pub fn lend(&self, counts: impl Iterator<Item = usize> + Clone) -> Vec<StagingBuf<'_>> {
-        let needed: usize = counts.clone().sum();
+    /// Lends one buffer for each of `capacities`, all at once: a task that held some and waited for more could wait for ever.
+    pub fn lend(&self, capacities: impl Iterator<Item = usize> + Clone) -> Vec<StagingBuf<'_>> {
+        let needed: usize = capacities.clone().sum();
         let mut state = self.lock();
-        while state.out > 0 && state.out + needed > self.most {
+        while state.lent_bytes > 0 && state.lent_bytes + needed > self.limit {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        counts
-            .map(|count| {
-                let bytes = state.take(count);
-                let counted = bytes.capacity().max(count);
-                state.out += counted;
-                state.forget(self.most);
-                StagingBuf { bytes, counted, pool: self }
+        capacities
+            .map(|capacity| {
+                let bytes = state.take_idle(capacity);
+                let counted_bytes = bytes.capacity().max(capacity);
+                state.lent_bytes += counted_bytes;
+                state.free_idle(self.limit);
+                StagingBuf { bytes, counted_bytes, pool: self }
             })
             .collect()
     }
 
-    /// Nothing panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Nothing panics while it holds the lock, so a poisoned lock is used as it is.
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The smallest idle memory with room for `count` bytes, or none yet.
-    fn take(&mut self, count: usize) -> Vec<u8> {
-        let fitting = self.idle.iter().enumerate().filter(|(_, bytes)| bytes.capacity() >= count);
-        let best = fitting.min_by_key(|(_, bytes)| bytes.capacity()).map(|(index, _)| index);
-        best.map_or_else(Vec::new, |index| self.idle.swap_remove(index))
+impl PoolState {
+    /// The smallest idle buffer with at least this capacity, or an unallocated one.
+    fn take_idle(&mut self, capacity: usize) -> Vec<u8> {
+        let fitting = self.idle.iter().enumerate().filter(|(_, bytes)| bytes.capacity() >= capacity);
+        let smallest = fitting.min_by_key(|(_, bytes)| bytes.capacity()).map(|(index, _)| index);
+        smallest.map_or_else(Vec::new, |index| self.idle.swap_remove(index))
     }
 
-    /// Frees idle memory until there is no more than `most` with what is out.
-    fn forget(&mut self, most: usize) {
+    /// Frees idle buffers until they and the lent ones together have at most `limit` bytes.
+    fn free_idle(&mut self, limit: usize) {
         let mut idle: usize = self.idle.iter().map(Vec::capacity).sum();
-        while let Some(bytes) = self.idle.pop_if(|_| self.out + idle > most) {
+        while let Some(bytes) = self.idle.pop_if(|_| self.lent_bytes + idle > limit) {
             idle -= bytes.capacity();
         }
     }
@@ -82,9 +83,9 @@ impl Drop for StagingBuf<'_> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         let mut state = self.pool.lock();
-        state.out -= self.counted;
+        state.lent_bytes -= self.counted_bytes;
         state.idle.push(bytes);
-        state.forget(self.pool.most);
+        state.free_idle(self.pool.limit);
         drop(state);
         self.pool.returned.notify_all();
     }
@@ -97,48 +98,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_out_at_once_than_may_be_but_for_one_task_that_needs_more() {
-        let (desk, out, most) =
-            (StagingPool { most: 100, ..StagingPool::default() }, AtomicUsize::new(0), AtomicUsize::new(0));
+    fn no_more_than_the_limit_is_lent_at_once_unless_one_task_needs_more() {
+        let (pool, lent_bytes, max) =
+            (StagingPool { limit: 100, ..StagingPool::default() }, AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (desk, out, most) = (&desk, &out, &most);
+                let (pool, lent_bytes, max) = (&pool, &lent_bytes, &max);
                 scope.spawn(move || {
                     for round in 0..200 {
-                        let counts = [[30, 20], [1, 0], [90, 90], [49, 2]][(thread + round) % 4];
-                        let sum: usize = counts.iter().sum();
-                        let mut lent = desk.lend(counts.into_iter());
-                        let now = out.fetch_add(sum, Ordering::SeqCst) + sum;
-                        assert!(now <= 100 || now == 180, "{now} bytes are out");
-                        most.fetch_max(now, Ordering::SeqCst);
-                        for (lent, count) in lent.iter_mut().zip(counts) {
-                            assert!(lent.bytes.is_empty());
-                            lent.bytes.resize(count, 7);
+                        let capacities = [[30, 20], [1, 0], [90, 90], [49, 2]][(thread + round) % 4];
+                        let sum: usize = capacities.iter().sum();
+                        let mut buffers = pool.lend(capacities.into_iter());
+                        let now = lent_bytes.fetch_add(sum, Ordering::SeqCst) + sum;
+                        assert!(now <= 100 || now == 180, "{now} bytes are lent");
+                        max.fetch_max(now, Ordering::SeqCst);
+                        for (buffer, capacity) in buffers.iter_mut().zip(capacities) {
+                            assert!(buffer.bytes.is_empty());
+                            buffer.bytes.resize(capacity, 7);
                         }
                         std::thread::yield_now();
-                        out.fetch_sub(sum, Ordering::SeqCst);
+                        lent_bytes.fetch_sub(sum, Ordering::SeqCst);
                     }
                 });
             }
         });
-        assert_eq!(most.into_inner(), 180);
-        let state = desk.lock();
-        assert_eq!(state.out, 0);
+        assert_eq!(max.into_inner(), 180);
+        let state = pool.lock();
+        assert_eq!(state.lent_bytes, 0);
         assert!(state.idle.iter().map(Vec::capacity).sum::<usize>() <= 100);
     }
 
     #[test]
-    fn idle_memory_is_lent_again_the_smallest_that_is_enough() {
-        let desk = StagingPool::new(0);
-        let at = |lent: &mut StagingBuf<'_>, count| {
-            lent.bytes.resize(count, 0);
-            lent.bytes.as_ptr()
+    fn the_smallest_idle_buffer_that_is_large_enough_is_lent_again() {
+        let pool = StagingPool::new(0);
+        let address = |buffer: &mut StagingBuf<'_>, bytes| {
+            buffer.bytes.resize(bytes, 0);
+            buffer.bytes.as_ptr()
         };
-        let mut three = desk.lend([1000, 10, 100].into_iter());
-        let places: Vec<_> = three.iter_mut().zip([1000, 10, 100]).map(|(lent, n)| at(lent, n)).collect();
+        let mut three = pool.lend([1000, 10, 100].into_iter());
+        let addresses: Vec<_> =
+            three.iter_mut().zip([1000, 10, 100]).map(|(buffer, bytes)| address(buffer, bytes)).collect();
         drop(three);
-        let mut again = desk.lend([50, 500].into_iter());
-        assert_eq!(at(&mut again[0], 50), places[2]);
-        assert_eq!(at(&mut again[1], 500), places[0]);
+        let mut again = pool.lend([50, 500].into_iter());
+        assert_eq!(address(&mut again[0], 50), addresses[2]);
+        assert_eq!(address(&mut again[1], 500), addresses[0]);
     }
 }

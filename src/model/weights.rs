@@ -39,8 +39,7 @@ pub fn load_weights<K: Kernels + Sync>(
     parallel_for: &ParallelFor<'_>,
 ) -> Result<Weights<K>> {
     let (spec, network) = (plan.spec(), plan.network());
-    let reader = TensorReader::new(network.checkpoint);
-    let loader = WeightLoader { k, spec, precision: plan.precision(), reader };
+    let loader = WeightLoader::new(k, plan);
     let shared = SharedPositions::new(&loader, network)?;
     let (last, layers) = network.layers.split_last().expect("a Spec has at least one layer");
 
@@ -172,7 +171,12 @@ struct WeightLoader<'l, K> {
     reader: TensorReader<'l>,
 }
 
-impl<K: Kernels> WeightLoader<'_, K> {
+impl<'l, K: Kernels> WeightLoader<'l, K> {
+    fn new(k: &'l K, plan: &'l LoadPlan<'_>) -> Self {
+        let reader = TensorReader::new(plan.network().checkpoint);
+        Self { k, spec: plan.spec(), precision: plan.precision(), reader }
+    }
+
     fn attention(
         &self,
         shared: &SharedPositions<K>,

@@ -53,43 +53,44 @@ impl RerankerBuilder {
         self
     }
 
-    /// What the CPU keeps weights as, and whether it multiplies floats or integers. Default: [`Precision::Auto`], which is
-    /// what the files hold.
+    /// The type in which the CPU keeps weights, and whether it multiplies floats or integers. Default: [`Precision::Auto`],
+    /// the type that the files hold.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.options.precision = precision;
         self
     }
 
-    /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`]. A GPU that computes
+    /// The type in which the GPU stores weights and the inputs of linear layers. Default: [`GpuPrecision::F32`]. A GPU that computes
     /// wrong numbers in float16 runs in float32; [`ModelInfo::tier`] and [`ModelInfo::warnings`] say so.
     pub fn gpu_precision(mut self, precision: GpuPrecision) -> Self {
         self.options.gpu_precision = precision;
         self
     }
 
-    /// Keeps compiled shaders, and which of them are the fastest, in this folder, which exists: read at load, written by
-    /// [`warmup`](Reranker::warmup). Give one that nobody else can write to, for drivers trust what they find there. What
-    /// was measured is kept until the driver or this library changes; delete the file to measure again. Default: none.
-    /// Without effect on the CPU; Metal and Direct3D 12 keep compiled shaders themselves.
+    /// An existing folder in which compiled shaders are cached, and the measurements of which are fastest. The cache is read
+    /// at load and written by [`warmup`](Reranker::warmup). Give a folder that no other user can write to, because drivers
+    /// trust its contents. Measurements are valid until the driver or this library changes; delete the file to measure
+    /// again. Default: none. Without effect on the CPU; Metal and Direct3D 12 cache compiled shaders themselves.
     pub fn gpu_cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.options.gpu_cache = Some(folder.into());
         self
     }
 
-    /// Computes on the host's threads in place of our own: none are started, and [`threads`](Self::threads) does not apply.
+    /// Computes on the host's threads: the library starts none, and [`threads`](Self::threads) does not apply.
     /// A single pair then computes on one thread, and progress is reported at the end of a call.
     pub fn executor(mut self, executor: impl Into<Option<Arc<dyn Executor>>>) -> Self {
         self.options.executor = executor.into();
         self
     }
 
-    /// Counts the time of each stage of the computation: see [`Reranker::take_profile`]. Default: no.
+    /// Measures the time of each stage of the computation: see [`Reranker::take_profile`]. Default: no.
     pub fn profile(mut self, profile: bool) -> Self {
         self.options.profile = profile;
         self
     }
 
-    /// The memory that a model would take with these options, from its headers alone. Takes what [`load`](Self::load) takes.
+    /// The memory that a model would take with these options, from the headers of its files alone. The argument is that of
+    /// [`load`](Self::load).
     pub fn plan(&self, path_or_name: impl AsRef<Path>) -> Result<MemoryPlan> {
         self.plan_files(&ModelFiles::find(path_or_name.as_ref())?)
     }

@@ -8,7 +8,7 @@ use super::Reranker;
 use super::engine::Executed;
 use super::profile::Stage;
 use crate::error::{Error, Result};
-use crate::model::score::Choice;
+use crate::model::score::LabelScoring;
 use crate::model::spec::ScoreActivation;
 use crate::ranking::{PairStatus, Scored, Usage};
 use crate::rerank_options::{Progress, RerankOptions, Truncation};
@@ -45,7 +45,7 @@ pub struct Kind {
     /// The truncation unless the options name one.
     pub truncation: Truncation,
     /// The one score of every pair; all labels without it.
-    pub choice: Option<Choice>,
+    pub choice: Option<LabelScoring>,
 }
 
 /// Runs a whole call; the results are in the order of `work`.
@@ -102,7 +102,7 @@ struct Reading {
 struct Call<'a> {
     model: &'a Reranker,
     options: &'a RerankOptions,
-    choice: Option<Choice>,
+    choice: Option<LabelScoring>,
 }
 
 /// What becomes of a group.
@@ -266,7 +266,7 @@ struct Best {
 struct Results<'a> {
     readings: &'a [Option<Reading>],
     activation: ScoreActivation,
-    choice: Option<Choice>,
+    choice: Option<LabelScoring>,
     scored: Vec<Scored>,
     /// Windows of each reading that are still to come.
     open: Vec<usize>,
@@ -281,7 +281,7 @@ impl<'a> Results<'a> {
         readings: &'a [Option<Reading>],
         labels: usize,
         activation: ScoreActivation,
-        choice: Option<Choice>,
+        choice: Option<LabelScoring>,
     ) -> Self {
         let scores = if choice.is_some() { 1 } else { labels };
         let scored = readings.iter().enumerate().map(|(i, r)| not_scored(i, r.as_ref(), scores)).collect();

@@ -1,4 +1,4 @@
-//! Weight files: every spelling that is accepted, and every lie that is not.
+//! Weight files: the names and types that are accepted, and the inconsistent headers that are refused.
 
 use std::borrow::Cow;
 
@@ -16,13 +16,13 @@ use crate::golden::distance_from_bert;
 const FILE: &str = "model.safetensors";
 const QUERY: &str = "bert.encoder.layer.0.attention.self.query.weight";
 
-/// Reads the header only.
+/// The error of opening a file, which reads its header only.
 fn open_error(file: &[u8]) -> Error {
     Checkpoint::open(&with_weights(file.to_vec())).err().expect("the file must not open")
 }
 
 /// A file with this header and `data` zero bytes.
-fn lying(header: serde_json::Value, data: usize) -> Vec<u8> {
+fn with_header(header: serde_json::Value, data: usize) -> Vec<u8> {
     join(header.to_string().as_bytes(), &vec![0; data])
 }
 
@@ -82,7 +82,7 @@ fn a_truncated_file_on_disk_is_an_error_that_names_its_path() {
 }
 
 #[test]
-fn headers_that_lie_are_refused() {
+fn headers_that_do_not_fit_their_file_are_refused() {
     let one = |info: serde_json::Value| json!({ "a": info });
     let vector = |offsets: [u64; 2]| json!({"dtype": "F32", "shape": [4], "data_offsets": offsets});
     let two = |a: [u64; 2], b: [u64; 2]| json!({"a": vector(a), "b": vector(b)});
@@ -147,7 +147,7 @@ fn headers_that_lie_are_refused() {
             "tensor `a`: it has 9 dimensions",
         ),
     ] {
-        assert_eq!(open_error(&lying(header, data)), format(FILE, message));
+        assert_eq!(open_error(&with_header(header, data)), format(FILE, message));
     }
 }
 
@@ -156,7 +156,7 @@ fn a_reversed_range_is_refused() {
     let header = json!({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
                         "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}});
     let message = "tensor `b`: the shape [1] of F32 does not fill the bytes 4..0 that the header gives it";
-    assert_eq!(open_error(&lying(header, 4)), format(FILE, message));
+    assert_eq!(open_error(&with_header(header, 4)), format(FILE, message));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn headers_that_are_not_a_map_of_tensors_are_refused() {
         assert_eq!(open_error(&join(header.as_bytes(), b"")), format(FILE, message));
     }
     let unknown = json!({"a": {"dtype": "F31", "shape": [1], "data_offsets": [0, 4]}});
-    let Error::Format { file, message } = open_error(&lying(unknown, 4)) else {
+    let Error::Format { file, message } = open_error(&with_header(unknown, 4)) else {
         panic!("not a Format error")
     };
     assert_eq!(file, FILE);
@@ -215,7 +215,7 @@ fn two_tensors_of_one_name_are_refused() {
     let header = format!(r#"{{"a":{},"a":{}}}"#, info(0, 1), info(1, 2));
     let message = "tensor `a` is listed twice at line 1 column 56";
     assert_eq!(open_error(&join(header.as_bytes(), b"xy")), format(FILE, message));
-    // The two spellings of one name are one name.
+    // An escaped name is the same name.
     let header = format!(r#"{{"a":{},"\u0061":{}}}"#, info(0, 1), info(1, 2));
     let message = "tensor `a` is listed twice at line 1 column 61";
     assert_eq!(open_error(&join(header.as_bytes(), b"xy")), format(FILE, message));
@@ -229,7 +229,7 @@ fn a_git_lfs_pointer_is_recognized() {
 }
 
 #[test]
-fn a_missing_tensor_is_named_whichever_it_is() {
+fn any_missing_tensor_is_named() {
     for (index, tensor) in tensors().into_iter().enumerate() {
         let files = with_weights(edited(|all| drop(all.remove(index))));
         let expected = Error::MissingTensor { file: FILE.into(), tensor: tensor.name.clone() };
@@ -242,9 +242,9 @@ fn a_missing_tensor_is_named_whichever_it_is() {
 }
 
 #[test]
-fn a_wrong_shape_is_named_with_both_shapes_whichever_it_is() {
+fn any_wrong_shape_is_named_with_both_shapes() {
     for (index, tensor) in tensors().into_iter().enumerate() {
-        // As many bytes, in another shape.
+        // The same number of bytes, in another shape.
         let found = match tensor.shape[..] {
             [rows] => vec![1, rows],
             [rows, cols] => vec![rows * cols],
@@ -292,7 +292,7 @@ fn every_size_in_the_configuration_is_compared_with_the_weights() {
 }
 
 #[test]
-fn types_other_than_the_three_are_named() {
+fn unsupported_types_are_named() {
     for (dtype, bytes) in [("I64", 8), ("F64", 8), ("I32", 4), ("U8", 1), ("F8_E4M3", 1)] {
         let files = with_weights(edited(|all| {
             let query = all.iter_mut().find(|t| t.name == QUERY).unwrap();
@@ -307,7 +307,7 @@ fn types_other_than_the_three_are_named() {
 }
 
 #[test]
-fn old_and_bare_names_load_like_the_usual_ones() {
+fn old_names_and_names_without_prefix_load_like_the_usual_ones() {
     let renamed = |rename: fn(&str) -> String| {
         let file = edited(|all| all.iter_mut().for_each(|t| t.name = rename(&t.name)));
         distance_from_bert(&with_weights(file), 2)
@@ -336,7 +336,7 @@ fn tensors_load_from_any_alignment() {
 fn unknown_tensors_are_mentioned_and_expected_extras_are_not() {
     let weights = edited(|all| {
         let mut add = |name: &str, dtype: &str, bytes: usize| {
-            all.push(Stored {
+            all.push(TestTensor {
                 name: name.into(),
                 dtype: dtype.into(),
                 shape: vec![1],
@@ -453,9 +453,9 @@ proptest! {
     }
 }
 
-/// Three tensors of few bytes: mutations hit the header most of the time.
-fn tensors_of_a_small_file() -> Vec<Stored> {
-    let small = |name: &str, shape: &[usize]| Stored {
+/// Three tensors of few bytes, so that most mutations hit the header.
+fn tensors_of_a_small_file() -> Vec<TestTensor> {
+    let small = |name: &str, shape: &[usize]| TestTensor {
         name: name.into(),
         dtype: "U8".into(),
         shape: shape.to_vec(),

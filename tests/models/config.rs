@@ -1,4 +1,4 @@
-//! config.json and tokenizer_config.json: what is read, what is refused, and in which words.
+//! config.json and tokenizer_config.json: what is read, what is refused, and the error messages.
 
 use crossrank::kernels::Activation;
 use crossrank::model::config::read_spec;
@@ -55,7 +55,7 @@ fn a_spec_holds_what_the_configuration_says() {
 }
 
 #[test]
-fn numbers_that_make_no_sense_are_refused_by_name() {
+fn invalid_numbers_are_refused_with_their_key() {
     let count = |limit: usize| format!("expected a whole number from 1 to {limit}");
     for (key, value, message) in [
         ("hidden_size", json!(0), count(131_072)),
@@ -87,7 +87,7 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
 }
 
 #[test]
-fn missing_sizes_are_refused_by_name() {
+fn missing_sizes_are_refused_with_their_key() {
     for key in [
         "hidden_size",
         "num_attention_heads",
@@ -187,7 +187,7 @@ fn an_architecture_must_be_named() {
     }
 }
 
-/// The fixture's configuration with `labels` labels and other keys about scores.
+/// The fixture's configuration with `labels` labels, and with `keys` in place of its own keys about scores.
 fn scored(labels: usize, keys: Value) -> Vec<u8> {
     config(|c| {
         c.remove("sbert_ce_default_activation_function");
@@ -216,7 +216,7 @@ fn the_score_activation_is_the_one_sentence_transformers_would_use() {
     ] {
         assert_eq!(spec_of(scored(labels, keys.clone())).unwrap().score, expected, "{labels} labels, {keys}");
     }
-    // The newer key wins.
+    // The newer key takes precedence.
     let mut both = new("torch.nn.modules.activation.Sigmoid");
     both["sbert_ce_default_activation_function"] = json!("torch.nn.modules.linear.Identity");
     assert_eq!(spec_of(scored(1, both)).unwrap().score, Sigmoid);
@@ -270,7 +270,7 @@ fn labels_come_in_the_order_of_their_numbers() {
 }
 
 #[test]
-fn the_activation_of_config_sentence_transformers_comes_before_that_of_config() {
+fn the_activation_of_config_sentence_transformers_takes_precedence_over_that_of_config() {
     let with = |text: &str| {
         let mut files = model(config(|_| {}), vec![]);
         files.sentence_transformers = Some(text.as_bytes().to_vec());
@@ -321,7 +321,7 @@ fn the_window_is_the_smaller_of_tokenizer_and_positions() {
 }
 
 #[test]
-fn broken_json_is_an_error_that_names_the_file() {
+fn malformed_json_is_an_error_that_names_the_file() {
     let deep = "[".repeat(1_000_000);
     let deep_value = format!("{{\"hidden_size\": {deep}");
     for (text, message) in [
@@ -346,7 +346,7 @@ fn broken_json_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn messages_about_json_stay_short() {
+fn messages_about_json_are_cut() {
     let Error::Format { message, .. } = spec_of(format!("\"{}\"", "x".repeat(100_000))).unwrap_err() else {
         panic!("not a Format error");
     };

@@ -1,4 +1,4 @@
-//! Builds models out of the `bert` fixture: whole ones, and ones with a single thing wrong.
+//! Builds models from the `bert` fixture: valid ones, and ones with a single error.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -35,36 +35,36 @@ pub fn config_of(family: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> Ve
 
 /// A tensor as a safetensors file stores it.
 #[derive(Clone)]
-pub struct Stored {
+pub struct TestTensor {
     pub name: String,
     pub dtype: String,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
 }
 
-/// Splits a safetensors file at its header: (header without length field, data).
+/// Splits a safetensors file into its header, without the length field, and its data.
 pub fn split(file: &[u8]) -> (&[u8], &[u8]) {
     let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     (&file[8..8 + header], &file[8 + header..])
 }
 
-/// Joins a header and data to a safetensors file.
+/// Joins a header and data into a safetensors file.
 pub fn join(header: &[u8], data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header, data].concat()
 }
 
 /// The tensors of the `bert` fixture, in file order.
-pub fn tensors() -> Vec<Stored> {
+pub fn tensors() -> Vec<TestTensor> {
     tensors_of("bert")
 }
 
 /// The tensors of a fixture, in file order.
-pub fn tensors_of(family: &str) -> Vec<Stored> {
+pub fn tensors_of(family: &str) -> Vec<TestTensor> {
     tensors_in(&fixture(family).join("model.safetensors"))
 }
 
 /// The tensors of a safetensors file, in its order.
-pub fn tensors_in(path: &Path) -> Vec<Stored> {
+pub fn tensors_in(path: &Path) -> Vec<TestTensor> {
     let file = read(path);
     let (header, data) = split(&file);
     let header: Map<String, Value> = serde_json::from_slice(header).unwrap();
@@ -74,7 +74,7 @@ pub fn tensors_in(path: &Path) -> Vec<Stored> {
         .into_iter()
         .map(|(name, info)| {
             let at = |i: usize| info["data_offsets"][i].as_u64().unwrap() as usize;
-            Stored {
+            TestTensor {
                 name: name.clone(),
                 dtype: info["dtype"].as_str().unwrap().into(),
                 shape: info["shape"]
@@ -89,8 +89,8 @@ pub fn tensors_in(path: &Path) -> Vec<Stored> {
         .collect()
 }
 
-/// Writes tensors one after the other, behind a well-formed header.
-pub fn file_of(tensors: &[Stored]) -> Vec<u8> {
+/// A safetensors file with these tensors, in this order, and a valid header.
+pub fn file_of(tensors: &[TestTensor]) -> Vec<u8> {
     let mut header = Map::new();
     let mut data = Vec::new();
     for t in tensors {
@@ -103,7 +103,7 @@ pub fn file_of(tensors: &[Stored]) -> Vec<u8> {
 }
 
 /// The `bert` fixture's tensors after `edit`, as a file.
-pub fn edited(edit: impl FnOnce(&mut Vec<Stored>)) -> Vec<u8> {
+pub fn edited(edit: impl FnOnce(&mut Vec<TestTensor>)) -> Vec<u8> {
     let mut tensors = tensors();
     edit(&mut tensors);
     file_of(&tensors)

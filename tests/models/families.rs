@@ -1,4 +1,4 @@
-//! What the families differ in: their names, their keys, and what is refused in each.
+//! Where the families differ: tensor names, configuration keys, and what is refused.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ const FAMILIES: &[(&str, &str)] = &[
 ];
 
 /// A fixture with other weights and another configuration.
-fn with(family: &str, config: Vec<u8>, tensors: &[Stored]) -> ModelFiles {
+fn with(family: &str, config: Vec<u8>, tensors: &[TestTensor]) -> ModelFiles {
     let files = ModelFiles::from_dir(&fixture(family)).unwrap();
     let weights = vec![WeightFile::Bytes("model.safetensors".into(), Cow::Owned(file_of(tensors)))];
     ModelFiles { config, weights, ..files }
@@ -45,7 +45,7 @@ fn spec(family: &str) -> Spec {
 }
 
 #[test]
-fn a_missing_tensor_of_any_family_is_named_whichever_it_is() {
+fn any_missing_tensor_of_any_family_is_named() {
     for (family, prefix) in FAMILIES {
         let all = tensors_of(family);
         for index in 0..all.len() {
@@ -60,7 +60,7 @@ fn a_missing_tensor_of_any_family_is_named_whichever_it_is() {
 }
 
 #[test]
-fn a_wrong_shape_in_any_family_is_named_whichever_it_is() {
+fn any_wrong_shape_in_any_family_is_named() {
     for (family, _) in FAMILIES {
         let all = tensors_of(family);
         for index in 0..all.len() {
@@ -102,7 +102,7 @@ fn bare_and_old_names_of_every_family_load_like_the_usual_ones() {
 }
 
 #[test]
-fn what_a_family_cannot_do_is_refused_by_name() {
+fn unsupported_values_of_a_family_are_refused_with_their_key() {
     for (family, key, value, message) in [
         (
             "roberta",
@@ -154,7 +154,7 @@ fn what_a_family_cannot_do_is_refused_by_name() {
         ("jinabert", "feed_forward_type", json!("original"), "feed_forward_type `original`"),
         ("bert", "hidden_size", json!(2048), "a head dimension of 512"),
     ] {
-        // The longest window that the file itself allows.
+        // So that the tokenizer does not limit the window further.
         let files = ModelFiles::from_dir(&fixture(family)).unwrap();
         let config = config_of(family, |c| drop(c.insert(key.into(), value.clone())));
         let error =
@@ -172,7 +172,7 @@ fn variants_that_compute_something_else_are_refused_by_their_tensors() {
     ] {
         let mut all = tensors_of(family);
         let bytes = vec![0; 4];
-        all.push(Stored { name: name.into(), dtype: "F32".into(), shape: vec![1], bytes });
+        all.push(TestTensor { name: name.into(), dtype: "F32".into(), shape: vec![1], bytes });
         let error = load_error(&with(family, config_of(family, |_| {}), &all));
         assert!(matches!(&error, Error::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains(name), "{error}");
@@ -213,7 +213,7 @@ fn rotary_positions_are_read_from_old_and_new_keys() {
     let types = spec_of("modernbert", "layer_types", types).unwrap().attention;
     assert_eq!(types, rotary(160_000.0, 10_000.0, vec![true, false, true, false]));
 
-    // GTE's own code: theta and a factor.
+    // GTE's own code has theta and a factor.
     let stretched = config_of("gte", |c| {
         c.remove("rope_parameters");
         c.insert("rope_theta".into(), json!(20_000));
@@ -247,7 +247,11 @@ fn ettin(index: usize, key: &str, value: Value) -> ModelFiles {
 
 #[test]
 fn a_head_of_modules_is_read_or_refused_by_the_module() {
-    assert_eq!(spec("ettin").pooling, Pooling::First, "the head's, not that of the encoder's config.json");
+    assert_eq!(
+        spec("ettin").pooling,
+        Pooling::First,
+        "the modules' pooling, not that of the encoder's config.json"
+    );
     for (index, key, value, message) in [
         (0, "pooling_mode", json!("max"), "pooling_mode `max`"),
         (1, "activation_function", json!("torch.nn.modules.activation.Mish"), "Mish"),
@@ -278,10 +282,10 @@ fn a_head_of_modules_is_read_or_refused_by_the_module() {
     assert!(flags(json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})).is_err());
 
     let mut files = ModelFiles::from_dir(&fixture("ettin")).unwrap();
-    files.modules[2].kind = "sentence_transformers.models.Normalize".into();
+    files.modules[2].class = "sentence_transformers.models.Normalize".into();
     let error = read_spec(&files).unwrap_err().to_string();
     assert!(error.contains("Pooling, Dense, Normalize, Dense"), "{error}");
-    files.modules[2].kind = "sentence_transformers.models.LayerNorm".into();
+    files.modules[2].class = "sentence_transformers.models.LayerNorm".into();
     files.modules[2].weights = None;
     let missing = Error::MissingTensor {
         file: format!("{} and 2 more", fixture("ettin").join("model.safetensors").display()),
@@ -297,7 +301,7 @@ fn a_head_of_modules_is_read_or_refused_by_the_module() {
 }
 
 #[test]
-fn modules_lie_beside_their_list() {
+fn modules_are_folders_beside_modules_json() {
     let dir = tempfile::tempdir().unwrap();
     copy_into(dir.path());
     for path in ["../elsewhere", "/etc", "a/b", ".", "a\\b"] {
@@ -312,7 +316,7 @@ fn modules_lie_beside_their_list() {
 }
 
 #[test]
-fn a_fixture_of_any_family_has_nothing_that_is_not_used() {
+fn every_tensor_of_every_familys_fixture_is_used() {
     for (family, _) in FAMILIES {
         let files = ModelFiles::from_dir(&fixture(family)).unwrap();
         let (spec, checkpoint) = (read_spec(&files).unwrap(), Checkpoint::open(&files).unwrap());
@@ -351,7 +355,7 @@ fn any_value_of_any_key_is_an_error_or_a_model() {
                 let files = ModelFiles { config, ..files.clone() };
                 if load(&files).is_ok() {
                     loaded += 1;
-                    // A window is the caller's to keep.
+                    // The caller must not exceed the window.
                     if read_spec(&files).unwrap().max_tokens >= 128 {
                         let logits = logits_of_shortest(family, &files);
                         assert!(logits.iter().all(|x| x.is_finite()), "{family} {key} {value}: {logits:?}");

@@ -1,4 +1,4 @@
-//! Directories, names and memory: where models are found, and what is said where they are not.
+//! Models in directories, by name and in memory: where they are found, and the errors where they are not.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ fn io(path: &Path, message: &str) -> Error {
     Error::Io { path: path.display().to_string(), message: message.into() }
 }
 
-/// What the operating system says of a path that cannot be followed.
+/// The operating system's message about a path that cannot be followed.
 fn os_message(path: &Path) -> String {
     std::fs::metadata(path).unwrap_err().to_string()
 }
 
-/// A directory with the fixture's files except the weights, and an empty file of each name given.
+/// A directory with the fixture's files except the weights, and an empty file for each of the given names.
 fn without_weights(parent: &Path, name: &str, files: &[&str]) -> std::path::PathBuf {
     let dir = parent.join(name);
     copy_into(&dir);
@@ -59,7 +59,7 @@ fn a_directory_without_a_needed_file_names_the_file() {
 }
 
 #[test]
-fn other_weight_formats_are_named_with_a_repository_that_would_do() {
+fn other_weight_formats_are_named_with_a_repository_to_use() {
     let parent = tempfile::tempdir().unwrap();
     for (name, files, format, file, instead) in [
         ("plain", ["onnx/model.onnx"], "ONNX", "model.onnx", "a repository with model.safetensors"),
@@ -164,13 +164,13 @@ fn weights_that_turn_into_a_pipe_before_loading_are_an_error() {
 }
 
 #[test]
-fn files_that_should_be_small_are_not_read_when_they_are_not() {
+fn files_above_their_size_limit_are_not_read() {
     for (file, limit) in
         [("config.json", 4 << 20), ("tokenizer_config.json", 4 << 20), ("tokenizer.json", 128 << 20)]
     {
         let dir = directory();
         let path = dir.path().join(file);
-        // A hole: it takes no disk.
+        // A sparse file, which takes no disk space.
         std::fs::File::options().write(true).open(&path).unwrap().set_len(limit + 1).unwrap();
         let message = format!("is longer than {limit} bytes, the most that is read of such a file");
         assert_eq!(error_of(dir.path()), format(path.display().to_string(), message));
@@ -222,7 +222,7 @@ fn names_are_found_in_a_models_folder_with_and_without_organization() {
 }
 
 #[test]
-fn an_alias_wins_over_the_directory_without_safetensors() {
+fn an_alias_takes_precedence_over_the_directory_without_safetensors() {
     let folder = tempfile::tempdir().unwrap();
     let onnx = without_weights(folder.path(), "Xenova/bge-reranker-base", &["onnx/model.onnx"]);
     let error = ModelFiles::find_in(folder.path(), "Xenova/bge-reranker-base").unwrap_err();
@@ -265,18 +265,18 @@ fn the_hugging_face_cache_is_read_through_its_links() {
     assert!(matches!(&files.weights[..], [WeightFile::Path(path)] if *path == new.join("model.safetensors")));
     assert!(load(&files).is_ok());
 
-    // A reference leads nowhere but to a snapshot.
+    // A reference that is no snapshot's name is not followed.
     copy_into(&hub.path().join("elsewhere"));
     std::fs::write(cached.join("refs/main"), "../../elsewhere").unwrap();
     assert!(matches!(ModelFiles::find_in(hub.path(), "org/name"), Err(Error::NotFound { .. })));
 
     std::fs::remove_dir_all(cached.join("refs")).unwrap();
     std::fs::remove_dir_all(&old).unwrap();
-    assert!(ModelFiles::find_in(hub.path(), "org/name").is_ok(), "the only snapshot is the one");
+    assert!(ModelFiles::find_in(hub.path(), "org/name").is_ok(), "the only snapshot is taken");
 }
 
 #[test]
-fn a_name_that_is_nowhere_says_where_it_was_looked_for() {
+fn a_name_that_is_not_found_is_an_error_with_all_places_that_were_tried() {
     let folder = tempfile::tempdir().unwrap();
     let shown = folder.path().display();
     let error = ModelFiles::find_in(folder.path(), "org/name").unwrap_err();
@@ -295,7 +295,7 @@ fn a_name_that_is_nowhere_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn paths_that_are_no_names_are_not_looked_up() {
+fn paths_that_are_not_names_are_not_looked_up() {
     for path in ["/no/such/directory", "../models/x", "a/b/c", "a/../b", "./nowhere", "", "C:\\models\\x"] {
         let expected = Error::NotFound {
             name: path.into(),
@@ -312,7 +312,7 @@ fn no_tensors() -> Vec<u8> {
 }
 
 #[test]
-fn the_hash_depends_on_every_file_and_not_on_where_they_lie() {
+fn the_hash_depends_on_every_file_and_not_on_their_place() {
     let dir = directory();
     let on_disk = ModelFiles::from_dir(dir.path()).unwrap();
     let in_memory = with_weights(read(dir.path().join("model.safetensors")));
@@ -337,7 +337,7 @@ fn the_hash_depends_on_every_file_and_not_on_where_they_lie() {
             *bytes.to_mut().last_mut().unwrap() ^= 1;
         }),
         changed(|f| f.weights.push(WeightFile::Bytes("more".into(), no_tensors().into()))),
-        // A byte that moves from one file to the next.
+        // A byte is moved from the end of one file to the start of the next.
         changed(|f| f.tokenizer.insert(0, f.config.pop().unwrap())),
     ];
     let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();

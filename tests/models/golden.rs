@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::craft::{fixture, read, read_json};
 
-/// The reference sums in float64 too; what is left is the rounding of logits below 8 to f32, at most 2.4e-7.
+/// The reference computes in float64 too; the remaining error is the rounding of logits below 8 to f32, at most 2.4e-7.
 const REFERENCE_TOLERANCE: f64 = 1e-6;
-/// Sums in f32: transformers' own f32 results lie up to 1.6e-6 from its float64 ones on these cases.
+/// The CPU sums in f32: transformers' f32 results differ by up to 1.6e-6 from its float64 results on these cases.
 const CPU_TOLERANCE: f64 = 1e-5;
 
 fn numbers(value: &Value) -> Vec<u32> {
@@ -24,7 +24,7 @@ fn numbers(value: &Value) -> Vec<u32> {
 fn pairs(golden: &Value) -> Vec<Pair> {
     let pair = |case: &Value| Pair {
         ids: numbers(&case["input_ids"]),
-        // transformers gives no segment ids to families without segments.
+        // transformers gives no token type ids for families without token types.
         token_types: match &case["token_type_ids"] {
             Value::Null => vec![0; case["input_ids"].as_array().unwrap().len()],
             types => numbers(types),
@@ -40,26 +40,26 @@ fn expected_logits(golden: &Value) -> Vec<f64> {
     cases.iter().flat_map(logits).map(|x| x.as_f64().unwrap()).collect()
 }
 
-/// Logits of the pairs, run as one batch; `between` sees the hidden states [tokens, hidden].
-fn run<K: Kernels + Sync>(
+/// Logits of the pairs, computed as one batch; `after_layer` is called with the hidden states [tokens, hidden].
+fn compute_logits<K: Kernels + Sync>(
     mut k: K,
     files: &ModelFiles,
     pairs: &[Pair],
-    mut between: impl FnMut(usize, Vec<f32>),
+    mut after_layer: impl FnMut(usize, Vec<f32>),
 ) -> Vec<f32> {
     let spec = config::read_spec(files).unwrap();
     let weights = weights::load_f32(&k, &spec, files).unwrap();
     let mut activations = Activations::new(&k);
     let mut batch = spec.pack(pairs);
     if spec.token_types < 2 {
-        // transformers makes segment ids for DeBERTa too, and reads none of them.
+        // transformers makes token type ids for DeBERTa too, but its model does not read them.
         batch.token_types.fill(0);
     }
     let mut logits = vec![f32::NAN; pairs.len() * spec.labels.len()];
     let mut hook = |k: &mut K, layer: usize, x: &K::Buf| {
         let mut values = vec![f32::NAN; batch.tokens() * spec.hidden];
         k.read(x, &mut values)?;
-        between(layer, values);
+        after_layer(layer, values);
         Ok(())
     };
     forward(&mut k, &spec, &weights, &mut activations, &batch, &mut hook, &mut logits).unwrap();
@@ -74,19 +74,22 @@ pub fn distance_from_bert(files: &ModelFiles, count: usize) -> f64 {
 /// The largest distance from the golden logits of a fixture's first `count` cases.
 pub fn distance_from(family: &str, files: &ModelFiles, count: usize) -> f64 {
     let golden = read_json(fixture(family).join("golden.json"));
-    distance(&run(Reference, files, &pairs(&golden)[..count], |_, _| {}), &expected_logits(&golden)[..count])
+    distance(
+        &compute_logits(Reference, files, &pairs(&golden)[..count], |_, _| {}),
+        &expected_logits(&golden)[..count],
+    )
 }
 
 /// The logits of a fixture's shortest case.
 pub fn logits_of_shortest(family: &str, files: &ModelFiles) -> Vec<f32> {
     let pairs = pairs(&read_json(fixture(family).join("golden.json")));
     let shortest = pairs.into_iter().min_by_key(|pair| pair.ids.len()).unwrap();
-    run(Reference, files, &[shortest], |_, _| {})
+    compute_logits(Reference, files, &[shortest], |_, _| {})
 }
 
 fn distance(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    // A NaN must not get lost in a maximum.
+    // `f64::max` would drop a NaN.
     let distances = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - e).abs());
     distances.fold(0.0, |worst, d| if worst.is_nan() || d <= worst { worst } else { d })
 }
@@ -99,15 +102,15 @@ fn check_backend<K: Kernels + Sync>(name: &str, make: impl Fn() -> K, family: &s
     let pairs = pairs(&golden);
     assert_eq!(pairs.len(), 26);
 
-    let logits = run(make(), &files, &pairs, |_, _| {});
+    let logits = compute_logits(make(), &files, &pairs, |_, _| {});
     let worst = distance(&logits, &expected_logits(&golden));
     assert!(worst <= tolerance, "{family} on {name}: logits are off by {worst:e}");
 
-    // The last layer is computed for the first token only and shows in the logits alone.
+    // The last layer is computed for the first token only, and is compared by its logits alone.
     let stored = read(dir.join("hidden_states.safetensors"));
     let stored = safetensors::SafeTensors::deserialize(&stored).unwrap();
     let mut layers = 0;
-    run(make(), &files, &pairs[..1], |layer, values| {
+    compute_logits(make(), &files, &pairs[..1], |layer, values| {
         let expected = stored.tensor(&format!("hidden.{layer}")).unwrap();
         let expected = expected.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b).into());
         let worst = distance(&values, &expected.collect::<Vec<f64>>());
@@ -212,12 +215,13 @@ fn a_head_of_modules_computes_what_the_oracle_computes() {
 }
 
 #[test]
-fn golden_logits_notice_swapped_segments() {
-    // The commonest defect of other engines: if this passed, the golden cases would prove nothing.
+fn golden_logits_detect_wrong_token_types() {
+    // A common defect: if logits did not depend on token types, the golden cases could not detect it.
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
     let golden = read_json(fixture("bert").join("golden.json"));
     let mut first = pairs(&golden).swap_remove(0);
     first.token_types.fill(0);
-    let worst = distance(&run(Reference, &files, &[first], |_, _| {}), &expected_logits(&golden)[..1]);
-    assert!(worst > 1e-2, "all segments 0 moved the logit by {worst:e} only");
+    let worst =
+        distance(&compute_logits(Reference, &files, &[first], |_, _| {}), &expected_logits(&golden)[..1]);
+    assert!(worst > 1e-2, "token types of 0 changed the logit by only {worst:e}");
 }

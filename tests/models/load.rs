@@ -1,4 +1,4 @@
-//! Loading on several threads: nothing of a model depends on them, and nobody waits for ever.
+//! Loading on several threads: the model does not depend on them, and no thread waits for ever.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crossrank::{Backend, Error, ModelFiles, Precision, Reranker};
 
 use crate::craft::*;
 
-/// Families that read their tensors in different ways: whole, in thirds and halves, and more than once.
+/// Families whose tensors are read in different ways: whole, in thirds and halves, and more than once.
 const FAMILIES: [&str; 6] = ["bert", "bert-f16", "modernbert", "gte", "deberta-v2", "mpnet"];
 
 fn in_memory(folder: &Path) -> ModelFiles {
@@ -43,7 +43,7 @@ fn hash_and_scores_are_the_same_on_any_number_of_threads_from_disk_and_from_memo
 }
 
 #[test]
-fn every_byte_of_a_weight_file_counts_for_the_hash() {
+fn the_hash_depends_on_every_byte_of_a_weight_file() {
     let file = read(fixture("bert").join("model.safetensors"));
     let hash = |file: &[u8]| with_weights(file.to_vec()).hash();
     let mut hashes = vec![hash(&file).unwrap()];
@@ -54,9 +54,9 @@ fn every_byte_of_a_weight_file_counts_for_the_hash() {
         changed[at] ^= 1;
         hashes.push(hash(&changed).unwrap());
     }
-    // What a tensor is called, and one that no model asks for.
+    // The name and the value of a tensor that the model does not use.
     for (name, byte) in [("unused.a", 0), ("unused.b", 0), ("unused.b", 1)] {
-        let unused = Stored { name: name.into(), dtype: "U8".into(), shape: vec![1], bytes: vec![byte] };
+        let unused = TestTensor { name: name.into(), dtype: "U8".into(), shape: vec![1], bytes: vec![byte] };
         hashes.push(hash(&edited(|tensors| tensors.push(unused))).unwrap());
     }
     let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
@@ -64,7 +64,7 @@ fn every_byte_of_a_weight_file_counts_for_the_hash() {
 }
 
 #[test]
-fn a_file_that_has_become_shorter_since_it_was_opened_is_an_error_on_every_thread() {
+fn a_file_that_was_truncated_after_it_was_opened_is_an_error_on_every_thread() {
     let dir = directory();
     let path = dir.path().join("model.safetensors");
     let files = ModelFiles::from_dir(dir.path()).unwrap();

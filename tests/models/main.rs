@@ -1,4 +1,5 @@
-//! Model files, good and bad: what loads computes what transformers computes, and what does not load says why.
+//! Model files, valid and invalid: a model that loads computes what transformers computes, and one that does not load is an
+//! error that says why.
 
 mod checkpoint;
 mod config;

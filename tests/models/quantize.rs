@@ -1,4 +1,4 @@
-//! Weights in 8 bits: rounded at load or stored so, the same bits either way; and files that only look like it.
+//! Weights in 8 bits: quantized at load or in the file they give the same bits, and invalid quantized files are refused.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn logit_bits(files: &ModelFiles, backend: Backend, precision: Precision) -> Vec
     model.score(&pairs).unwrap().iter().flat_map(|s| &s.logits).map(|x| x.to_bits()).collect()
 }
 
-/// The files with their weights in 8 bits, written to and read from `folder`.
+/// The same model with its weights quantized, in a file in `folder`.
 fn quantized(files: &ModelFiles, folder: &Path) -> ModelFiles {
     let path = folder.join("model.safetensors");
     crossrank::quantize(files, &path).unwrap();
@@ -39,17 +39,17 @@ fn quantized(files: &ModelFiles, folder: &Path) -> ModelFiles {
 }
 
 #[test]
-fn a_stored_model_gives_the_bits_of_one_rounded_at_load_in_every_family() {
+fn a_quantized_file_gives_the_bits_of_quantizing_at_load_in_every_family() {
     for family in FAMILIES {
         let folder = tempfile::tempdir().unwrap();
         let files = ModelFiles::from_dir(&fixture(family)).unwrap();
         let stored = quantized(&files, folder.path());
-        let rounded = logit_bits(&files, Backend::Cpu, Precision::Int8);
-        assert_eq!(logit_bits(&stored, Backend::Cpu, Precision::Auto), rounded, "{family}");
+        let at_load = logit_bits(&files, Backend::Cpu, Precision::Int8);
+        assert_eq!(logit_bits(&stored, Backend::Cpu, Precision::Auto), at_load, "{family}");
         assert_ne!(
             logit_bits(&files, Backend::Cpu, Precision::F32),
-            rounded,
-            "{family}: nothing was rounded"
+            at_load,
+            "{family}: nothing was quantized"
         );
         let model = Reranker::builder().backend(Backend::Cpu).load_files(stored.clone()).unwrap();
         assert_eq!(
@@ -57,7 +57,7 @@ fn a_stored_model_gives_the_bits_of_one_rounded_at_load_in_every_family() {
             (Precision::Int8, &[][..]),
             "{family}"
         );
-        // Rounding it again changes no byte.
+        // Quantizing the result again changes no byte.
         let WeightFile::Path(once) = &stored.weights[0] else { unreachable!() };
         let twice = tempfile::tempdir().unwrap();
         quantized(&stored, twice.path());
@@ -75,8 +75,8 @@ fn integers_stay_close_to_floats_on_cpu_and_reference() {
         let exact = logits(Backend::Reference, Precision::F32);
         for backend in [Backend::Cpu, Backend::Reference] {
             for (found, exact) in logits(backend, Precision::Int8).iter().zip(&exact) {
-                // The most that 8 bits cost the untrained fixtures on these pairs is 0.052; what trained weights lose is in
-                // benches/results.
+                // The largest error that 8 bits cause in the untrained fixtures on these pairs is 0.052; that of trained
+                // weights is in benches/results.
                 let bound = 0.055 * exact.abs().max(1.0);
                 assert!((found - exact).abs() <= bound, "{family}: {found}, not {exact}");
             }
@@ -85,26 +85,27 @@ fn integers_stay_close_to_floats_on_cpu_and_reference() {
 }
 
 #[test]
-fn half_width_weights_change_no_bit_and_rounding_to_them_little() {
+fn stored_f16_weights_give_the_same_bits_as_f32_and_conversion_to_f16_changes_little() {
     for family in FAMILIES {
         let files = ModelFiles::from_dir(&fixture(family)).unwrap();
-        let wide = logit_bits(&files, Backend::Cpu, Precision::F32);
-        let half = logit_bits(&files, Backend::Cpu, Precision::F16Weights);
+        let in_f32 = logit_bits(&files, Backend::Cpu, Precision::F32);
+        let in_f16 = logit_bits(&files, Backend::Cpu, Precision::F16Weights);
         if ["bert-f16", "bert-bf16"].contains(&family) {
-            assert_eq!(half, wide);
-            assert_eq!(logit_bits(&files, Backend::Cpu, Precision::Auto), wide);
+            assert_eq!(in_f16, in_f32);
+            assert_eq!(logit_bits(&files, Backend::Cpu, Precision::Auto), in_f32);
         } else {
-            assert_ne!(half, wide, "{family}: nothing was rounded");
+            assert_ne!(in_f16, in_f32, "{family}: nothing was converted");
         }
-        for (half, wide) in half.into_iter().zip(wide) {
-            let (half, wide) = (f32::from_bits(half), f32::from_bits(wide));
-            assert!((half - wide).abs() <= 5e-3 * wide.abs().max(1.0), "{family}: {half}, not {wide}");
+        for (found, expected) in in_f16.into_iter().zip(in_f32) {
+            let (found, expected) = (f32::from_bits(found), f32::from_bits(expected));
+            let bound = 5e-3 * expected.abs().max(1.0);
+            assert!((found - expected).abs() <= bound, "{family}: {found}, not {expected}");
         }
     }
 }
 
 #[test]
-fn less_memory_is_taken_and_planned() {
+fn smaller_precisions_take_less_memory_as_planned() {
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
     let bytes = |precision| {
         let builder = Reranker::builder().backend(Backend::Cpu).precision(precision);
@@ -112,20 +113,22 @@ fn less_memory_is_taken_and_planned() {
         assert_eq!(builder.load_files(files.clone()).unwrap().info().weight_bytes, plan);
         plan
     };
-    let [wide, half, bytes] = [Precision::F32, Precision::F16Weights, Precision::Int8].map(bytes);
-    // Stored bytes stay bytes where they are a table, with their scales, and are widened elsewhere.
+    let [f32_bytes, f16_bytes, int8_bytes] =
+        [Precision::F32, Precision::F16Weights, Precision::Int8].map(bytes);
+    // In float32, quantized tables stay as they are stored, with their scales, and other weights are dequantized.
     let folder = tempfile::tempdir().unwrap();
     let stored = quantized(&files, folder.path());
     let plan = |precision| Reranker::builder().precision(precision).plan_files(&stored).unwrap().weight_bytes;
-    assert_eq!(plan(Precision::Auto), bytes);
-    assert!(bytes < plan(Precision::F32) && plan(Precision::F32) < wide, "{}", plan(Precision::F32));
-    // Norms, biases and the head stay wide, and take more of a tiny model than of a real one.
-    assert!(half * 10 < wide * 7, "{half} of {wide}");
-    assert!(bytes * 10 < wide * 5, "{bytes} of {wide}");
+    assert_eq!(plan(Precision::Auto), int8_bytes);
+    let quantized_in_f32 = plan(Precision::F32);
+    assert!(int8_bytes < quantized_in_f32 && quantized_in_f32 < f32_bytes, "{quantized_in_f32}");
+    // Norms, biases and the head stay in float32, and are a larger part of a tiny model than of a real one.
+    assert!(f16_bytes * 10 < f32_bytes * 7, "{f16_bytes} of {f32_bytes}");
+    assert!(int8_bytes * 10 < f32_bytes * 5, "{int8_bytes} of {f32_bytes}");
 }
 
 #[test]
-fn numbers_beyond_float16_are_an_error_that_names_the_tensor() {
+fn values_beyond_the_range_of_float16_are_an_error_that_names_the_tensor() {
     let tensor = "bert.encoder.layer.0.output.dense.weight";
     let files = with_weights(edited(|tensors| {
         let weight = tensors.iter_mut().find(|t| t.name == tensor).unwrap();
@@ -138,25 +141,26 @@ fn numbers_beyond_float16_are_an_error_that_names_the_tensor() {
 }
 
 #[test]
-fn broken_scales_are_errors_that_name_them() {
+fn invalid_scales_are_errors_that_name_their_tensor() {
     let folder = tempfile::tempdir().unwrap();
     let files = ModelFiles::from_dir(&fixture("bert")).unwrap();
     quantized(&files, folder.path());
     let tensors = tensors_in(&folder.path().join("model.safetensors"));
     let scale = "bert.encoder.layer.0.output.dense.weight_scale";
-    let error = |edit: &dyn Fn(&mut Vec<Stored>)| {
+    let error = |edit: &dyn Fn(&mut Vec<TestTensor>)| {
         let mut tensors = tensors.clone();
         edit(&mut tensors);
         Reranker::builder().load_files(with_weights(file_of(&tensors))).err().expect("it must not load")
     };
-    let with =
-        |edit: fn(&mut Stored)| error(&|tensors| edit(tensors.iter_mut().find(|t| t.name == scale).unwrap()));
+    let with = |edit: fn(&mut TestTensor)| {
+        error(&|tensors| edit(tensors.iter_mut().find(|t| t.name == scale).unwrap()))
+    };
     let missing = error(&|tensors| tensors.retain(|t| t.name != scale));
     assert_eq!(missing, Error::MissingTensor { file: "model.safetensors".into(), tensor: scale.into() });
-    for bad in [f32::NAN, f32::INFINITY, -1.0] {
+    for invalid in [f32::NAN, f32::INFINITY, -1.0] {
         let error = error(&|tensors| {
             let scales = tensors.iter_mut().find(|t| t.name == scale).unwrap();
-            scales.bytes[4..8].copy_from_slice(&bad.to_le_bytes());
+            scales.bytes[4..8].copy_from_slice(&invalid.to_le_bytes());
         });
         let message = format!("tensor `{scale}`: the scale of row 1 is no positive number");
         assert_eq!(error, format("model.safetensors", message));
@@ -176,14 +180,14 @@ fn broken_scales_are_errors_that_name_them() {
 }
 
 #[test]
-fn the_bundled_weights_are_crossrank_mini_in_8_bits() {
+fn the_bundled_weights_are_crossrank_mini_quantized() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let (wide, bundled) = (models.join("crossrank-mini"), models.join("crossrank-mini-int8"));
+    let (original, bundled) = (models.join("crossrank-mini"), models.join("crossrank-mini-int8"));
     let folder = tempfile::tempdir().unwrap();
-    quantized(&ModelFiles::from_dir(&wide).unwrap(), folder.path());
+    quantized(&ModelFiles::from_dir(&original).unwrap(), folder.path());
     assert!(read(folder.path().join("model.safetensors")) == read(bundled.join("model.safetensors")));
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
-        assert!(read(wide.join(file)) == read(bundled.join(file)), "{file}");
+        assert!(read(original.join(file)) == read(bundled.join(file)), "{file}");
     }
 }
 

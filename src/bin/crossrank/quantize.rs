@@ -67,7 +67,7 @@ fn write_model(files: &ModelFiles, folder: &Path) -> Result<(u64, u64), Failure>
             write(&path.join("model.safetensors"), &bytes(weights)?)?;
         }
         modules.push(
-            json!({ "idx": index, "name": index.to_string(), "path": module.path, "type": module.kind }),
+            json!({ "idx": index, "name": index.to_string(), "path": module.path, "type": module.class }),
         );
     }
     if modules.len() > 1 {
