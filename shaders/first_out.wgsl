@@ -2,12 +2,13 @@
 //
 // A workgroup owns four sequences and 64 outputs, an invocation one output; grid: blocks of sequences, blocks of
 // outputs. mixed and out have whole tiles of rows, so that four sequences are always there.
-// value: Wv as [H/4][outputs] vec4s of inputs, zeros beyond the last input and output; bias likewise. out is padded with
-// the zeros that follow from them.
+// value: Wv as [H/4][outputs] vec4s of inputs, zeros beyond the last input and output; bias likewise. They give out its
+// padding of zeros.
+// Needs from shared/ workgroup, sum4 and sequence_block.
 // CPU twin: `KeyValue::values` in src/cpu/first.rs.
 
 // D, N, and the padded columns of out and of each row of mixed in vec4s.
-override WIDTH: u32;
+override HEAD_DIM: u32;
 override HEADS: u32;
 override ROW4: u32;
 
@@ -16,19 +17,15 @@ override ROW4: u32;
 @group(1) @binding(0) var<storage, read> value: array<vec4<f32>>;
 @group(1) @binding(1) var<storage, read> bias: array<f32>;
 
-fn sum(v: vec4<f32>) -> f32 {
-    return (v.x + v.y) + (v.z + v.w);
-}
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let output = group.y * 64u + thread;
+    let output = group.y * WORKGROUP + thread;
     if (output >= ROW4 * 4u) {
         return;
     }
-    let sequence = group.x * 4u;
-    // Beyond the last output there is no head; its weights are zero, so any will do.
-    let head = min(output / WIDTH, HEADS - 1u);
+    let sequence = group.x * SEQUENCES;
+    // Beyond the last output there is no head. The weights there are zero, so the row of any head will do.
+    let head = min(output / HEAD_DIM, HEADS - 1u);
     let at = (sequence * HEADS + head) * ROW4;
     let stride = HEADS * ROW4;
     var y0 = vec4(0.0);
@@ -44,8 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let to = sequence * ROW4 * 4u + output;
     let b = bias[output];
-    out[to] = sum(y0) + b;
-    out[to + ROW4 * 4u] = sum(y1) + b;
-    out[to + ROW4 * 8u] = sum(y2) + b;
-    out[to + ROW4 * 12u] = sum(y3) + b;
+    out[to] = sum4(y0) + b;
+    out[to + ROW4 * 4u] = sum4(y1) + b;
+    out[to + ROW4 * 8u] = sum4(y2) + b;
+    out[to + ROW4 * 12u] = sum4(y3) + b;
 }

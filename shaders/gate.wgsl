@@ -1,99 +1,39 @@
-// out [rows,F] = f(first half of a row) * second half, for x [rows,2F].
+// out [rows,F] = activate(first half of a row) * second half, for x [rows,2F].
 //
 // A workgroup owns a row and 64 vec4s of it, an invocation one vec4, the padding included; grid: rows, blocks of columns.
-// Rows padded with zeros to IN and OUT columns; the second half may begin anywhere, so x is read by the number.
+// Rows are padded with zeros to X_COLS and OUT_COLS columns. The second half may begin at any column, so x is read number by
+// number.
+// Needs shared/workgroup.wgsl and shared/activate.wgsl.
 // CPU twin: src/cpu/gate.rs.
 
 // F, and the padded columns of x and out.
-override WIDTH: u32;
-override IN: u32;
-override OUT: u32;
-// 0 none, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 SiLU, 5 tanh.
-override ACTIVATION: u32;
+override COLS: u32;
+override X_COLS: u32;
+override OUT_COLS: u32;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
 
-fn four(at: u32, column: u32) -> vec4<f32> {
-    // Beyond F there is nothing to read, and zeros to write.
-    let last = WIDTH - 1u;
+// Columns `column..column + 4` of the half row that begins at number `start` of x. Beyond F there is nothing to read, and
+// zeros to write.
+fn half_row4(start: u32, column: u32) -> vec4<f32> {
+    let last = COLS - 1u;
     let y = vec4(
-        x[at + min(column, last)], x[at + min(column + 1u, last)], x[at + min(column + 2u, last)], x[at + min(column + 3u, last)]);
-    return select(vec4(0.0), y, vec4(column, column + 1u, column + 2u, column + 3u) < vec4(WIDTH));
+        x[start + min(column, last)],
+        x[start + min(column + 1u, last)],
+        x[start + min(column + 2u, last)],
+        x[start + min(column + 3u, last)],
+    );
+    return select(vec4(0.0), y, vec4(column, column + 1u, column + 2u, column + 3u) < vec4(COLS));
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let column = group.y * 64u + thread;
-    if (column >= OUT / 4u) {
+    let column = group.y * WORKGROUP + thread;
+    if (column >= OUT_COLS / 4u) {
         return;
     }
-    let at = group.x * IN;
-    out[group.x * (OUT / 4u) + column] = activate(four(at, 4u * column)) * four(at + WIDTH, 4u * column);
-}
-
-// Epilogue: activation as in every linear shader.
-
-// The error function as src/cpu/activation.rs computes it: a rational fit on [-4, 4], within 3.3e-7.
-fn erf(x: vec4<f32>) -> vec4<f32> {
-    let t = clamp(x, vec4(-4.0), vec4(4.0));
-    let s = t * t;
-    var p = fma(vec4(1.9867841e-6), s, vec4(0.0002845666));
-    p = fma(p, s, vec4(0.0038833595));
-    p = fma(p, s, vec4(0.053101793));
-    p = fma(p, s, vec4(0.19354539));
-    p = fma(p, s, vec4(1.1283791));
-    var q = fma(vec4(3.7420232e-5), s, vec4(0.0011855757));
-    q = fma(q, s, vec4(0.01520728));
-    q = fma(q, s, vec4(0.11535013));
-    q = fma(q, s, vec4(0.50485766));
-    q = fma(q, s, vec4(1.0));
-    return t * p / q;
-}
-
-// The hyperbolic tangent, likewise: a rational fit on [-9, 9], within 2.8e-7. The built-in one is NaN far out on some
-// drivers.
-fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
-    let t = clamp(x, vec4(-9.0), vec4(9.0));
-    let s = t * t;
-    var p = fma(vec4(-1.2246091e-11), s, vec4(3.0642305e-8));
-    p = fma(p, s, vec4(2.8031214e-5));
-    p = fma(p, s, vec4(0.003869503));
-    p = fma(p, s, vec4(0.13680853));
-    p = fma(p, s, vec4(1.0));
-    var q = fma(vec4(1.2890284e-6), s, vec4(0.00039407046));
-    q = fma(q, s, vec4(0.027250139));
-    q = fma(q, s, vec4(0.47014186));
-    q = fma(q, s, vec4(1.0));
-    // `clamp` may turn NaN into a number; by its bits it is told from every other value, whatever the driver assumes.
-    let is_nan = (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u);
-    return select(t * p / q, x, is_nan);
-}
-
-fn activate(x: vec4<f32>) -> vec4<f32> {
-    switch (ACTIVATION) {
-        case 1u: {
-            let h = 0.5 * x;
-            return fma(h, erf(0.70710678 * x), h);
-        }
-        case 2u: {
-            // sqrt(2 / pi) and 0.044715 times it.
-            let h = 0.5 * x;
-            return fma(h, hyperbolic_tangent(x * fma(x * x, vec4(0.035677408), vec4(0.7978846))), h);
-        }
-        case 3u: {
-            // Not max(), which may drop NaN.
-            return select(x, vec4(0.0), x < vec4(0.0));
-        }
-        case 4u: {
-            // exp(88) is still finite.
-            return x / (1.0 + exp(min(-x, vec4(88.0))));
-        }
-        case 5u: {
-            return hyperbolic_tangent(x);
-        }
-        default: {
-            return x;
-        }
-    }
+    let start = group.x * X_COLS;
+    let gate = activate(half_row4(start, 4u * column));
+    out[group.x * (OUT_COLS / 4u) + column] = gate * half_row4(start + COLS, 4u * column);
 }

@@ -10,7 +10,7 @@ mod families;
 mod ops;
 
 use crossrank::gpu::device::{AdapterKind, DeviceOptions, Tier};
-use crossrank::gpu::pipelines::Tile;
+use crossrank::gpu::shaders::Tile;
 use crossrank::gpu::{Gpu, GpuOptions};
 
 use common::{distance_from_golden, gpu_adapter};

@@ -1,11 +1,15 @@
-//! The shaders without a GPU: each file is valid, translates to every driver's language, keeps to WebGPU's default limits,
-//! and is what the host believes it to be.
+//! The shaders without a GPU: each composed text is valid, translates to every driver's language, keeps to WebGPU's default
+//! limits, and is what the host believes it to be. The texts are written to target/shaders/ for editors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::mem::offset_of;
+use std::path::Path;
 
-use crossrank::gpu::params::{QUERIES, Sequence, TokenRows, Work};
-use crossrank::gpu::pipelines::{Access, LANES, SHADERS, Shader};
+use crossrank::gpu::MAX_HEAD_DIM;
+use crossrank::gpu::pack::{COLUMN_TILE, PANEL_COLS};
+use crossrank::gpu::params::{QUERIES, QueryBlock, Sequence, TokenRows};
+use crossrank::gpu::shaders::{Access, LANES, SHADERS, Shader, Tile};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Module, StorageAccess, TypeInner, proc};
 
@@ -20,15 +24,15 @@ fn is_cooperative(shader: &Shader) -> bool {
 }
 
 fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
-    let module = naga::front::wgsl::parse_str(shader.source)
-        .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(shader.source)));
+    let module = naga::front::wgsl::parse_str(shader.source.text)
+        .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(shader.source.text)));
     // Nothing beyond WebGPU, which has f16 as bits of u32, but for the shaders that are about it.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let cooperative = Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
     capabilities.set(cooperative, is_cooperative(shader));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
-        .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(shader.source)));
+        .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(shader.source.text)));
     (module, info)
 }
 
@@ -42,17 +46,56 @@ fn specialised<'a>(
     naga::back::pipeline_constants::process_overrides(module, info, None, &constants).unwrap()
 }
 
+/// Names of the files below `folder`, without their ending.
+fn pieces_below(folder: &Path, prefix: &str, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            pieces_below(&entry.path(), &format!("{prefix}{name}/"), names);
+        } else {
+            let name = name.strip_suffix(".wgsl").unwrap_or_else(|| panic!("{name} is no shader"));
+            assert!(names.insert(format!("{prefix}{name}")));
+        }
+    }
+}
+
 #[test]
-fn every_file_of_the_folder_is_known_to_the_host() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    let mut known: Vec<_> = SHADERS.iter().map(|s| format!("{}.wgsl", s.name)).collect();
-    files.sort();
-    known.sort();
-    assert_eq!(files, known);
+fn every_file_of_the_folder_is_a_piece_of_some_shader() {
+    let mut files = BTreeSet::new();
+    pieces_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"), "", &mut files);
+    let used: BTreeSet<_> =
+        SHADERS.iter().flat_map(|s| s.source.pieces).map(|piece| (*piece).to_owned()).collect();
+    assert_eq!(files, used);
+}
+
+/// target/shaders/NAME.wgsl: what naga and the driver's compiler read, as one file.
+#[test]
+fn every_composed_text_can_be_read_in_an_editor() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("shaders");
+    fs::create_dir_all(&folder).unwrap();
+    for shader in &SHADERS {
+        let file = folder.join(format!("{}.wgsl", shader.name));
+        fs::write(&file, shader.source.text).unwrap();
+        assert_eq!(fs::read_to_string(file).unwrap(), shader.source.text, "{}", shader.name);
+    }
+}
+
+#[test]
+fn every_twin_in_rust_that_a_piece_names_exists() {
+    for shader in &SHADERS {
+        for (at, twin) in shader.source.text.match_indices("twin: ") {
+            let line = shader.source.text[at + twin.len()..].lines().next().unwrap();
+            let path = &line[line.find("src/").unwrap_or_else(|| panic!("{}: {line}", shader.name))..];
+            let path = path.split([' ', ',']).next().unwrap().trim_end_matches('.');
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+            let text = fs::read_to_string(&file).unwrap_or_else(|_| panic!("{}: {line}", shader.name));
+            // `Type::function`, or one name.
+            for name in line.split('`').skip(1).step_by(2).flat_map(|path| path.split("::")) {
+                assert!(text.contains(name), "{}: {path} has no `{name}`", shader.name);
+            }
+        }
+    }
 }
 
 #[test]
@@ -93,7 +136,7 @@ fn every_binding_is_what_the_host_binds() {
         let group = |index: u32, buffers: &'static [Access]| {
             (0..).zip(buffers).map(move |(binding, access)| ((index, binding), *access))
         };
-        let expected: BTreeMap<_, _> = group(0, shader.arena).chain(group(1, shader.weights)).collect();
+        let expected: BTreeMap<_, _> = group(0, shader.activations).chain(group(1, shader.weights)).collect();
         assert_eq!(found, expected, "{}", shader.name);
         assert!(found.len() <= STORAGE_BUFFERS, "{}: {} buffers", shader.name, found.len());
     }
@@ -103,8 +146,9 @@ fn every_binding_is_what_the_host_binds() {
 fn every_override_is_set_by_the_host() {
     for shader in &SHADERS {
         let (module, _) = parsed(shader);
-        let names: Vec<_> = module.overrides.iter().map(|(_, o)| o.name.clone().unwrap()).collect();
-        assert_eq!(names, shader.overrides, "{}", shader.name);
+        let names: BTreeSet<_> = module.overrides.iter().map(|(_, o)| o.name.as_deref().unwrap()).collect();
+        assert_eq!(names, shader.overrides.iter().copied().collect(), "{}", shader.name);
+        assert_eq!(names.len(), shader.overrides.len(), "{}: one twice", shader.name);
         assert!(module.overrides.iter().all(|(_, o)| o.init.is_none()), "{}: a default", shader.name);
     }
 }
@@ -132,13 +176,13 @@ type Twin = (&'static str, &'static [(&'static str, usize)], usize);
 fn every_struct_lies_in_memory_as_the_host_writes_it() {
     let twins: [Twin; 3] = [
         (
-            "Work",
+            "QueryBlock",
             &[
-                ("start", offset_of!(Work, start)),
-                ("len", offset_of!(Work, len)),
-                ("first", offset_of!(Work, first)),
+                ("start", offset_of!(QueryBlock, start)),
+                ("len", offset_of!(QueryBlock, len)),
+                ("first", offset_of!(QueryBlock, first)),
             ],
-            size_of::<Work>(),
+            size_of::<QueryBlock>(),
         ),
         (
             "Sequence",
@@ -176,9 +220,35 @@ fn every_struct_lies_in_memory_as_the_host_writes_it() {
 }
 
 #[test]
-fn a_work_item_has_a_query_for_every_invocation() {
+fn a_query_block_has_a_query_for_every_invocation() {
     for shader in SHADERS.iter().filter(|s| s.name.starts_with("attention_")) {
         assert_eq!(shader.workgroup as usize, QUERIES, "{}", shader.name);
+    }
+}
+
+/// A constant of a composed text.
+fn constant(module: &Module, name: &str) -> Option<usize> {
+    let (_, constant) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name))?;
+    match module.global_expressions[constant.init] {
+        Expression::Literal(naga::Literal::U32(value)) => Some(value as usize),
+        _ => panic!("{name} is no u32"),
+    }
+}
+
+#[test]
+fn every_constant_that_the_host_shares_is_equal() {
+    for shader in &SHADERS {
+        let (module, _) = parsed(shader);
+        let tile = Tile::ALL.into_iter().find(|tile| {
+            [false, true].map(|reads_f16| tile.kernel(reads_f16).shader().name).contains(&shader.name)
+        });
+        // Of cooperative matrices a tile has four by four.
+        let tile = tile.map(Tile::side).or_else(|| constant(&module, "SIDE").map(|side| 4 * side));
+        assert_eq!(constant(&module, "TILE"), tile, "{}", shader.name);
+        let shared = [("KC", COLUMN_TILE), ("PANEL_COLS", PANEL_COLS), ("MAX_HEAD_DIM", MAX_HEAD_DIM)];
+        for (name, expected) in shared {
+            assert_eq!(constant(&module, name).unwrap_or(expected), expected, "{}: {name}", shader.name);
+        }
     }
 }
 
@@ -210,33 +280,4 @@ fn every_shader_translates_to_metal_hlsl_and_spirv() {
         naga::back::hlsl::Writer::new(&mut hlsl, &options, &pipeline).write(&module, &info, None).unwrap();
         assert!(hlsl.contains(&format!("numthreads({}, 1, 1)", shader.workgroup)), "{}", shader.name);
     }
-}
-
-#[test]
-fn the_linear_shaders_differ_in_nothing_but_their_tile() {
-    let epilogue = |name: &str| {
-        let shader = SHADERS.iter().find(|s| s.name == name).unwrap();
-        shader.source.split_once("// Epilogue:").unwrap().1
-    };
-    assert_eq!(epilogue("linear_small"), epilogue("linear_medium"));
-    assert_eq!(epilogue("linear_small"), epilogue("linear_large"));
-    for name in ["linear_medium_f16", "linear_large_f16", "linear_coop_8", "linear_coop_16"] {
-        assert_eq!(epilogue("linear_small_f16"), epilogue(name), "{name}");
-    }
-    // The gate has its activations.
-    let activations = |name: &str| {
-        let text = epilogue(name).split_once("// The error function").unwrap().1;
-        let ends = ["// Stores four", "// Four numbers as f16"];
-        let end = ends.iter().filter_map(|end| text.find(end)).min();
-        text[..end.unwrap_or(text.len())].trim().to_owned()
-    };
-    assert_eq!(activations("linear_small"), activations("gate"));
-    assert_eq!(activations("linear_small"), activations("linear_small_f16"));
-    // What is rounded is rounded alike.
-    let rounding = |name: &str| {
-        let shader = SHADERS.iter().find(|s| s.name == name).unwrap();
-        let text = shader.source.split_once("// Four numbers as f16").unwrap().1;
-        text.split("// Stores four").next().unwrap().trim().to_owned()
-    };
-    assert_eq!(rounding("linear_small_f16"), rounding("round_f16"));
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::pipelines::{Cache, Kernel, Pipelines, experimental};
+use super::pipelines::{Cache, Pipelines, experimental};
+use super::shaders::Kernel;
 use super::thread::BufferHandle;
 use crate::error::{Error, Result};
 

@@ -10,6 +10,7 @@ pub mod pack;
 pub mod params;
 pub mod pipelines;
 mod self_test;
+pub mod shaders;
 mod thread;
 mod tune;
 
@@ -27,8 +28,8 @@ use buffers::RowGather;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary};
 use device::{Adapter, AdapterKind, Command, DeviceOptions, Dispatch, MAX_WORKGROUPS, Tier, gpu_error};
 use pack::{COLUMN_TILE, padded_cols};
-use params::{QUERIES, Sequence, TokenRows, work_list};
-use pipelines::{Kernel, Tile};
+use params::{QUERIES, Sequence, TokenRows, query_blocks};
+use shaders::{Kernel, Tile};
 use thread::{BufferHandle, DeviceThread};
 use tune::{Shape, Tiles};
 
@@ -72,7 +73,7 @@ pub struct Gpu {
     recorded_flop: f64,
     /// Operations per second, as measured.
     flop_per_s: f64,
-    /// Lists of the batch: of [`params::Work`] (that many), of [`Sequence`], of [`TokenRows`], and the rows that they name.
+    /// Lists of the batch: of [`params::QueryBlock`] (that many), of [`Sequence`], of [`TokenRows`], and the rows that they name.
     work: List,
     work_items: usize,
     sequences: List,
@@ -420,7 +421,7 @@ impl Gpu {
         let weights = [table(terms.keys), table(terms.queries), table(terms.row_of)];
         let arena = [self.record_as_f32(qkv), self.work.slot(), out.as_f32()];
         let grid = [self.work_items, heads, QUERIES];
-        self.record_dispatch(Kernel::AttentionDistance, &values, &arena, &weights, grid);
+        self.record_dispatch(Kernel::AttentionGeneral, &values, &arena, &weights, grid);
         let seen = |rows: std::ops::Range<usize>| (rows.len() * rows.len().min(2 * reach + 1)) as f64;
         self.recorded_flop += 4.0 * batch.rows().map(seen).sum::<f64>() * hidden as f64;
     }
@@ -444,7 +445,7 @@ impl Gpu {
     }
 }
 
-/// What attention knows about distances: see shaders/attention_distance.wgsl.
+/// What attention knows about distances: see shaders/attention/general.wgsl.
 #[derive(Default)]
 struct ScoreMod<'a> {
     /// Keys of distances, or the bias.
@@ -496,7 +497,7 @@ impl Kernels for Gpu {
     fn make_linear(&self, parts: &[LinearPart<'_>], _keep: WeightStorage) -> Result<Linear> {
         let (weight, bias) = pack::linear(parts)?;
         let weight = match self.uses_f16() {
-            true => self.upload("linear weight", pack::halves(&weight)?)?,
+            true => self.upload("linear weight", pack::round_f16(&weight)?)?,
             false => self.upload("linear weight", weight)?,
         };
         let bias = self.upload("linear bias", bias)?;
@@ -599,7 +600,7 @@ impl Kernels for Gpu {
         let sequence =
             |rows: std::ops::Range<usize>| Sequence { start: rows.start as u32, len: rows.len() as u32 };
         let sequences: Vec<_> = batch.rows().map(sequence).collect();
-        let work = work_list(&sequences);
+        let work = query_blocks(&sequences);
         self.work_items = work.len();
         self.record_list("work", ListKind::Work, &work)?;
         self.record_list("sequences", ListKind::Sequences, &sequences)?;

@@ -12,7 +12,7 @@ pub const COLUMN_TILE: usize = 16;
 /// Outputs of a weight are padded with zeros to whole tiles of the largest linear shader.
 pub const OUTPUT_TILE: usize = 128;
 /// Outputs that lie side by side in a packed weight: the smallest tile.
-const PANEL: usize = 32;
+pub const PANEL_COLS: usize = 32;
 
 /// Rows in memory.
 pub fn padded_rows(rows: usize) -> usize {
@@ -42,9 +42,9 @@ pub fn linear(parts: &[LinearPart<'_>]) -> Result<(Vec<f32>, Vec<f32>)> {
     for part in parts {
         for r in 0..part.weight.rows {
             scaled_row(part, r, &mut row);
-            let panel = output / PANEL * k * PANEL + output % PANEL;
+            let panel = output / PANEL_COLS * k * PANEL_COLS + output % PANEL_COLS;
             for (i, v) in row.iter().enumerate() {
-                weight[panel + i * PANEL] = *v;
+                weight[panel + i * PANEL_COLS] = *v;
             }
             output += 1;
         }
@@ -55,7 +55,7 @@ pub fn linear(parts: &[LinearPart<'_>]) -> Result<(Vec<f32>, Vec<f32>)> {
 }
 
 /// Rounded to f16; what is beyond its largest number becomes that.
-pub fn halves(values: &[f32]) -> Result<Vec<u16>> {
+pub fn round_f16(values: &[f32]) -> Result<Vec<u16>> {
     let mut halves = Vec::new();
     let bytes = 2 * values.len() as u64;
     halves.try_reserve_exact(values.len()).map_err(|_| Error::OutOfMemory { bytes })?;

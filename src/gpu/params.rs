@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 /// Up to [`QUERIES`] queries of one sequence: `first..` of its rows `start..start + len`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Work {
+pub struct QueryBlock {
     /// The sequence's first row.
     pub start: u32,
     /// Its rows.
@@ -37,16 +37,18 @@ pub struct TokenRows {
     pub token_type: u32,
 }
 
-/// Queries of a [`Work`] item: one per invocation of an attention workgroup.
+/// Queries of a [`QueryBlock`]: one per invocation of an attention workgroup.
 pub const QUERIES: usize = 64;
 
 /// Cuts sequences into work items, longest sequences first, so that the last workgroups to finish are short ones.
-pub fn work_list(sequences: &[Sequence]) -> Vec<Work> {
+pub fn query_blocks(sequences: &[Sequence]) -> Vec<QueryBlock> {
     let mut order = sequences.to_vec();
     order.sort_by_key(|s| std::cmp::Reverse(s.len));
     order
         .iter()
-        .flat_map(|s| (0..s.len).step_by(QUERIES).map(|first| Work { start: s.start, len: s.len, first }))
+        .flat_map(|s| {
+            (0..s.len).step_by(QUERIES).map(|first| QueryBlock { start: s.start, len: s.len, first })
+        })
         .collect()
 }
 
@@ -57,9 +59,9 @@ mod tests {
     #[test]
     fn every_query_is_in_one_item_and_long_sequences_come_first() {
         let sequences = [Sequence { start: 0, len: 1 }, Sequence { start: 1, len: 129 }];
-        let work = |start, len, first| Work { start, len, first };
+        let work = |start, len, first| QueryBlock { start, len, first };
         assert_eq!(
-            work_list(&sequences),
+            query_blocks(&sequences),
             [work(1, 129, 0), work(1, 129, 64), work(1, 129, 128), work(0, 1, 0)]
         );
     }

@@ -1,4 +1,4 @@
-//! The shaders as the host knows them, and the pipelines made of them.
+//! The pipelines that the driver compiles from the shaders, and the file in which it keeps them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,217 +6,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::shaders::{Access, Kernel, Shader};
 use crate::error::{Error, Result};
-
-/// How a shader uses a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// `var<storage, read>`.
-    Read,
-    /// `var<storage, read_write>`.
-    Write,
-}
-
-use Access::{Read, Write};
-
-/// One shader of shaders/; tests/shaders.rs holds each of these facts against the file.
-pub struct Shader {
-    /// The file's name without its ending.
-    pub name: &'static str,
-    /// The file.
-    pub source: &'static str,
-    /// Invocations of a workgroup, or [`LANES`].
-    pub workgroup: u32,
-    /// Constants that are set when a pipeline is made, in the order in which a dispatch gives their values.
-    pub overrides: &'static [&'static str],
-    /// Group 0: activations and lists.
-    pub arena: &'static [Access],
-    /// Group 1: weights.
-    pub weights: &'static [Access],
-}
-
-/// Index into [`SHADERS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kernel {
-    /// embed_norm.wgsl.
-    EmbedNorm,
-    /// linear_small.wgsl: 32 x 32 tiles.
-    LinearSmall,
-    /// linear_medium.wgsl: 64 x 64 tiles.
-    LinearMedium,
-    /// linear_large.wgsl: 128 x 128 tiles.
-    LinearLarge,
-    /// linear_small_f16.wgsl.
-    LinearSmallF16,
-    /// linear_medium_f16.wgsl.
-    LinearMediumF16,
-    /// linear_large_f16.wgsl.
-    LinearLargeF16,
-    /// linear_coop_8.wgsl: matrices of 8 x 8.
-    LinearCoop8,
-    /// linear_coop_16.wgsl: matrices of 16 x 16.
-    LinearCoop16,
-    /// round_f16.wgsl.
-    RoundF16,
-    /// widen_f16.wgsl.
-    WidenF16,
-    /// norm.wgsl.
-    Norm,
-    /// attention_32.wgsl: heads of width 32.
-    Attention32,
-    /// attention_64.wgsl: heads of width 64.
-    Attention64,
-    /// attention_distance.wgsl: heads of any width up to 128, with or without what attention knows about distances.
-    AttentionDistance,
-    /// rotate.wgsl.
-    Rotate,
-    /// gate.wgsl.
-    Gate,
-    /// mean_tokens.wgsl.
-    MeanTokens,
-    /// first_tokens.wgsl.
-    FirstTokens,
-    /// first_back.wgsl.
-    FirstBack,
-    /// first_scores.wgsl.
-    FirstScores,
-    /// first_mix.wgsl.
-    FirstMix,
-    /// first_out.wgsl.
-    FirstOut,
-}
-
-/// The tile of a linear shader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tile {
-    /// 32 x 32.
-    Small,
-    /// 64 x 64.
-    Medium,
-    /// 128 x 128.
-    Large,
-}
-
-impl Tile {
-    /// All of them, the smallest first.
-    pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
-
-    /// The largest tile that leaves no more than half of its last row of tiles empty, and enough tiles for a GPU's cores.
-    pub fn for_rows(rows: usize) -> Self {
-        match rows {
-            0..=64 => Self::Small,
-            65..=1023 => Self::Medium,
-            _ => Self::Large,
-        }
-    }
-
-    /// Rows and columns.
-    pub fn side(self) -> usize {
-        match self {
-            Self::Small => 32,
-            Self::Medium => 64,
-            Self::Large => 128,
-        }
-    }
-
-    /// Its shader, for numbers of 32 bits or of 16.
-    pub fn kernel(self, half: bool) -> Kernel {
-        match (self, half) {
-            (Self::Small, false) => Kernel::LinearSmall,
-            (Self::Medium, false) => Kernel::LinearMedium,
-            (Self::Large, false) => Kernel::LinearLarge,
-            (Self::Small, true) => Kernel::LinearSmallF16,
-            (Self::Medium, true) => Kernel::LinearMediumF16,
-            (Self::Large, true) => Kernel::LinearLargeF16,
-        }
-    }
-}
-
-/// Instead of a number: a workgroup of as many invocations as the override LANES says.
-pub const LANES: u32 = 0;
-
-macro_rules! shader {
-    ($name:literal, $workgroup:expr, $overrides:expr, $arena:expr, $weights:expr) => {
-        Shader {
-            name: $name,
-            source: include_str!(concat!("../../shaders/", $name, ".wgsl")),
-            workgroup: $workgroup,
-            overrides: &$overrides,
-            arena: &$arena,
-            weights: &$weights,
-        }
-    };
-}
-
-/// In the order of [`Kernel`].
-pub const SHADERS: [Shader; 23] = [
-    shader!("embed_norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Read, Write], [Read, Read]),
-    shader!("linear_small", 64, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
-    shader!("linear_medium", 128, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
-    shader!("linear_large", 256, ["K", "N", "ACTIVATION", "ADD"], [Read, Read, Write], [Read, Read]),
-    shader!(
-        "linear_small_f16",
-        64,
-        ["K", "N", "ACTIVATION", "ADD", "HALF"],
-        [Read, Read, Write],
-        [Read, Read]
-    ),
-    shader!(
-        "linear_medium_f16",
-        128,
-        ["K", "N", "ACTIVATION", "ADD", "HALF"],
-        [Read, Read, Write],
-        [Read, Read]
-    ),
-    shader!(
-        "linear_large_f16",
-        256,
-        ["K", "N", "ACTIVATION", "ADD", "HALF"],
-        [Read, Read, Write],
-        [Read, Read]
-    ),
-    shader!(
-        "linear_coop_8",
-        LANES,
-        ["K", "N", "ACTIVATION", "ADD", "HALF", "LANES"],
-        [Read, Read, Write],
-        [Read, Read]
-    ),
-    shader!(
-        "linear_coop_16",
-        LANES,
-        ["K", "N", "ACTIVATION", "ADD", "HALF", "LANES"],
-        [Read, Read, Write],
-        [Read, Read]
-    ),
-    shader!("round_f16", 64, ["ROW4"], [Read, Write], []),
-    shader!("widen_f16", 64, ["ROW4"], [Read, Write], []),
-    shader!("norm", 64, ["HIDDEN", "ROW4", "EPSILON"], [Read, Write], [Read, Read]),
-    shader!("attention_32", 64, ["HIDDEN4"], [Read, Read, Write], []),
-    shader!("attention_64", 64, ["HIDDEN4"], [Read, Read, Write], []),
-    shader!(
-        "attention_distance",
-        64,
-        ["WIDTH", "HIDDEN", "ROW", "OUT", "MIDDLE", "REACH", "TERMS"],
-        [Read, Read, Write],
-        [Read, Read, Read]
-    ),
-    shader!("rotate", 64, ["HALF", "HEADS", "ROW"], [Write, Read], [Read]),
-    shader!("gate", 64, ["WIDTH", "IN", "OUT", "ACTIVATION"], [Read, Write], []),
-    shader!("mean_tokens", 64, ["ROW4"], [Read, Read, Write], []),
-    shader!("first_tokens", 64, ["ROW4"], [Read, Read, Write], []),
-    shader!("first_back", 64, ["WIDTH", "HEADS", "ROW4"], [Read, Write], [Read]),
-    shader!("first_scores", 64, ["HEADS", "ROW4"], [Read, Read, Read, Write], []),
-    shader!("first_mix", 64, ["HEADS", "ROW4"], [Read, Read, Read, Write], []),
-    shader!("first_out", 64, ["WIDTH", "HEADS", "ROW4"], [Read, Write], [Read, Read]),
-];
-
-impl Kernel {
-    /// The shader.
-    pub fn shader(self) -> &'static Shader {
-        &SHADERS[self as usize]
-    }
-}
 
 /// What opening a device with cooperative matrices takes.
 pub fn experimental() -> wgpu::ExperimentalFeatures {
@@ -337,7 +128,7 @@ impl Module {
     fn new(device: &wgpu::Device, shader: &Shader, checked: bool) -> Self {
         let source = wgpu::ShaderModuleDescriptor {
             label: Some(shader.name),
-            source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+            source: wgpu::ShaderSource::Wgsl(shader.source.text.into()),
         };
         let module = if checked {
             device.create_shader_module(source)
@@ -356,7 +147,7 @@ impl Module {
                     binding,
                     visibility: wgpu::ShaderStages::COMPUTE,
                     ty: wgpu::BindingType::Buffer {
-                        ty: wgpu::BufferBindingType::Storage { read_only: *access == Read },
+                        ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
                         has_dynamic_offset: false,
                         min_binding_size: None,
                     },
@@ -368,7 +159,7 @@ impl Module {
                 entries: &entries,
             })
         };
-        let groups = [group(shader.arena), group(shader.weights)];
+        let groups = [group(shader.activations), group(shader.weights)];
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(shader.name),
             bind_group_layouts: &[Some(&groups[0]), Some(&groups[1])],

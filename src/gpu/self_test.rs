@@ -4,7 +4,7 @@ use half::f16;
 
 use super::Gpu;
 use super::device::{Tier, gpu_error};
-use super::pipelines::Tile;
+use super::shaders::Tile;
 use crate::error::Result;
 use crate::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 

@@ -10,7 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::device::{Adapter, AdapterKind};
 use super::pack::{OUTPUT_TILE, padded_cols};
-use super::pipelines::{Tile, write_anew};
+use super::pipelines::write_anew;
+use super::shaders::Tile;
 use super::{Buf, Gpu, Linear};
 use crate::error::{Error, Result};
 use crate::kernels::{Epilogue, Kernels};
@@ -109,7 +110,7 @@ impl Tiles {
 /// Of the lines and of what they hold for: adapter, driver, tier and shaders.
 fn checksum(lines: &str, adapter: &Adapter) -> u64 {
     let Adapter { name, driver, backend, tier, .. } = adapter;
-    let shaders = [false, true].map(|half| Tile::ALL.map(|tile| tile.kernel(half).shader().source).concat());
+    let shaders = [false, true].map(|half| Tile::ALL.map(|tile| tile.kernel(half).shader().source.text).concat());
     xxh3_64(format!("{name}\n{driver}\n{backend}\n{}\n{}\n{lines}", tier.name(), shaders.concat()).as_bytes())
 }
 

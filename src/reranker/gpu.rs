@@ -409,7 +409,7 @@ fn free_work_space(run: &mut Run<Gpu>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::pipelines::Tile;
+    use crate::gpu::shaders::Tile;
     use crate::model::checkpoint::Checkpoint;
     use crate::model::config;
     use crate::model::network::Network;
