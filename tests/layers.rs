@@ -39,7 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
         "xxhash_rust::",
         &[
             "gpu/pipelines.rs",
-            "gpu/tune.rs",
+            "gpu/tiles.rs",
             "model/hash.rs",
             "model/header.rs",
             "model/reader.rs",

@@ -12,6 +12,7 @@ pub mod pipelines;
 mod self_test;
 pub mod shaders;
 mod thread;
+mod tiles;
 mod tune;
 
 use std::collections::BTreeSet;
@@ -31,7 +32,7 @@ use pack::{COLUMN_TILE, padded_cols};
 use params::{QUERIES, Sequence, TokenRows, query_blocks};
 use shaders::{Kernel, Tile};
 use thread::{BufferHandle, DeviceThread};
-use tune::{Shape, Tiles};
+use tiles::{Shape, TileTable};
 
 /// The widest head that attention has a shader for.
 pub const MAX_HEAD_DIM: usize = 128;
@@ -90,7 +91,7 @@ pub struct Gpu {
     downgrades: Vec<String>,
     /// Linear layers that have run, and their tiles as far as they were measured.
     linear_shapes: BTreeSet<Shape>,
-    tiles: Tiles,
+    tiles: TileTable,
 }
 
 /// A buffer for a list that is uploaded with each batch.
@@ -125,7 +126,8 @@ impl Gpu {
             match opened {
                 Ok(gpu) => {
                     let folder = gpu.options.device.cache.as_ref();
-                    let tiles = folder.map(|folder| Tiles::read(folder, gpu.adapter())).unwrap_or_default();
+                    let tiles =
+                        folder.map(|folder| TileTable::read(folder, gpu.adapter())).unwrap_or_default();
                     // The self-test's layer is nobody's.
                     return Ok(Self { downgrades: dropped, linear_shapes: BTreeSet::new(), tiles, ..gpu });
                 }
@@ -167,7 +169,7 @@ impl Gpu {
             f32_copy: Buf::default(),
             downgrades: Vec::new(),
             linear_shapes: BTreeSet::new(),
-            tiles: Tiles::default(),
+            tiles: TileTable::default(),
         }
     }
 

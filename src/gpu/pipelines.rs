@@ -54,12 +54,12 @@ impl Cache {
     pub fn save(&self) -> Result<()> {
         let Some(data) = self.cache.get_data() else { return Ok(()) };
         let bytes = [&xxh3_64(&data).to_le_bytes()[..], &data].concat();
-        write_anew(&self.file, &bytes)
+        replace_file(&self.file, &bytes)
     }
 }
 
 /// Writes a file of the cache to another name first, so that no run ever finds half of it.
-pub fn write_anew(file: &Path, bytes: &[u8]) -> Result<()> {
+pub fn replace_file(file: &Path, bytes: &[u8]) -> Result<()> {
     let fresh = file.with_extension(std::process::id().to_string());
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, file));
     written.map_err(|error| Error::InvalidOption {
