@@ -1,5 +1,5 @@
-//! The linear shaders of the GPU at the sizes of two models, in multiplications and additions per second. Runs on the best
-//! adapter; on a software one with few rows, which says nothing about speed.
+//! The linear shaders at the sizes of two models, in multiplications and additions per second. Runs on the best adapter. On
+//! a software adapter it runs with few rows, and its figures say nothing about a GPU.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use crossrank::gpu::device::{AdapterKind, DeviceOptions};
@@ -7,13 +7,14 @@ use crossrank::gpu::{Gpu, GpuOptions};
 use crossrank::kernels::{Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::reference::Reference;
 
-/// Outputs and inputs: query-key-value, attention's output, and both halves of the feed-forward.
+/// Outputs and inputs of a layer's products: queries, keys and values; attention's output; both halves of the feed-forward.
 const SHAPES: [(usize, usize); 8] =
     [(1152, 384), (384, 384), (1536, 384), (384, 1536), (2304, 768), (768, 768), (3072, 768), (768, 3072)];
 /// 100 documents of 128 tokens.
 const ROWS: usize = 12_800;
-const FEW_ROWS: usize = 8;
-/// Layers that are recorded before the one wait, so that it does not count.
+/// The rows on a software adapter.
+const SOFTWARE_ROWS: usize = 8;
+/// Layers that are recorded before the one wait, so that the cost of waiting does not count.
 const REPEATS: usize = 16;
 
 fn noise(count: usize, scale: f32) -> Vec<f32> {
@@ -26,19 +27,10 @@ fn noise(count: usize, scale: f32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// The first row of x w^T + bias, after `repeats` times the same.
-fn product<K: Kernels>(
-    k: &mut K,
-    x: &K::Buf,
-    w: &K::Linear,
-    out: &mut K::Buf,
-    repeats: usize,
-    row: &mut [f32],
-) {
-    for _ in 0..repeats {
-        k.linear(x, w, Epilogue::Store, out);
-    }
-    k.read(out, row).unwrap();
+/// Computes x w^T + bias and reads it.
+fn read_product<K: Kernels>(k: &mut K, x: &K::Buf, w: &K::Linear, out: &mut K::Buf, values: &mut [f32]) {
+    k.linear(x, w, Epilogue::Store, out);
+    k.read(out, values).unwrap();
 }
 
 fn weight<K: Kernels>(k: &K, outputs: usize, inputs: usize) -> K::Linear {
@@ -60,7 +52,7 @@ fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {
         let mut out = gpu.make_buf();
         gpu.shape(&mut out, rows, outputs).unwrap();
         let mut ours = vec![0.0; rows * outputs];
-        product(gpu, &x, &w, &mut out, 1, &mut ours);
+        read_product(gpu, &x, &w, &mut out, &mut ours);
 
         // Checked before it is timed.
         let reference = &mut Reference;
@@ -69,11 +61,11 @@ fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {
         let mut out_row = reference.make_buf();
         reference.shape(&mut out_row, 1, outputs).unwrap();
         let mut expected = vec![0.0; outputs];
-        product(reference, &x_row, &w_row, &mut out_row, 1, &mut expected);
+        read_product(reference, &x_row, &w_row, &mut out_row, &mut expected);
         let far = ours.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-4 || a.is_nan());
         assert!(!far, "{outputs} x {inputs} is wrong");
 
-        // What is read back is one row, so that the bus does not count.
+        // One row is read back, so that the bus does not count.
         let mut one = gpu.make_buf();
         gpu.shape(&mut one, 1, outputs).unwrap();
         let first = gpu.write(1, inputs, &values[..inputs]).unwrap();
@@ -83,7 +75,7 @@ fn linear(criterion: &mut Criterion, gpu: &mut Gpu, rows: usize) {
                 for _ in 0..REPEATS {
                     gpu.linear(&x, &w, Epilogue::Store, &mut out);
                 }
-                product(gpu, &first, &w, &mut one, 1, &mut expected);
+                read_product(gpu, &first, &w, &mut one, &mut expected);
             });
         });
     }
@@ -99,6 +91,6 @@ fn main() {
     println!("{} ({})", gpu.adapter().name, gpu.adapter().driver);
     let software = gpu.adapter().kind == AdapterKind::Software;
     let mut criterion = Criterion::default().configure_from_args();
-    linear(&mut criterion, &mut gpu, if software { FEW_ROWS } else { ROWS });
+    linear(&mut criterion, &mut gpu, if software { SOFTWARE_ROWS } else { ROWS });
     criterion.final_summary();
 }

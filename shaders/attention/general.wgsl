@@ -9,7 +9,7 @@
 // relative_keys, relative_queries: K and Q [R,H] with rows of OUT_COLS columns; or relative_keys: the bias [N,2L-1]. What
 // SCORE_MOD does not name is not read.
 // Needs from shared/ workgroup, reduce, softmax and query_block.
-// CPU twin: src/cpu/distance.rs.
+// CPU twin: src/cpu/score_mod.rs.
 
 override HEAD_DIM: u32;
 // H, and the padded columns of qkv and out.

@@ -1,10 +1,10 @@
 // out [M,N] = epilogue(x [M,K] w^T), by cooperative matrices: f16 times f16, summed in f32.
 //
 // A workgroup is one subgroup and owns a TILE x TILE tile of out, as 4 x 4 matrices; grid: column tiles, row tiles. Where a
-// driver makes subgroups smaller than LANES, each of them computes the whole tile, and stores the same.
+// driver makes subgroups smaller than LANES, each of them computes the whole tile and stores the same numbers.
 // Padding of x, residual, out, weight and bias: as in linear/staging.wgsl.
-// Matrices are loaded from memory and not through workgroup memory: drivers keep them in step with neither barriers nor
-// each other there. Only the sums pass through it, because elements of a matrix cannot be named.
+// Matrices are loaded straight from buffers and not through workgroup memory, where drivers order matrix loads neither with
+// barriers nor with each other. Only the sums pass through it, because a shader cannot address elements of a matrix.
 // Needs linear/coop_8.wgsl or linear/coop_16.wgsl in front, linear/output_f16.wgsl and linear/epilogue.wgsl.
 // CPU twin: src/cpu/gemm.rs.
 

@@ -1,6 +1,6 @@
 // Piece: the activations of linear layers and gates. CPU twin: src/cpu/activation.rs.
 
-// 0 none, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 SiLU, 5 tanh: `activation_number` in src/gpu.
+// The host's numbers: 0 none, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 SiLU, 5 tanh.
 override ACTIVATION: u32;
 
 // The error function as src/cpu/activation.rs computes it: a rational fit on [-4, 4], within 3.3e-7.
@@ -20,8 +20,8 @@ fn erf(x: vec4<f32>) -> vec4<f32> {
     return t * p / q;
 }
 
-// The hyperbolic tangent, likewise: a rational fit on [-9, 9], within 2.8e-7. The built-in one is NaN far out on some
-// drivers.
+// The hyperbolic tangent, likewise: a rational fit on [-9, 9], within 2.8e-7. The built-in
+// function returns NaN for large arguments on some drivers.
 fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
     let t = clamp(x, vec4(-9.0), vec4(9.0));
     let s = t * t;
@@ -34,7 +34,7 @@ fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
     q = fma(q, s, vec4(0.027250139));
     q = fma(q, s, vec4(0.47014186));
     q = fma(q, s, vec4(1.0));
-    // `clamp` may turn NaN into a number; by its bits it is told from every other value, whatever the driver assumes.
+    // NaN stays NaN. It is told by its bits, because `clamp` may turn it into a number and drivers may assume it away.
     let is_nan = (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u);
     return select(t * p / q, x, is_nan);
 }

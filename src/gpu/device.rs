@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::pipelines::{Cache, Pipelines, experimental};
+use super::pipelines::{PipelineCache, Pipelines, experimental_features};
 use super::shaders::Kernel;
 use super::thread::BufferHandle;
 use crate::error::{Error, Result};
@@ -282,7 +282,7 @@ impl Device {
             label: Some("crossrank"),
             required_features: features,
             experimental_features: match facts.tier {
-                Tier::Cooperative => experimental(),
+                Tier::Cooperative => experimental_features(),
                 _ => wgpu::ExperimentalFeatures::disabled(),
             },
             required_limits: limits,
@@ -303,7 +303,7 @@ impl Device {
         device.set_device_lost_callback(move |reason, message| {
             lost(format!("the device was lost ({reason:?}): {message}"));
         });
-        let cache = folder.and_then(|folder| Cache::open(&device, folder, &adapter.get_info()));
+        let cache = folder.and_then(|folder| PipelineCache::open(&device, folder, &adapter.get_info()));
         Ok(Self {
             device,
             queue,

@@ -497,7 +497,7 @@ impl Kernels for Gpu {
     type Relative = Relative;
 
     fn make_linear(&self, parts: &[LinearPart<'_>], _keep: WeightStorage) -> Result<Linear> {
-        let (weight, bias) = pack::linear(parts)?;
+        let (weight, bias) = pack::pack_linear(parts)?;
         let weight = match self.uses_f16() {
             true => self.upload("linear weight", pack::round_f16(&weight)?)?,
             false => self.upload("linear weight", weight)?,
@@ -513,13 +513,13 @@ impl Kernels for Gpu {
     }
 
     fn make_norm(&self, gain: Tensor<'_>, bias: Tensor<'_>, epsilon: f32) -> Result<Norm> {
-        let gain = self.upload("norm gain", pack::vector(gain))?;
-        Ok(Norm { gain, bias: self.upload("norm bias", pack::vector(bias))?, epsilon })
+        let gain = self.upload("norm gain", pack::padded_vector(gain))?;
+        Ok(Norm { gain, bias: self.upload("norm bias", pack::padded_vector(bias))?, epsilon })
     }
 
     fn make_key_value(&self, key: LinearPart<'_>, value: LinearPart<'_>, heads: usize) -> Result<KeyValue> {
-        let key = self.upload("key by rows", pack::by_rows(&key)?)?;
-        let (value, bias) = pack::by_inputs(&value)?;
+        let key = self.upload("key by rows", pack::pack_rows(&key)?)?;
+        let (value, bias) = pack::pack_inputs(&value)?;
         let (value, bias) = (self.upload("value by inputs", value)?, self.upload("value bias", bias)?);
         Ok(KeyValue { key, value, bias, heads })
     }

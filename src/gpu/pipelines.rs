@@ -1,4 +1,4 @@
-//! The pipelines that the driver compiles from the shaders, and the file in which it keeps them.
+//! The pipelines that the driver compiles from the shaders, and the file that keeps what it compiled.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,15 +9,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::shaders::{Access, Kernel, Shader};
 use crate::error::{Error, Result};
 
-/// What opening a device with cooperative matrices takes.
-pub fn experimental() -> wgpu::ExperimentalFeatures {
-    // SAFETY: wgpu asks that its users know of the bugs in what it calls experimental. Of that, only shaders/linear_coop_8.wgsl
-    // and linear_coop_16.wgsl use anything: they hold no arrays of matrices, read them from buffers that nobody writes in the
-    // same pass of a shader, and have to compute the right numbers on the device before they are used.
+/// The token that wgpu asks for when a device with cooperative matrices is opened.
+pub fn experimental_features() -> wgpu::ExperimentalFeatures {
+    // SAFETY: wgpu requires that its users know of the bugs in the features that it calls experimental. Only the shaders
+    // composed with shaders/linear/coop.wgsl use one. They hold no arrays of matrices, load matrices from buffers that are
+    // not written in the same dispatch, and are used only after the self-test found the right numbers on the device.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
-/// A shader that has met the driver.
+/// A shader as the driver compiled it, with the layouts of its bindings.
 struct Module {
     module: wgpu::ShaderModule,
     layout: wgpu::PipelineLayout,
@@ -25,7 +25,7 @@ struct Module {
 }
 
 /// What the driver compiled, kept in a file from run to run.
-pub struct Cache {
+pub struct PipelineCache {
     cache: wgpu::PipelineCache,
     file: PathBuf,
 }
@@ -33,24 +33,24 @@ pub struct Cache {
 /// Bytes of the checksum that a cache file starts with.
 const CHECKSUM_BYTES: usize = 8;
 
-impl Cache {
-    /// Opens this adapter's file in a folder, or starts one; `None` where the driver keeps no such files.
+impl PipelineCache {
+    /// Opens this adapter's file in a folder, or starts a new one; `None` where the driver offers no cache.
     pub fn open(device: &wgpu::Device, folder: &Path, adapter: &wgpu::AdapterInfo) -> Option<Self> {
         let file = folder.join(wgpu::util::pipeline_cache_key(adapter)?);
-        // A file that cannot be read or is damaged is written anew.
+        // A file that cannot be read or is damaged counts as empty, and `save` replaces it.
         let bytes = fs::read(&file).unwrap_or_default();
         let data = bytes.split_first_chunk::<CHECKSUM_BYTES>();
         let data =
             data.filter(|(sum, data)| u64::from_le_bytes(**sum) == xxh3_64(data)).map(|(_, data)| data);
         let label = Some("crossrank");
         let descriptor = wgpu::PipelineCacheDescriptor { label, data, fallback: true };
-        // SAFETY: the data is what `save` got from a cache. The checksum finds damage; that nobody else writes to the folder
-        // is what `Builder::gpu_cache` asks of its caller.
+        // SAFETY: the data must come from `get_data`, and `save` wrote it from there. The checksum finds damage. That no other
+        // program writes to the folder is the duty of the caller of `RerankerBuilder::gpu_cache`.
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
         Some(Self { cache, file })
     }
 
-    /// Writes the file anew.
+    /// Replaces the file.
     pub fn save(&self) -> Result<()> {
         let Some(data) = self.cache.get_data() else { return Ok(()) };
         let bytes = [&xxh3_64(&data).to_le_bytes()[..], &data].concat();
@@ -58,33 +58,33 @@ impl Cache {
     }
 }
 
-/// Writes a file of the cache to another name first, so that no run ever finds half of it.
+/// Writes a file of the cache folder under another name and renames it, so that no run ever reads half of it.
 pub fn replace_file(file: &Path, bytes: &[u8]) -> Result<()> {
-    let fresh = file.with_extension(std::process::id().to_string());
-    let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, file));
+    let temporary = file.with_extension(std::process::id().to_string());
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, file));
     written.map_err(|error| Error::InvalidOption {
         option: "gpu_cache",
         message: format!("cannot write `{}`: {error}", file.display()),
     })
 }
 
-/// Pipelines, made when they are first needed.
+/// Pipelines, compiled when they are first needed.
 pub struct Pipelines {
     checked: bool,
-    cache: Option<Cache>,
+    cache: Option<PipelineCache>,
     modules: HashMap<Kernel, Module>,
-    made: HashMap<(Kernel, Vec<u64>), wgpu::ComputePipeline>,
+    compiled: HashMap<(Kernel, Vec<u64>), wgpu::ComputePipeline>,
 }
 
 impl Pipelines {
     /// No pipelines yet. `checked` keeps the driver's guards against indexes out of bounds and endless loops.
-    pub fn new(checked: bool, cache: Option<Cache>) -> Self {
-        Self { checked, cache, modules: HashMap::new(), made: HashMap::new() }
+    pub fn new(checked: bool, cache: Option<PipelineCache>) -> Self {
+        Self { checked, cache, modules: HashMap::new(), compiled: HashMap::new() }
     }
 
-    /// Saves what has been compiled, where there is a file for it.
+    /// Saves what the driver compiled, where there is a file for it.
     pub fn save(&self) -> Result<()> {
-        self.cache.as_ref().map_or(Ok(()), Cache::save)
+        self.cache.as_ref().map_or(Ok(()), PipelineCache::save)
     }
 
     /// The layout of group 0 (activations) or 1 (weights).
@@ -95,8 +95,8 @@ impl Pipelines {
     /// The pipeline of a shader with these values of its overrides.
     pub fn get(&mut self, device: &wgpu::Device, kernel: Kernel, values: &[f64]) -> wgpu::ComputePipeline {
         let key = (kernel, values.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
-        if let Some(made) = self.made.get(&key) {
-            return made.clone();
+        if let Some(pipeline) = self.compiled.get(&key) {
+            return pipeline.clone();
         }
         let shader = kernel.shader();
         let constants: Vec<_> = shader.overrides.iter().copied().zip(values.iter().copied()).collect();
@@ -114,7 +114,7 @@ impl Pipelines {
             },
             cache: cache.as_ref(),
         });
-        self.made.insert(key, pipeline.clone());
+        self.compiled.insert(key, pipeline.clone());
         pipeline
     }
 
@@ -134,13 +134,14 @@ impl Module {
             device.create_shader_module(source)
         } else {
             let checks = wgpu::ShaderRuntimeChecks::unchecked();
-            // SAFETY: no shader indexes out of bounds, loops for ever, or divides by zero. They are our own files, fixed at
-            // build time; every index is below the padded size of the buffer, which gpu/mod.rs allocates (whole tiles of
-            // rows, whole steps of columns), or below a length from the lists that gpu/mod.rs makes of a checked batch.
-            // tests/gpu.rs runs each of them with the checks as well, and with poisoned padding.
+            // SAFETY: the shader must not index out of bounds, loop for ever, or divide by zero. Shaders are composed of our
+            // own files at build time. Every index is below the padded size of its buffer, which the backend allocates
+            // (whole tiles of rows, columns padded to a multiple of `pack::COLUMN_TILE`), or below a length from the lists
+            // that it makes of a checked batch. tests/gpu.rs runs each shader with the checks as well, and with poisoned
+            // padding.
             unsafe { device.create_shader_module_trusted(source, checks) }
         };
-        let group = |buffers: &[Access]| {
+        let group_layout = |buffers: &[Access]| {
             let entries: Vec<_> = (0..)
                 .zip(buffers)
                 .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
@@ -159,7 +160,7 @@ impl Module {
                 entries: &entries,
             })
         };
-        let groups = [group(shader.activations), group(shader.weights)];
+        let groups = [group_layout(shader.activations), group_layout(shader.weights)];
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(shader.name),
             bind_group_layouts: &[Some(&groups[0]), Some(&groups[1])],
