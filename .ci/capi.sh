@@ -32,8 +32,8 @@ echo "=== AddressSanitizer"
 # The library alone is built for it. It takes the run-time part from the C programs, which link that of gcc.
 target=x86_64-unknown-linux-gnu
 folder=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/asan
-RUSTFLAGS=-Zsanitizer=address cargo +nightly build --lib --features capi --target $target --target-dir "$folder"
-export CROSSRANK_BUILT=$folder/$target/debug/deps CROSSRANK_CFLAGS=-fsanitize=address
+RUSTFLAGS=-Zsanitizer=address RUSTUP_TOOLCHAIN=nightly packaging/build.sh --target $target --target-dir "$folder"
+export CROSSRANK_BUILT=$folder/$target/debug CROSSRANK_CFLAGS=-fsanitize=address
 export ASAN_OPTIONS=allocator_may_return_null=1
 test_capi "${instrumented[@]}" handles_ threads_ cancel_
 test_bindings every_runner loads_callbacks

@@ -17,7 +17,7 @@ if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
 fi
 
 if [ -z "${CROSSRANK_LIBRARY:-}" ]; then
-    cargo build --locked --release --lib --features capi
+    packaging/build.sh --locked --release
     CROSSRANK_LIBRARY=${CARGO_TARGET_DIR:-target}/release
 fi
 CROSSRANK_LIBRARY=$(realpath "$CROSSRANK_LIBRARY")

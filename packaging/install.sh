@@ -21,8 +21,7 @@ if [ "${1-}" = --from ]; then
 fi
 cd "$(dirname "$0")/.."
 if [ -z "$from" ]; then
-    # Without the rlib, which would rule out optimisation across crates.
-    cargo rustc --profile dist --lib --features capi --crate-type cdylib,staticlib "$@"
+    packaging/build.sh --profile dist "$@"
     from=${CARGO_TARGET_DIR:-target}/dist
 fi
 

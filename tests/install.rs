@@ -3,6 +3,9 @@
 //!
 //! Installs the library of this build; with CROSSRANK_PREFIX=folder that prefix is tested instead.
 
+#[path = "common/c_library.rs"]
+mod c_library;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -22,8 +25,8 @@ fn installed() -> Installed {
     }
     let folder = tempfile::tempdir().unwrap();
     let prefix = folder.path().join("a prefix");
-    let built = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    succeeds(Command::new(root().join("packaging/install.sh")).arg(&prefix).arg("--from").arg(built));
+    let install = root().join("packaging/install.sh");
+    succeeds(Command::new(install).arg(&prefix).arg("--from").arg(c_library::built()));
     Installed { prefix, _folder: Some(folder) }
 }
 

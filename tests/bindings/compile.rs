@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::c_library::built;
+
 /// Whether a program can be run. If it cannot, the skipped check is printed; with CROSSRANK_REQUIRE_TOOLS=1 it fails.
 pub fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
@@ -15,12 +17,6 @@ pub fn has(program: &str) -> bool {
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The folder of the library: CROSSRANK_BUILT, or where the library of this build is.
-pub fn built() -> PathBuf {
-    let beside = || std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    std::env::var_os("CROSSRANK_BUILT").map_or_else(beside, PathBuf::from)
 }
 
 /// Makes `folder` hold the shared library under each name that a program may ask for.

@@ -1,5 +1,7 @@
 //! The bindings give the same results for bindings/cases.json, and compile in every mode that they support.
 
+#[path = "../common/c_library.rs"]
+mod c_library;
 mod compile;
 mod table;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use crate::toolbox::{WARNINGS, abi, built, folder, output, root, run};
-use crate::{header, toolbox};
+use crate::{c_library, header, toolbox};
 
 /// What a program that links libcrossrank.a must link too, on Linux.
 pub const NATIVE_STATIC_LIBS: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
@@ -65,18 +65,7 @@ fn nothing_of_ours_runs_when_the_library_is_loaded() {
 
 #[test]
 fn a_static_program_needs_exactly_the_libraries_that_are_documented() {
-    let folder = folder("static");
-    // An archive with everything that the crate links, without compiling it again.
-    let source = folder.join("whole.rs");
-    std::fs::write(&source, "extern crate crossrank;").unwrap();
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition=2024", "--crate-type=staticlib", "--print=native-static-libs", "-Cpanic=unwind"]);
-    rustc.arg("-L").arg(format!("dependency={}", built().display()));
-    rustc.arg("--extern").arg(format!("crossrank={}", built().join("libcrossrank.rlib").display()));
-    let out = rustc.arg(&source).arg("--out-dir").arg(&folder).current_dir(root()).output().unwrap();
-    let _ = std::fs::remove_file(folder.join("libwhole.a"));
-    let messages = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{messages}");
+    let messages = &c_library::build().messages;
     let printed = messages.lines().find_map(|line| line.split_once("native-static-libs: ")).unwrap().1;
     let unique = |list: &str| list.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(unique(printed), unique(NATIVE_STATIC_LIBS), "the documented list is another");

@@ -6,6 +6,8 @@
 #![cfg(target_os = "linux")]
 
 mod abi;
+#[path = "../common/c_library.rs"]
+mod c_library;
 mod exports;
 mod generated;
 mod header;

@@ -1,8 +1,10 @@
-//! Compiling and running C programs against the library beside this test.
+//! Compiling and running C programs against the library.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+pub use crate::c_library::built;
 
 /// What every C program of ours is compiled with.
 pub const WARNINGS: [&str; 7] =
@@ -15,12 +17,6 @@ pub fn root() -> &'static Path {
 /// A tiny model with one label.
 pub fn tiny_model() -> PathBuf {
     root().join("tests/fixtures/bert")
-}
-
-/// Where the libraries are: where cargo put those that this test was built with, or a folder with other ones.
-pub fn built() -> PathBuf {
-    let beside = || std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    std::env::var_os("CROSSRANK_BUILT").map_or_else(beside, PathBuf::from)
 }
 
 /// A folder for what a test makes.
