@@ -46,7 +46,7 @@
 /*
  Minor version of the library that this header belongs to.
  */
-#define CROSSRANK_VERSION_MINOR 1
+#define CROSSRANK_VERSION_MINOR 2
 
 /*
  Patch version of the library that this header belongs to.
@@ -577,7 +577,7 @@ extern "C" {
 uint32_t crossrank_abi(void);
 
 /*
- The version of the library, such as "0.1.0".
+ The version of the library, such as "0.2.0".
 
  Returns a NUL-terminated string of the library, never NULL, which lives as long as the library: do not free it. Any
  thread. Since 0.1.

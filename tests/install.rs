@@ -115,7 +115,7 @@ fn cmake_refuses_another_minor_version() {
         return;
     }
     let installed = installed();
-    for (version, found) in [("0.1", true), ("0.1.0", true), ("0.1.9", false), ("0.2", false), ("1", false)] {
+    for (version, found) in [("0.2", true), ("0.2.0", true), ("0.2.9", false), ("0.3", false), ("1", false)] {
         let folder = tempfile::tempdir().unwrap();
         let project = format!(
             "cmake_minimum_required(VERSION 3.16)\nproject(p C)\nfind_package(crossrank {version} CONFIG REQUIRED)\n"

@@ -46,7 +46,7 @@ namespace Crossrank
     /// <summary>The library as a whole.</summary>
     public static class Library
     {
-        /// <summary>The version, such as "0.1.0".</summary>
+        /// <summary>The version, such as "0.2.0".</summary>
         public static string Version { get { return Text(Native.crossrank_version()); } }
 
         /// <summary>The number of the binary interface.</summary>

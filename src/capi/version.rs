@@ -7,7 +7,7 @@ pub const CROSSRANK_ABI: u32 = 0;
 /// Major version of the library that this header belongs to.
 pub const CROSSRANK_VERSION_MAJOR: u32 = 0;
 /// Minor version of the library that this header belongs to.
-pub const CROSSRANK_VERSION_MINOR: u32 = 1;
+pub const CROSSRANK_VERSION_MINOR: u32 = 2;
 /// Patch version of the library that this header belongs to.
 pub const CROSSRANK_VERSION_PATCH: u32 = 0;
 
@@ -20,7 +20,7 @@ pub extern "C" fn crossrank_abi() -> u32 {
     CROSSRANK_ABI
 }
 
-/// The version of the library, such as "0.1.0".
+/// The version of the library, such as "0.2.0".
 ///
 /// Returns a NUL-terminated string of the library, never NULL, which lives as long as the library: do not free it. Any
 /// thread. Since 0.1.
