@@ -1,9 +1,39 @@
-// The README's example needs the bundled model.
-#![cfg_attr(feature = "bundled-model", doc = include_str!("../README.md"))]
-#![cfg_attr(
-    not(feature = "bundled-model"),
-    doc = "Rerank documents by relevance to a query with a cross-encoder."
-)]
+//! Reranks documents by relevance to a query with a cross-encoder, on the device the program runs on.
+//!
+//! A search finds candidates; a cross-encoder reads the query together with each of them and gives every pair a score.
+//! [`Reranker`] is such a model, loaded from a folder in Hugging Face layout (`config.json`, `tokenizer.json`,
+//! `model.safetensors`) or by its name in the Hugging Face cache:
+//!
+//! ```no_run
+//! use crossrank::{RerankOptions, Reranker};
+//!
+//! let reranker = Reranker::load("cross-encoder/ms-marco-MiniLM-L6-v2")?;
+//! let documents = ["Bananas are yellow.", "Paris is the capital of France.", "France borders Spain."];
+//! let ranking = reranker.rerank("capital of France", &documents, &RerankOptions::new().top_k(2))?;
+//! for result in &ranking.results {
+//!     println!("{:.4}  {}", result.score, documents[result.index]);
+//! }
+//! # Ok::<(), crossrank::Error>(())
+//! ```
+//!
+//! - [`Reranker::builder`] sets what a model is loaded with: backend, precision, threads, limits of memory.
+//! - [`RerankOptions`] sets what one call does: how many results, a threshold, truncation, windows over long documents,
+//!   cancellation, a deadline, progress.
+//! - [`Reranker::score`] gives every label of every pair in input order.
+//! - [`CachedReranker`] remembers scores, and [`RerankerModel`] is the trait that other rerankers can implement too.
+//!
+//! Every failure is an [`Error`]. The library prints nothing and never uses the network. On the CPU a pair's score has the same
+//! bits in every batch and order, with any number of threads and on every instruction set.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `gpu`: the GPU backend over Vulkan, Metal or Direct3D 12 ([`Backend::Gpu`], [`Backend::Auto`]).
+//! - `bundled-model`: embeds a small English model of 23 MB (`Reranker::bundled`). Needs the repository: the package holds no
+//!   model.
+//! - `capi`: the C interface of `include/crossrank.h`. `packaging/build.sh` in the repository builds its libraries.
+//! - `cli`, `pull`: the command line, and its download of models. Of no use to a Rust program; `cli` needs the repository.
 
 // The hidden modules are public for tests, benches and the curious; no stability is promised there.
 mod cancel;
@@ -44,3 +74,8 @@ pub use reranker::load::MemoryPlan;
 pub use reranker::model::RerankerModel;
 pub use reranker::profile::{Stage, StageTime};
 pub use reranker::{Document, Item, ModelInfo, Reranker};
+
+/// The README's Rust example, tested as documentation. It needs the bundled model.
+#[cfg(all(doctest, feature = "bundled-model"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
