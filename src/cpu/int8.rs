@@ -122,73 +122,99 @@ impl SimdKernel for Int8Gemm<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(mut self, s: S) {
-        let (rows, weights, kernel) = (self.out.rows(), self.weights, self.weights.kernel);
+        let (rows, depth, format) = (self.out.rows(), self.weights.depth, self.weights.kernel.format);
         if rows == 0 {
             return;
         }
-        let (inputs, nr) = (self.x.len() / rows, kernel.nr);
-        let kc = KC_BYTES / kernel.format.bytes();
-        let (row_quants, lhs) = self.scratch.split_at_mut(ROW_QUANT_FLOATS * rows);
+        let inputs = self.x.len() / rows;
+        let kc = KC_BYTES / format.bytes();
+        let (row_quants, lhs) = std::mem::take(&mut self.scratch).split_at_mut(ROW_QUANT_FLOATS * rows);
         let (row_quants, lhs) = (row_quants.as_chunks_mut::<ROW_QUANT_FLOATS>().0, as_bytes(lhs));
         for (row, row_quant) in row_quants.iter_mut().enumerate() {
             let QuantParams { scale, zero_point, inverse } =
                 quant_params(s, &self.x[row * inputs..][..inputs]);
-            let correction = zero_point_correction(kernel.format, zero_point);
+            let correction = zero_point_correction(format, zero_point);
             *row_quant = [scale, zero_point, inverse, f32::from_bits(correction.cast_unsigned())];
         }
         let mut sums = [0; MAX_MR * MAX_NR];
-        for start in (0..weights.depth).step_by(kc) {
-            let last = start + kc >= weights.depth;
+        for start in (0..depth).step_by(kc) {
             let end = (start + kc).min(inputs);
-            let k_groups = (weights.depth - start).min(kc) / kernel.kr();
             for (row, [scale, zero_point, inverse, _]) in row_quants.iter().copied().enumerate() {
                 let x = &self.x[row * inputs..][start..end];
                 let to = &mut lhs[row * LHS_STRIDE..][..KC_BYTES];
-                quantize_row(s, QuantParams { scale, zero_point, inverse }, kernel.format, x, to);
+                quantize_row(s, QuantParams { scale, zero_point, inverse }, format, x, to);
             }
+            let block = KBlock { start, end: (start + kc).min(depth), row_quants, lhs };
             for (index, panel) in self.panels.clone().enumerate() {
-                let cols = index * nr..((index + 1) * nr).min(self.out.cols());
-                let panel_cols = panel * nr..(panel + 1) * nr;
-                let rhs_of = |panel: usize| {
-                    &weights.values[(panel * weights.depth + start) * nr..][..k_groups * kernel.kr() * nr]
+                self.multiply_panel(s, &block, index, panel, &mut sums);
+            }
+        }
+    }
+}
+
+/// KC inputs of all rows of x, quantized.
+struct KBlock<'a> {
+    /// The first input.
+    start: usize,
+    /// Behind the last input, padding to whole groups of KR included.
+    end: usize,
+    row_quants: &'a [RowQuant],
+    /// Rows of [`LHS_STRIDE`] bytes.
+    lhs: &'a [u8],
+}
+
+impl Int8Gemm<'_> {
+    /// Multiplies a block by one panel, the one with number `index` of the panels to compute. `sums` is work space.
+    #[inline(always)]
+    fn multiply_panel<S: Simd>(
+        &mut self,
+        s: S,
+        block: &KBlock<'_>,
+        index: usize,
+        panel: usize,
+        sums: &mut [i32],
+    ) {
+        let (rows, weights, kernel) = (self.out.rows(), self.weights, self.weights.kernel);
+        let (nr, depth) = (kernel.nr, weights.depth);
+        let (first, last) = (block.start == 0, block.end == depth);
+        let k_groups = (block.end - block.start) / kernel.kr();
+        let cols = index * nr..((index + 1) * nr).min(self.out.cols());
+        let panel_cols = panel * nr..(panel + 1) * nr;
+        let rhs_of = |panel: usize| {
+            &weights.values[(panel * depth + block.start) * nr..][..k_groups * kernel.kr() * nr]
+        };
+        let rhs = rhs_of(panel);
+        // The tiles prefetch the next panel together, each a part of it before it begins.
+        let next = if panel + 1 < self.panels.end { rhs_of(panel + 1) } else { &[] };
+        let tiles = rows.div_ceil(kernel.mr());
+        for (tile_index, tile) in even_tiles(rows, kernel.mr()).enumerate() {
+            let lines = next.len() * tile_index / tiles..next.len() * (tile_index + 1) / tiles;
+            next[lines].iter().step_by(CACHE_LINE).for_each(|at| s.prefetch(std::ptr::from_ref(at).cast()));
+            let sums = &mut sums[..tile.len() * nr];
+            let mut out = self.out.block(tile.clone(), cols.clone());
+            if !first {
+                // The partial sums lie in the output as what they are: integers.
+                for (row, sums) in sums.chunks_exact_mut(nr).enumerate() {
+                    let partial = out.row(row).iter().map(|sum| sum.to_bits().cast_signed());
+                    sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum = partial);
+                }
+            }
+            let lhs = &block.lhs[tile.start * LHS_STRIDE..];
+            kernel.multiply_tile(tile.len(), k_groups, lhs, rhs, sums, !first);
+            if last {
+                let sums = Int8Sums {
+                    sums,
+                    row_quants: &block.row_quants[tile.clone()],
+                    weight_sums: &weights.weight_sums[panel_cols.clone()],
+                    scales: &weights.scales[panel_cols.clone()],
+                    bias: &weights.bias[panel_cols.clone()],
                 };
-                let rhs = rhs_of(panel);
-                // The tiles prefetch the next panel together, each a part of it before it begins.
-                let next = if panel + 1 < self.panels.end { rhs_of(panel + 1) } else { &[] };
-                let tiles = rows.div_ceil(kernel.mr());
-                for (tile_index, tile) in even_tiles(rows, kernel.mr()).enumerate() {
-                    let lines = next.len() * tile_index / tiles..next.len() * (tile_index + 1) / tiles;
-                    next[lines]
-                        .iter()
-                        .step_by(CACHE_LINE)
-                        .for_each(|at| s.prefetch(std::ptr::from_ref(at).cast()));
-                    let sums = &mut sums[..tile.len() * nr];
-                    let mut out = self.out.block(tile.clone(), cols.clone());
-                    if start > 0 {
-                        // The partial sums lie in the output as what they are: integers.
-                        for (row, sums) in sums.chunks_exact_mut(nr).enumerate() {
-                            let partial = out.row(row).iter().map(|sum| sum.to_bits().cast_signed());
-                            sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum = partial);
-                        }
-                    }
-                    let lhs = &lhs[tile.start * LHS_STRIDE..];
-                    kernel.multiply_tile(tile.len(), k_groups, lhs, rhs, sums, start > 0);
-                    if last {
-                        let sums = Int8Sums {
-                            sums,
-                            row_quants: &row_quants[tile.clone()],
-                            weight_sums: &weights.weight_sums[panel_cols.clone()],
-                            scales: &weights.scales[panel_cols.clone()],
-                            bias: &weights.bias[panel_cols.clone()],
-                        };
-                        let residual_start = tile.start * weights.outputs + panel * nr;
-                        apply_epilogue(s, &sums, self.epilogue, residual_start, weights.outputs, out);
-                    } else {
-                        for (row, sums) in sums.chunks_exact(nr).enumerate() {
-                            let bits = sums.iter().map(|sum| f32::from_bits(sum.cast_unsigned()));
-                            out.row(row).iter_mut().zip(bits).for_each(|(o, bits)| *o = bits);
-                        }
-                    }
+                let residual_start = tile.start * weights.outputs + panel * nr;
+                apply_epilogue(s, &sums, self.epilogue, residual_start, weights.outputs, out);
+            } else {
+                for (row, sums) in sums.chunks_exact(nr).enumerate() {
+                    let bits = sums.iter().map(|sum| f32::from_bits(sum.cast_unsigned()));
+                    out.row(row).iter_mut().zip(bits).for_each(|(o, bits)| *o = bits);
                 }
             }
         }
