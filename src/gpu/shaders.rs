@@ -1,9 +1,10 @@
-//! The compute shaders: of which pieces of shaders/ each is composed, and what the host has to know of it.
+//! The table of compute shaders: the pieces of shaders/ that each is composed of, and its interface to the host.
 //!
-//! A piece is a plain WGSL file. A shader's text is its pieces one after another, joined by the compiler; tests/shaders.rs
-//! validates every composed text, holds each fact of the table against it and writes it to target/shaders/NAME.wgsl. What is
-//! common to several pipelines of one shader's kind stands in one piece: the epilogue and the activations of linear layers,
-//! the way of their operands to workgroup memory, storage in f32 or f16, reductions.
+//! A piece is a plain WGSL file, and the text of a shader is its pieces one after another, joined at compile time. Text that
+//! several shaders share stands in one piece: epilogue, activations and staging of linear layers, storage in f32 or f16, heads
+//! of attention, reductions. The first piece of a shader has its entry point or its directives; the others follow in any
+//! order, because WGSL looks up names in the whole module. tests/shaders.rs validates every composed text, compares each fact
+//! of the table with it, and writes it to target/shaders/NAME.wgsl for editors. The file is long because the table is.
 
 use Access::{Read, Write};
 
@@ -40,7 +41,7 @@ pub struct Source {
     pub text: &'static str,
 }
 
-/// Composes pieces. A piece with directives (`enable`) has to be the first, as WGSL wants them before everything else.
+/// Composes pieces. A piece with directives (`enable`) must be the first, because WGSL wants them before all declarations.
 macro_rules! compose {
     ($($piece:literal),+) => {
         Source {
@@ -50,9 +51,9 @@ macro_rules! compose {
     };
 }
 
-/// Invocations of most workgroups: shaders/shared/workgroup.wgsl says why.
+/// Invocations of most workgroups; shaders/shared/workgroup.wgsl has the reason.
 pub const WORKGROUP: u32 = 64;
-/// Instead of a number: a workgroup of as many invocations as the override LANES says.
+/// In place of a number of invocations: the override LANES says how many.
 pub const LANES: u32 = 0;
 
 const LINEAR_F32: &[&str] = &["K", "N", "ACTIVATION", "ADD_RESIDUAL"];
