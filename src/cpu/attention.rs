@@ -28,15 +28,15 @@ pub struct Attention<'a, M> {
     pub score_mod: M,
     /// `[len, heads.len() * D]`.
     pub out: MatMut<'a>,
-    /// Work space of [`scratch`] floats.
+    /// Work space of [`scratch_floats`] floats.
     pub scratch: &'a mut [f32],
 }
 
 /// Work space that [`Attention`] needs for a sequence of `len` tokens and heads of dimension D, in floats.
-pub fn scratch(len: usize, head_dim: usize) -> usize {
+pub fn scratch_floats(len: usize, head_dim: usize) -> usize {
     let padded = head_dim.next_multiple_of(LANES);
     // Scores, values, a transposed block of queries, and the work space of a score modification.
-    len * SCORE_STRIDE + len * padded + head_dim * SCORE_STRIDE + relative_position::scratch(len)
+    len * SCORE_STRIDE + len * padded + head_dim * SCORE_STRIDE + relative_position::scratch_floats(len)
 }
 
 impl<M: ScoreMod> SimdKernel for Attention<'_, M> {
@@ -241,15 +241,15 @@ fn inverse_sums<S: Simd>(s: S, weights: &[f32], lanes: usize) -> [f32; SCORE_STR
 
 #[cfg(test)]
 mod tests {
-    use super::scratch;
+    use super::scratch_floats;
 
     #[test]
     fn work_space_is_linear_in_the_length() {
         for head_dim in [16, 64, 100] {
-            let per_token = scratch(2, head_dim) - scratch(1, head_dim);
-            assert_eq!(scratch(8192, head_dim), scratch(1, head_dim) + 8191 * per_token);
+            let per_token = scratch_floats(2, head_dim) - scratch_floats(1, head_dim);
+            assert_eq!(scratch_floats(8192, head_dim), scratch_floats(1, head_dim) + 8191 * per_token);
             // 8192 tokens and heads of 64 take 4 MiB; all of their scores at once would take 256.
-            assert!(scratch(8192, head_dim) * 4 < 8 << 20);
+            assert!(scratch_floats(8192, head_dim) * 4 < 8 << 20);
         }
     }
 }

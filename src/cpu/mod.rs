@@ -212,7 +212,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         let (longest, sequences) = (batch.max_sequence_tokens(), batch.sequences());
         let heads_per_thread = heads.div_ceil(self.parallel.threads_for(heads, 1));
         let floats = linear::scratch_floats(batch.tokens())
-            .max(attention::scratch(longest, hidden / heads))
+            .max(attention::scratch_floats(longest, hidden / heads))
             .max(first::scratch_floats(longest, sequences, heads_per_thread, hidden))
             .max(2 * hidden);
         self.parallel.reserve(floats)

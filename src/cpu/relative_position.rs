@@ -154,7 +154,7 @@ impl DisentangledPositions {
 
 /// Work space that [`DisentangledPositions`] needs for a sequence of `len` tokens, in floats: products of a block of queries
 /// with the keys of all its relative positions, and of a tile of keys with the queries of its relative positions.
-pub fn scratch(len: usize) -> usize {
+pub fn scratch_floats(len: usize) -> usize {
     (len + MAX_NR) * SCORE_STRIDE + MAX_MR * MAX_TILE_POSITIONS
 }
 
