@@ -1,4 +1,5 @@
-//! [`Kernels`] as naive loops over f64: no unsafe, no threads, no cleverness. The yardstick for every other backend.
+//! [`Kernels`] as naive loops over f64, without unsafe code, threads or optimizations: the reference implementation that the
+//! tests compare every other backend with.
 
 use std::ops::Range;
 
@@ -36,12 +37,12 @@ impl Matrix {
     }
 }
 
-/// Weight `[out, in]` and bias `[out]`, and whether rows of x are rounded to 8 bits.
+/// Weight `[out, in]` and bias `[out]`, and whether rows of x are quantized to 8 bits.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Matrix,
     bias: Vec<f64>,
-    rounds: bool,
+    quantizes_rows: bool,
 }
 
 /// Gain, bias and epsilon.
@@ -60,7 +61,7 @@ pub struct KeyValue {
     heads: usize,
 }
 
-/// Queries and keys of distances `[R,H]`, and the row of each distance.
+/// Queries and keys of relative positions `[R,H]`, and the row of each relative position.
 #[derive(Clone, Debug)]
 pub struct Relative {
     queries: Option<Matrix>,
@@ -130,53 +131,55 @@ impl Norm {
 impl Linear {
     fn apply(&self, x: &[f64]) -> impl Iterator<Item = f64> {
         let mut x = x.to_vec();
-        if self.rounds {
+        if self.quantizes_rows {
             let row: Vec<f32> = x.iter().map(|x| *x as f32).collect();
-            let rounding = QuantParams::of_row(&row);
+            let params = QuantParams::of_row(&row);
             for (x, value) in x.iter_mut().zip(row) {
-                *x = (f64::from(rounding.quantize(value)) - f64::from(rounding.zero_point))
-                    * f64::from(rounding.scale);
+                *x = (f64::from(params.quantize(value)) - f64::from(params.zero_point))
+                    * f64::from(params.scale);
             }
         }
         (0..self.weight.rows).map(move |n| dot(&x, self.weight.row(n)) + self.bias[n])
     }
 }
 
-/// out [D] = softmax(q k^T + terms) v for one query over the rows given; `term` of each of them.
-fn attend(q: &[f64], keys: &[&[f64]], values: &[&[f64]], term: impl Fn(usize) -> f64, out: &mut [f64]) {
-    let scores: Vec<f64> = keys.iter().enumerate().map(|(i, k)| dot(q, k) + term(i)).collect();
-    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+/// out [D] = softmax(q k^T + bias) v for one query over the keys given; `bias(i)` is that of key `i`.
+fn attend(q: &[f64], keys: &[&[f64]], values: &[&[f64]], bias: impl Fn(usize) -> f64, out: &mut [f64]) {
+    let scores: Vec<f64> = keys.iter().enumerate().map(|(i, k)| dot(q, k) + bias(i)).collect();
+    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
     let total: f64 = weights.iter().sum();
     for (d, o) in out.iter_mut().enumerate() {
         *o = weights.iter().zip(values).map(|(w, v)| w * v[d]).sum::<f64>() / total;
     }
 }
 
-/// Attention of every sequence and head: `keys` that a query sees, both counted within the sequence, and the `term` of
-/// (head, query, key, the query's row, the key's row) that is added to a score.
+/// Attention of every sequence and head. `visible_keys` takes a query and the length of its sequence and recos_sin the keys it
+/// sees; `bias` takes the head, a query and a key, and their rows, and recos_sin what is added to their score. Queries and keys
+/// are counted within the sequence.
 fn attention(
     batch: &PackedBatch,
     qkv: &Matrix,
     heads: usize,
-    sees: impl Fn(usize, usize) -> Range<usize>,
-    term: impl Fn(usize, [usize; 2], [&[f64]; 2]) -> f64,
+    visible_keys: impl Fn(usize, usize) -> Range<usize>,
+    bias: impl Fn(usize, [usize; 2], [&[f64]; 2]) -> f64,
     out: &mut Matrix,
 ) {
-    let (hidden, width) = (out.cols, out.cols / heads);
+    let (hidden, head_dim) = (out.cols, out.cols / heads);
     for rows in batch.rows() {
         for head in 0..heads {
+            // Row `i` of the queries (0), keys (1) or values (2).
             let part = |third: usize, i: usize| {
-                let at = third * hidden + head * width;
-                &qkv.row(rows.start + i)[at..at + width]
+                let at = third * hidden + head * head_dim;
+                &qkv.row(rows.start + i)[at..at + head_dim]
             };
             for i in 0..rows.len() {
-                let sees = sees(i, rows.len());
-                let keys: Vec<_> = sees.clone().map(|j| part(1, j)).collect();
-                let values: Vec<_> = sees.clone().map(|j| part(2, j)).collect();
-                let term = |j: usize| term(head, [i, sees.start + j], [part(0, i), keys[j]]);
-                let o = &mut out.row_mut(rows.start + i)[head * width..(head + 1) * width];
-                attend(part(0, i), &keys, &values, term, o);
+                let visible = visible_keys(i, rows.len());
+                let keys: Vec<_> = visible.clone().map(|j| part(1, j)).collect();
+                let values: Vec<_> = visible.clone().map(|j| part(2, j)).collect();
+                let bias = |j: usize| bias(head, [i, visible.start + j], [part(0, i), keys[j]]);
+                let o = &mut out.row_mut(rows.start + i)[head * head_dim..(head + 1) * head_dim];
+                attend(part(0, i), &keys, &values, bias, o);
             }
         }
     }
@@ -192,11 +195,11 @@ impl Kernels for Reference {
     type Rotary = Matrix;
     type Relative = Relative;
 
-    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Linear> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], storage: WeightStorage) -> Result<Linear> {
         let weight = Matrix { rows: 0, cols: parts[0].weight.cols, values: vec![] };
-        let rounds =
-            keep == WeightStorage::AsStored && parts.iter().all(|part| part.weight.dtype == Dtype::I8);
-        let mut linear = Linear { weight, bias: vec![], rounds };
+        let quantizes_rows =
+            storage == WeightStorage::AsStored && parts.iter().all(|part| part.weight.dtype == Dtype::I8);
+        let mut linear = Linear { weight, bias: vec![], quantizes_rows };
         for part in parts {
             let scaled = |t: Tensor<'_>| t.values().into_iter().map(|v| f64::from(v) * part.scale);
             linear.weight.rows += part.weight.rows;
@@ -226,13 +229,13 @@ impl Kernels for Reference {
         Ok(matrix(bias))
     }
 
-    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Matrix> {
-        Ok(matrix(turns))
+    fn make_rotary(&self, cos_sin: Tensor<'_>) -> Result<Matrix> {
+        Ok(matrix(cos_sin))
     }
 
-    fn make_relative(&self, distances: RelativePositions<'_, Norm>, _heads: usize) -> Result<Relative> {
-        let mut rows = matrix(distances.rows);
-        if let Some(norm) = distances.norm {
+    fn make_relative(&self, positions: RelativePositions<'_, Norm>, _heads: usize) -> Result<Relative> {
+        let mut rows = matrix(positions.rows);
+        if let Some(norm) = positions.norm {
             (0..rows.rows).for_each(|row| norm.apply(rows.row_mut(row)));
         }
         let project = |part: LinearPart<'_>| {
@@ -242,9 +245,9 @@ impl Kernels for Reference {
             Ok(Matrix { rows: rows.rows, cols: linear.weight.rows, values })
         };
         Ok(Relative {
-            queries: distances.query.map(project).transpose()?,
-            keys: distances.key.map(project).transpose()?,
-            row_of: distances.row_of.to_vec(),
+            queries: positions.query.map(project).transpose()?,
+            keys: positions.key.map(project).transpose()?,
+            row_of: positions.row_of.to_vec(),
         })
     }
 
@@ -278,7 +281,7 @@ impl Kernels for Reference {
         batch: &PackedBatch,
         word: &Matrix,
         position: &Matrix,
-        kind: &Matrix,
+        token_type: &Matrix,
         norm: &Norm,
         out: &mut Matrix,
     ) {
@@ -286,7 +289,7 @@ impl Kernels for Reference {
             let rows = [
                 word.row(batch.ids[t] as usize),
                 position.row(batch.positions[t] as usize),
-                kind.row(batch.token_types[t] as usize),
+                token_type.row(batch.token_types[t] as usize),
             ];
             for (h, o) in out.row_mut(t).iter_mut().enumerate() {
                 *o = rows.iter().map(|row| row[h]).sum();
@@ -295,10 +298,10 @@ impl Kernels for Reference {
         }
     }
 
-    fn linear(&mut self, x: &Matrix, w: &Linear, then: Epilogue<'_, Matrix>, out: &mut Matrix) {
+    fn linear(&mut self, x: &Matrix, w: &Linear, epilogue: Epilogue<'_, Matrix>, out: &mut Matrix) {
         for row in 0..x.rows {
             for (n, (o, y)) in out.row_mut(row).iter_mut().zip(w.apply(x.row(row))).enumerate() {
-                *o = match then {
+                *o = match epilogue {
                     Epilogue::Store => y,
                     Epilogue::Activate(f) => activate(f, y),
                     Epilogue::Add(residual) => y + residual.row(row)[n],
@@ -326,23 +329,23 @@ impl Kernels for Reference {
         heads: usize,
         out: &mut Matrix,
     ) {
-        // 2L - 1 columns, the middle one for no distance.
-        let term = |head: usize, [query, key]: [usize; 2], _: [&[f64]; 2]| {
+        // 2L - 1 columns, the middle one for relative position 0.
+        let score_bias = |head: usize, [query, key]: [usize; 2], _: [&[f64]; 2]| {
             bias.row(head)[query + bias.cols / 2 - key]
         };
-        attention(batch, qkv, heads, |_, len| 0..len, term, out);
+        attention(batch, qkv, heads, |_, len| 0..len, score_bias, out);
     }
 
     fn attention_local(
         &mut self,
         batch: &PackedBatch,
         qkv: &Matrix,
-        reach: usize,
+        radius: usize,
         heads: usize,
         out: &mut Matrix,
     ) {
-        let sees = |i: usize, len: usize| i.saturating_sub(reach)..len.min(i + reach + 1);
-        attention(batch, qkv, heads, sees, |_, _, _| 0.0, out);
+        let visible_keys = |i: usize, len: usize| i.saturating_sub(radius)..len.min(i + radius + 1);
+        attention(batch, qkv, heads, visible_keys, |_, _, _| 0.0, out);
     }
 
     fn attention_disentangled(
@@ -353,14 +356,14 @@ impl Kernels for Reference {
         heads: usize,
         out: &mut Matrix,
     ) {
-        let width = out.cols / heads;
-        let term = |head: usize, [i, j]: [usize; 2], [query, key]: [&[f64]; 2]| {
+        let head_dim = out.cols / heads;
+        let score_bias = |head: usize, [i, j]: [usize; 2], [query, key]: [&[f64]; 2]| {
             let row = relative.row_of[i + relative.row_of.len() / 2 - j] as usize;
-            let part = |rows: &Matrix, with: &[f64]| dot(with, &rows.row(row)[head * width..][..width]);
-            relative.keys.as_ref().map_or(0.0, |keys| part(keys, query))
-                + relative.queries.as_ref().map_or(0.0, |queries| part(queries, key))
+            let product = |rows: &Matrix, x: &[f64]| dot(x, &rows.row(row)[head * head_dim..][..head_dim]);
+            relative.keys.as_ref().map_or(0.0, |keys| product(keys, query))
+                + relative.queries.as_ref().map_or(0.0, |queries| product(queries, key))
         };
-        attention(batch, qkv, heads, |_, len| 0..len, term, out);
+        attention(batch, qkv, heads, |_, len| 0..len, score_bias, out);
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Matrix, heads: usize, qkv: &mut Matrix) {
@@ -412,13 +415,13 @@ impl Kernels for Reference {
         kv: &KeyValue,
         out: &mut Matrix,
     ) {
-        let width = out.cols / kv.heads;
+        let head_dim = out.cols / kv.heads;
         for (s, rows) in batch.rows().enumerate() {
             let project =
                 |w: &Linear| rows.clone().map(|r| w.apply(x.row(r)).collect()).collect::<Vec<Vec<_>>>();
             let (keys, values) = (project(&kv.key), project(&kv.value));
             for head in 0..kv.heads {
-                let part = head * width..(head + 1) * width;
+                let part = head * head_dim..(head + 1) * head_dim;
                 let keys: Vec<_> = keys.iter().map(|k| &k[part.clone()]).collect();
                 let values: Vec<_> = values.iter().map(|v| &v[part.clone()]).collect();
                 attend(&q.row(s)[part.clone()], &keys, &values, |_| 0.0, &mut out.row_mut(s)[part.clone()]);
