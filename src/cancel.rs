@@ -1,19 +1,19 @@
-//! A flag that one thread raises and the threads of a running call see.
+//! A flag by which one thread cancels calls that run on others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Cancels the calls it was given to. Sticky: once cancelled, always cancelled. Clones share the flag, and it may be
-/// raised before, during or after a call, from any thread.
+/// Cancels the calls it was passed to. A cancelled token stays cancelled. Clones share the flag, and
+/// [`cancel`](Self::cancel) may be called before, during or after a call, from any thread.
 ///
-/// A running call looks at it between the layers of every group and returns [`Error::Cancelled`](crate::Error::Cancelled).
+/// A running call checks the token between the layers of every group and returns [`Error::Cancelled`](crate::Error::Cancelled).
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken {
-    raised: Arc<AtomicBool>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl CancelToken {
-    /// A token nobody has cancelled yet.
+    /// A token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
@@ -21,11 +21,11 @@ impl CancelToken {
     /// Cancels every call that holds a clone of this token.
     pub fn cancel(&self) {
         // Relaxed: the flag carries no data with it, and a reader that sees it one layer later is still right.
-        self.raised.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Whether [`cancel`](Self::cancel) was called on this token or a clone.
     pub fn is_cancelled(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed)
     }
 }
