@@ -1,6 +1,7 @@
-//! From the call that loads the bundled model to the score of a first pair: from disk, and from memory that stays, as in a
-//! program that has the model inside. Before anything is timed, that score is compared with Hugging Face's. Files are in the
-//! system's cache. A process that loads again has memory of the time before: the first load takes longer.
+//! The time from the call that loads the bundled model to the score of a first pair: from disk, and from memory that outlives
+//! the model, as in a program that embeds it. Before anything is timed, that score is compared with Hugging Face's. The files
+//! are in the system's page cache. A process that loads again reuses memory that it has used before: its first load takes
+//! longer.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -43,9 +44,9 @@ fn load(criterion: &mut Criterion) {
     group.sample_size(20);
     for threads in [1, 2] {
         for files in [disk(), memory.clone()] {
-            let distance =
+            let error =
                 f64::from(first_score(files, threads, pair)) - case["logits"][0].as_f64().expect("a logit");
-            assert!(distance.abs() <= 1e-5, "off by {distance:e}");
+            assert!(error.abs() <= 1e-5, "off by {error:e}");
         }
         group.bench_function(BenchmarkId::new("disk", format!("threads {threads}")), |b| {
             b.iter(|| first_score(disk(), threads, pair));
