@@ -1,4 +1,5 @@
-//! A warm run of the model allocates nothing, on any thread. In a file of its own: it replaces the allocator.
+//! A forward pass of a warmed-up model allocates nothing, on any thread. In a file of its own, because it replaces the
+//! allocator.
 
 mod common;
 
@@ -16,12 +17,12 @@ use crossrank::model::{config, weights};
 use crossrank::text::batch::{PackedBatch, Pair};
 use crossrank::{Isa, ModelFiles};
 
-/// The system's allocator, counting what all threads ask of it.
+/// The system's allocator with a count of the allocations of all threads.
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: hands every request to the system's allocator unchanged.
+// SAFETY: passes every request on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -44,10 +45,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs batches of several layouts until they are warm, then counts what one more round allocates.
-fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usize {
+/// Runs batches of several layouts until all buffers have grown, then counts the allocations of one more round.
+fn count_allocations<S: Simd>(simd: S, files: &ModelFiles, pool: Option<&Arc<Pool>>) -> usize {
     let mut cpu = Cpu::new(simd);
-    cpu.set_pool(team.cloned());
+    cpu.set_pool(pool.cloned());
     let spec = config::read_spec(files).unwrap();
     let weights = weights::load_f32(&cpu, &spec, files).unwrap();
     let cases = golden(&files.name).cases;
@@ -59,7 +60,7 @@ fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usiz
             ..Pair::default()
         })
         .collect();
-    // Long and short ones mixed, one alone, and two: shorter layouts must reuse what longer ones have left.
+    // Long and short pairs mixed, a single pair, and two pairs: shorter layouts must reuse the buffers of longer ones.
     let batches: Vec<PackedBatch> =
         [&pairs[18..], &pairs[..1], &pairs[24..]].into_iter().map(|pairs| spec.pack(pairs)).collect();
     let mut logits = vec![f32::NAN; pairs.len()];
@@ -80,24 +81,24 @@ fn count<S: Simd>(simd: S, files: &ModelFiles, team: Option<&Arc<Pool>>) -> usiz
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-// One test: what another one allocates at the same time would be counted too.
+// The only test of this file: the allocations of a test that ran at the same time would be counted too.
 #[test]
-fn a_warm_run_allocates_nothing() {
-    let team = Arc::new(Pool::new(3));
+fn a_warmed_up_forward_pass_allocates_nothing() {
+    let pool = Arc::new(Pool::new(3));
     for family in ["bert", "electra", "mpnet", "modernbert", "gte", "deberta-v2", "jinabert"] {
         let files = common::files(&format!("tests/fixtures/{family}"));
         for isa in isa::available() {
-            for team in [None, Some(&team)] {
+            for pool in [None, Some(&pool)] {
                 let count = match isa {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => count(simd::Avx2::detect().unwrap(), &files, team),
+                    Isa::Avx2 => count_allocations(simd::Avx2::detect().unwrap(), &files, pool),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => count(simd::Avx512::detect().unwrap(), &files, team),
+                    Isa::Avx512 => count_allocations(simd::Avx512::detect().unwrap(), &files, pool),
                     #[cfg(target_arch = "aarch64")]
-                    Isa::Neon => count(simd::Neon::detect().unwrap(), &files, team),
-                    _ => count(simd::Scalar, &files, team),
+                    Isa::Neon => count_allocations(simd::Neon::detect().unwrap(), &files, pool),
+                    _ => count_allocations(simd::Scalar, &files, pool),
                 };
-                assert_eq!(count, 0, "{family} on {} in a team: {}", isa.name(), team.is_some());
+                assert_eq!(count, 0, "{family} on {} with a pool: {}", isa.name(), pool.is_some());
             }
         }
     }

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{backends, distance_from_golden};
+use common::{backends, max_logit_error};
 use crossrank::{Reranker, Scored};
 
 /// The largest allowed difference of a logit from float64: a promise to users.
@@ -13,7 +13,7 @@ const BOUND: f64 = 1e-5;
 /// Compares a model's logits with its golden values, on every backend.
 fn check(folder: &str) {
     for (name, builder) in backends() {
-        let worst = distance_from_golden(folder, &name, builder);
+        let worst = max_logit_error(folder, &name, builder);
         assert!(worst <= BOUND, "{folder} on {name}: {worst:e}");
     }
 }

@@ -13,7 +13,7 @@ use crossrank::gpu::device::{AdapterKind, DeviceOptions, Tier};
 use crossrank::gpu::shaders::Tile;
 use crossrank::gpu::{Gpu, GpuOptions};
 
-use common::{distance_from_golden, gpu_adapter};
+use common::{gpu_adapter, max_logit_error};
 use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::model::forward::{
     Activations, FirstTokenLayer, LastLayer, Layer, PositionMode, PostAttention, Weights, forward,
@@ -265,7 +265,7 @@ fn every_family_equals_its_golden_values() {
     let Some(adapter) = gpu_adapter() else { return };
     for folder in folders() {
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
-        let worst = distance_from_golden(&folder, &format!("gpu {adapter}"), builder);
+        let worst = max_logit_error(&folder, &format!("gpu {adapter}"), builder);
         assert!(worst <= 1e-5, "{folder}: {worst:e}");
     }
 }
@@ -278,7 +278,7 @@ fn every_family_is_near_its_golden_values_in_f16() {
     for folder in folders() {
         let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
         let builder = builder.gpu_precision(GpuPrecision::F16);
-        let worst = distance_from_golden(&folder, &format!("gpu {adapter} {highest}"), builder);
+        let worst = max_logit_error(&folder, &format!("gpu {adapter} {highest}"), builder);
         assert!(worst <= 5e-3, "{folder}: {worst:e}");
     }
 }

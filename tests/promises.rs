@@ -1,4 +1,5 @@
-//! The promises of the library, tried from outside: same bits whatever surrounds a pair, and a host left alone.
+//! The promises of the library, tested through its public interface: a pair has the same bits whatever else is in its call,
+//! and the host process is left as it was.
 
 mod common;
 #[path = "promises/compositions.rs"]
@@ -21,12 +22,12 @@ use texts::Texts;
 const BERT: &str = "tests/fixtures/bert";
 const MINI: &str = "models/crossrank-mini";
 
-/// Tokens of a long window: many blocks of queries, and distances far beyond those of the fixtures' cases.
+/// Tokens of a long window: many blocks of queries, and relative positions far beyond those of the fixtures' cases.
 const LONG: usize = 2048;
 
 #[test]
-fn a_long_window_has_the_same_bits_on_any_team_and_instruction_set() {
-    // Families whose window is a number in a file, not the height of a table.
+fn a_long_window_has_the_same_bits_on_any_number_of_threads_and_instruction_set() {
+    // Families whose window is a number in config.json and not the number of rows of a table.
     for family in ["modernbert", "gte", "deberta-v2", "jinabert"] {
         let mut files = files(&format!("tests/fixtures/{family}"));
         let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
@@ -34,14 +35,18 @@ fn a_long_window_has_the_same_bits_on_any_team_and_instruction_set() {
         files.config = serde_json::to_vec(&config).unwrap();
         files.tokenizer_config = None;
         let document = "a planet and its moons ".repeat(LONG);
-        let mut seen = None;
+        let mut expected = None;
         for isa in isa::available().into_iter().filter(|isa| *isa != Isa::Scalar) {
             for threads in [1, 3] {
                 let model = Reranker::builder().isa(isa).threads(threads).load_files(files.clone()).unwrap();
                 let scored = model.score(&[("planet", &document)]).unwrap().remove(0);
                 assert_eq!((scored.status, scored.tokens), (PairStatus::Scored, LONG), "{family}");
                 let bits = bits(&scored.logits);
-                assert_eq!(*seen.get_or_insert(bits.clone()), bits, "{family} on {isa:?}, {threads} threads");
+                assert_eq!(
+                    *expected.get_or_insert(bits.clone()),
+                    bits,
+                    "{family} on {isa:?}, {threads} threads"
+                );
             }
         }
     }
@@ -51,10 +56,10 @@ fn a_long_window_has_the_same_bits_on_any_team_and_instruction_set() {
 fn sixteen_host_threads_on_one_model_get_the_same_bits() {
     let texts = Texts::new(BERT, 5, 12);
     let model = load(BERT, Reranker::builder().threads(3));
-    let truth = texts.alone(&model);
+    let expected = texts.score_individually(&model);
     std::thread::scope(|scope| {
         for thread in 0..16 {
-            let (texts, model, truth) = (&texts, &model, &truth);
+            let (texts, model, expected) = (&texts, &model, &expected);
             scope.spawn(move || {
                 let mut random = Random(100 + thread);
                 for call in 0..20 {
@@ -63,9 +68,9 @@ fn sixteen_host_threads_on_one_model_get_the_same_bits() {
                     match call % 4 {
                         0 => {
                             let token = CancelToken::new();
-                            let raise = token.clone();
+                            let canceller = token.clone();
                             let options =
-                                RerankOptions::new().cancel(token).on_progress(move |_| raise.cancel());
+                                RerankOptions::new().cancel(token).on_progress(move |_| canceller.cancel());
                             assert_eq!(model.score_with(&pairs, &options).unwrap_err(), Error::Cancelled);
                         }
                         1 => {
@@ -73,13 +78,13 @@ fn sixteen_host_threads_on_one_model_get_the_same_bits() {
                             for scored in model.score_with(&pairs, &options).unwrap().results {
                                 assert!(
                                     scored.status == PairStatus::NotScored
-                                        || bits(&scored.logits) == truth[&(0, 0)]
+                                        || bits(&scored.logits) == expected[&(0, 0)]
                                 );
                             }
                         }
                         _ => {}
                     }
-                    texts.check(model, truth, &mut random, 10, "side by side");
+                    texts.check(model, expected, &mut random, 10, "concurrent calls");
                 }
             });
         }
@@ -87,7 +92,7 @@ fn sixteen_host_threads_on_one_model_get_the_same_bits() {
 }
 
 #[test]
-fn what_ran_is_what_is_reported() {
+fn the_reported_backend_is_the_one_that_ran() {
     for (name, builder) in backends() {
         let model = load(BERT, builder);
         assert_runs(&name, &model);
@@ -96,7 +101,7 @@ fn what_ran_is_what_is_reported() {
         let expected = if name == "reference" { Backend::Reference } else { Backend::Cpu };
         assert_eq!(usage.backend, expected);
     }
-    // What this machine lacks is never claimed: the cap falls to the best below it.
+    // An instruction set that this machine lacks is never reported: the best one below the cap is used.
     for cap in [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512] {
         let below = isa::available().into_iter().rfind(|isa| *isa <= cap);
         assert_eq!(load(BERT, Reranker::builder().isa(cap)).info().isa, below);
@@ -115,7 +120,7 @@ fn files_may_change_once_the_model_is_loaded() {
     }
     let model = Reranker::load(folder.path()).unwrap();
     let texts = Texts::new(BERT, 5, 12);
-    let truth = texts.alone(&model);
+    let expected = texts.score_individually(&model);
     for name in names {
         // In place: a mapped or still open file would change with it.
         let file = std::fs::OpenOptions::new().write(true).open(folder.path().join(name)).unwrap();
@@ -123,13 +128,13 @@ fn files_may_change_once_the_model_is_loaded() {
         std::io::Write::write_all(&mut &file, &zeros).unwrap();
         file.set_len(1).unwrap();
     }
-    assert_eq!(texts.alone(&model), truth);
+    assert_eq!(texts.score_individually(&model), expected);
     folder.close().unwrap();
-    assert_eq!(texts.alone(&model), truth);
+    assert_eq!(texts.score_individually(&model), expected);
 }
 
-/// Everything that might be tempted to print: loading, ranking, warnings, and errors of every layer.
-fn provoke() {
+/// Exercises everything that could print: loading, ranking, warnings, and errors of every layer.
+fn cause_warnings_and_errors() {
     let model = load(BERT, Reranker::builder().threads(2));
     model.rerank("query", &["one", "two"], &RerankOptions::new()).unwrap();
     model.rerank("query", &[""; 0], &RerankOptions::new()).unwrap();
@@ -140,7 +145,7 @@ fn provoke() {
     let long = "word ".repeat(1000);
     let refuse = RerankOptions::new().truncation(Truncation::Error);
     model.rerank("query", &[&long], &refuse).unwrap_err();
-    // Not panic!: its message would be the host's own hook printing.
+    // Not panic!: the process's panic hook would print its message.
     let panics = RerankOptions::new().on_progress(|_| std::panic::resume_unwind(Box::new("planted")));
     model.rerank("query", &["one"], &panics).unwrap_err();
 
@@ -176,7 +181,7 @@ fn the_library_prints_nothing() {
     let Some(output) = in_child("the_library_prints_nothing") else {
         print!("{BEGIN}");
         eprint!("{BEGIN}");
-        provoke();
+        cause_warnings_and_errors();
         print!("{END}");
         eprint!("{END}");
         return;
@@ -189,22 +194,22 @@ fn the_library_prints_nothing() {
     }
 }
 
-/// What Linux says of this process in a file of /proc/self; `None`, with a word about it, elsewhere.
-fn proc(file: &str) -> Option<String> {
+/// The contents of a file of /proc/self on Linux; elsewhere prints that the test is skipped and returns `None`.
+fn proc_self(file: &str) -> Option<String> {
     if !cfg!(target_os = "linux") {
-        println!("SKIP: /proc/self/{file} is Linux's");
+        println!("SKIP: /proc/self/{file} exists on Linux only");
         return None;
     }
     Some(std::fs::read_to_string(format!("/proc/self/{file}")).unwrap())
 }
 
-/// Processor time in nanoseconds of every thread of this process so far, by thread id.
+/// The processor time in nanoseconds that every thread of this process has used, by thread id.
 fn processor_times() -> Option<HashMap<u32, u64>> {
-    proc("schedstat")?;
+    proc_self("schedstat")?;
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
     let time = |thread: std::io::Result<std::fs::DirEntry>| {
         let thread = thread.ok()?;
-        // A thread may end meanwhile.
+        // A thread may end while this reads its file.
         let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
         let id = thread.file_name().to_str()?.parse().ok()?;
         Some((id, stat.split(' ').next()?.parse().ok()?))
@@ -212,21 +217,22 @@ fn processor_times() -> Option<HashMap<u32, u64>> {
     Some(threads.filter_map(time).collect())
 }
 
-fn threads() -> Option<usize> {
-    let status = proc("status")?;
+/// The number of threads of this process.
+fn thread_count() -> Option<usize> {
+    let status = proc_self("status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
     Some(line.trim().parse().unwrap())
 }
 
-/// Asserts that this process has so many threads, or soon will: a joined one leaves /proc a moment later.
-fn assert_threads(count: usize) {
+/// Asserts that this process has `count` threads within a second: a joined thread leaves /proc a moment later.
+fn assert_thread_count(count: usize) {
     for _ in 0..100 {
-        if threads().unwrap() == count {
+        if thread_count().unwrap() == count {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("{} threads, not {count}", threads().unwrap());
+    panic!("{} threads, not {count}", thread_count().unwrap());
 }
 
 #[test]
@@ -234,12 +240,12 @@ fn idle_threads_take_less_than_a_millisecond_in_ten_seconds() {
     if in_child("idle_threads_take_less_than_a_millisecond_in_ten_seconds").is_some() {
         return;
     }
-    // A tenth of a millisecond for each second. Whatever wakes up at all does so many times in two seconds: a thread that
+    // A tenth of a millisecond for each second. A thread that wakes up at all does so many times in two seconds: one that
     // looked for work every 10 ms would take ten times as much, and one that sleeps takes nothing.
     let seconds = if common::long() { 10 } else { 2 };
     let Some(others) = processor_times() else { return };
     let assert_idle = |when: &str| {
-        // The calls end before their threads have looked for more work, for 50 microseconds.
+        // When a call returns, its threads still spin for up to 50 microseconds.
         std::thread::sleep(Duration::from_millis(20));
         let before = processor_times().unwrap();
         std::thread::sleep(Duration::from_secs(seconds));
@@ -258,18 +264,18 @@ fn idle_threads_take_less_than_a_millisecond_in_ten_seconds() {
     let second = load(BERT, Reranker::builder().threads(3));
     second.score(&[("query", "document"); 20]).unwrap();
     let token = CancelToken::new();
-    let raise = token.clone();
-    let options = RerankOptions::new().cancel(token).on_progress(move |_| raise.cancel());
+    let canceller = token.clone();
+    let options = RerankOptions::new().cancel(token).on_progress(move |_| canceller.cancel());
     model.score_with(&[("query", "document"); 200], &options).unwrap_err();
     assert_idle("two models, after a call that was cancelled");
 }
 
 #[test]
-fn a_hosts_threads_compute_and_none_of_ours_is_started() {
-    if in_child("a_hosts_threads_compute_and_none_of_ours_is_started").is_some() {
+fn with_an_executor_its_threads_compute_and_none_is_started() {
+    if in_child("with_an_executor_its_threads_compute_and_none_is_started").is_some() {
         return;
     }
-    /// Runs tasks on two threads and counts those that it ran.
+    /// Runs tasks on two threads and counts them.
     struct Host(AtomicUsize);
     impl Executor for Host {
         fn threads(&self) -> usize {
@@ -285,15 +291,15 @@ fn a_hosts_threads_compute_and_none_of_ours_is_started() {
         }
     }
     let own = load(BERT, Reranker::builder().threads(1));
-    let Some(before) = threads() else { return };
+    let Some(before) = thread_count() else { return };
     let host = Arc::new(Host(AtomicUsize::new(0)));
     let model = load(BERT, Reranker::builder().executor(Arc::clone(&host) as Arc<dyn Executor>));
-    assert_eq!((model.info().threads, threads().unwrap()), (2, before));
+    assert_eq!((model.info().threads, thread_count().unwrap()), (2, before));
     let pairs: Vec<_> = golden(BERT).cases.into_iter().map(|c| (c.query, c.document)).collect();
     let scores = model.score_with(&pairs, &RerankOptions::new()).unwrap();
     // Every query, every document and every group is a task.
     assert_eq!(host.0.load(Ordering::Relaxed), 2 * pairs.len() + scores.usage.groups);
-    assert_threads(before);
+    assert_thread_count(before);
     assert_eq!(scores.results, own.score(&pairs).unwrap());
     // From several threads of the host at once.
     std::thread::scope(|scope| {
@@ -308,12 +314,12 @@ fn nothing_is_left_running() {
     if in_child("nothing_is_left_running").is_some() {
         return;
     }
-    let Some(before) = threads() else { return };
+    let Some(before) = thread_count() else { return };
     let model = load(BERT, Reranker::builder().threads(5));
     model.score(&[("query", "document"); 50]).unwrap();
-    assert_eq!(threads().unwrap(), before + 5, "the model's own threads and no other");
+    assert_eq!(thread_count().unwrap(), before + 5, "the model's own threads and no other");
     drop(model);
-    assert_threads(before);
+    assert_thread_count(before);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -331,7 +337,7 @@ mod float_mode {
     }
 
     fn set(mode: u32) {
-        // SAFETY: loads a valid MXCSR value; until it is put back, this thread calls the library and copies bits.
+        // SAFETY: loads a valid MXCSR value; until the default is restored, this thread only calls the library and copies bits.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &mode, options(nostack)) };
     }
 
@@ -357,7 +363,7 @@ mod float_mode {
     #[test]
     fn the_hosts_floating_point_mode_is_ignored_and_kept() {
         let pairs: Vec<_> = golden(BERT).cases.into_iter().map(|c| (c.query, c.document)).skip(18).collect();
-        // Scores through a sigmoid, since an identity rounds nothing; and f16, where subnormal weights are common.
+        // A model with a sigmoid, because an identity rounds nothing; and one in f16, where subnormal weights are common.
         let mut half = files("tests/fixtures/bert-f16");
         half.config = with_sigmoid().config;
         let models = [with_sigmoid(), half];

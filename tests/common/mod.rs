@@ -1,4 +1,4 @@
-//! What several test files share.
+//! Helpers that several test files share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::borrow::Cow;
@@ -42,7 +42,7 @@ pub fn backends() -> Vec<(String, RerankerBuilder)> {
     std::iter::once(reference).chain(cpu).collect()
 }
 
-/// Asserts that what was asked for is what runs: no test compares a backend with itself.
+/// Asserts that the model runs on the backend that was asked for, so that no test compares a backend with itself.
 pub fn assert_runs(name: &str, model: &Reranker) {
     let info = model.info();
     let ran = match (info.backend, info.isa) {
@@ -56,8 +56,8 @@ pub fn assert_runs(name: &str, model: &Reranker) {
     assert_eq!(ran, name);
 }
 
-/// The adapter that the GPU tests run on, a software one if there is no other. Without any the tests print that they were
-/// skipped, and `CROSSRANK_REQUIRE_GPU=1` turns that into a failure.
+/// The adapter that the GPU tests run on: a software adapter if there is no other. If there is none at all, the tests print
+/// that they were skipped, and `CROSSRANK_REQUIRE_GPU=1` turns that into a failure.
 #[cfg(feature = "gpu")]
 pub fn gpu_adapter() -> Option<String> {
     let adapters = crossrank::gpu::adapters().unwrap();
@@ -69,8 +69,8 @@ pub fn gpu_adapter() -> Option<String> {
     adapters.first().map(|a| a.name.clone())
 }
 
-/// Greatest distance of a model's logits from its golden values; what ran is `name`.
-pub fn distance_from_golden(folder: &str, name: &str, builder: RerankerBuilder) -> f64 {
+/// The greatest absolute error of a model's logits against its golden values; asserts that the model runs on `name`.
+pub fn max_logit_error(folder: &str, name: &str, builder: RerankerBuilder) -> f64 {
     let golden = golden(folder);
     let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
     let model = load(folder, builder);
@@ -92,12 +92,12 @@ pub fn distance_from_golden(folder: &str, name: &str, builder: RerankerBuilder) 
     worst
 }
 
-/// Whether tests that come in a short and a long form run the long one, `CROSSRANK_LONG=1`.
+/// Whether tests that have a short and a long form run the long one: `CROSSRANK_LONG=1`.
 pub fn long() -> bool {
     std::env::var_os("CROSSRANK_LONG").is_some_and(|value| value == "1")
 }
 
-/// Deterministic numbers: Knuth's MMIX generator.
+/// Deterministic pseudo-random numbers: Knuth's MMIX generator.
 pub struct Random(pub u64);
 
 impl Random {
@@ -118,7 +118,7 @@ pub fn read(folder: &str, file: &str) -> Vec<u8> {
     std::fs::read(format!("{}/{folder}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The files of a model folder in memory, to be changed before they are loaded.
+/// The files of a model folder in memory, so that a test can change them before it loads them.
 pub fn files(folder: &str) -> ModelFiles {
     let weights = Cow::Owned(read(folder, "model.safetensors"));
     let mut files = ModelFiles::from_bytes(
@@ -131,7 +131,7 @@ pub fn files(folder: &str) -> ModelFiles {
     files
 }
 
-/// The `bert` fixture, whose own scores are its logits, with a sigmoid after them.
+/// The `bert` fixture with a sigmoid after its logits; without it its scores are the logits themselves.
 pub fn with_sigmoid() -> ModelFiles {
     let mut files = files("tests/fixtures/bert");
     let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
@@ -140,7 +140,8 @@ pub fn with_sigmoid() -> ModelFiles {
     files
 }
 
-/// The `bert` fixture with NaN in the word table's row of `token`: every pair with that token fails, and no other.
+/// The `bert` fixture with NaN in the row of `token` in the word embedding table: every pair with that token fails, and no
+/// other pair does.
 pub fn with_nan(token: u32) -> ModelFiles {
     let mut files = files("tests/fixtures/bert");
     let [WeightFile::Bytes(_, bytes)] = &mut files.weights[..] else { panic!("one weight file") };
@@ -155,8 +156,8 @@ pub fn with_nan(token: u32) -> ModelFiles {
     files
 }
 
-/// Runs the test `name` in a process of its own, where it has threads, clocks and output for itself, and returns what
-/// that process printed; `None` in that process, which is to do the work. A failure there is a failure here.
+/// Runs the test `name` in a child process, where no other test shares its threads, processor time and output, and returns
+/// what the child printed. Returns `None` in the child, which then does the test's work. A failure there is a failure here.
 pub fn in_child(name: &str) -> Option<Output> {
     const CHILD: &str = "CROSSRANK_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
