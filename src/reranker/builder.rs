@@ -60,8 +60,9 @@ impl RerankerBuilder {
         self
     }
 
-    /// The type in which the GPU stores weights and the inputs of linear layers. Default: [`GpuPrecision::F32`]. A GPU that computes
-    /// wrong numbers in float16 runs in float32; [`ModelInfo::tier`] and [`ModelInfo::warnings`] say so.
+    /// The type in which the GPU stores weights and the inputs of linear layers. Default: [`GpuPrecision::F32`]. A GPU that
+    /// computes wrong numbers in float16 runs in float32; [`ModelInfo::tier`](crate::ModelInfo::tier) and
+    /// [`ModelInfo::warnings`](crate::ModelInfo::warnings) say so.
     pub fn gpu_precision(mut self, precision: GpuPrecision) -> Self {
         self.options.gpu_precision = precision;
         self

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::craft::*;
-use crate::golden::distance_from_bert;
+use crate::golden::max_diff_from_bert;
 
 const FILE: &str = "model.safetensors";
 const QUERY: &str = "bert.encoder.layer.0.attention.self.query.weight";
@@ -28,23 +28,23 @@ fn with_header(header: serde_json::Value, data: usize) -> Vec<u8> {
 
 #[test]
 fn a_file_cut_at_any_byte_of_its_header_is_truncated() {
-    let whole = read(fixture("bert").join(FILE));
-    let header = split(&whole).0.len();
+    let file = read(fixture("bert").join(FILE));
+    let header = split(&file).0.len();
     for cut in 0..8 {
         let message =
             format!("is truncated: it has {cut} bytes and a safetensors file starts with an 8-byte length");
-        assert_eq!(open_error(&whole[..cut]), format(FILE, message));
+        assert_eq!(open_error(&file[..cut]), format(FILE, message));
     }
     for cut in 8..8 + header {
         let message = format!("is truncated: its header claims {header} bytes, the file has {cut}");
-        assert_eq!(open_error(&whole[..cut]), format(FILE, message));
+        assert_eq!(open_error(&file[..cut]), format(FILE, message));
     }
 }
 
 #[test]
 fn a_file_cut_in_its_data_names_the_first_tensor_that_is_cut() {
-    let whole = read(fixture("bert").join(FILE));
-    let (header, data) = split(&whole);
+    let file = read(fixture("bert").join(FILE));
+    let (header, data) = split(&file);
     let start = 8 + header.len();
     let mut end = 0;
     for tensor in tensors() {
@@ -55,7 +55,7 @@ fn a_file_cut_in_its_data_names_the_first_tensor_that_is_cut() {
                 "tensor `{}`: the file is truncated: the tensor ends at byte {end} of the data, of which there are {kept}",
                 tensor.name
             );
-            assert_eq!(open_error(&whole[..start + kept]), format(FILE, message));
+            assert_eq!(open_error(&file[..start + kept]), format(FILE, message));
         }
     }
     assert_eq!(end, data.len());
@@ -65,17 +65,17 @@ fn a_file_cut_in_its_data_names_the_first_tensor_that_is_cut() {
 fn a_truncated_file_on_disk_is_an_error_that_names_its_path() {
     let dir = directory();
     let path = dir.path().join(FILE);
-    let whole = read(&path);
+    let file = read(&path);
     for (cut, message) in [
         (0, "is truncated: it has 0 bytes and a safetensors file starts with an 8-byte length"),
         (100, "is truncated: its header claims 4408 bytes, the file has 100"),
         (
-            whole.len() - 1,
+            file.len() - 1,
             "tensor `classifier.weight`: the file is truncated: the tensor ends at byte 1090564 of the data, of which \
              there are 1090563",
         ),
     ] {
-        std::fs::write(&path, &whole[..cut]).unwrap();
+        std::fs::write(&path, &file[..cut]).unwrap();
         let error = load_error(&ModelFiles::from_dir(dir.path()).unwrap());
         assert_eq!(error, format(path.display().to_string(), message));
     }
@@ -310,7 +310,7 @@ fn unsupported_types_are_named() {
 fn old_names_and_names_without_prefix_load_like_the_usual_ones() {
     let renamed = |rename: fn(&str) -> String| {
         let file = edited(|all| all.iter_mut().for_each(|t| t.name = rename(&t.name)));
-        distance_from_bert(&with_weights(file), 2)
+        max_diff_from_bert(&with_weights(file), 2)
     };
     let old = |name: &str| {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
@@ -323,12 +323,12 @@ fn old_names_and_names_without_prefix_load_like_the_usual_ones() {
 
 #[test]
 fn tensors_load_from_any_alignment() {
-    let whole = read(fixture("bert").join(FILE));
-    let (header, data) = split(&whole);
+    let file = read(fixture("bert").join(FILE));
+    let (header, data) = split(&file);
     for padding in 0..64 {
         let padded = [header, &vec![b' '; padding]].concat();
-        let distance = distance_from_bert(&with_weights(join(&padded, data)), 1);
-        assert!(distance <= 1e-6, "{padding} bytes of padding: {distance:e}");
+        let difference = max_diff_from_bert(&with_weights(join(&padded, data)), 1);
+        assert!(difference <= 1e-6, "{padding} bytes of padding: {difference:e}");
     }
 }
 
@@ -371,7 +371,7 @@ fn weights_that_are_not_numbers_load() {
         }
     }));
     assert!(load(&files).is_ok());
-    assert!(distance_from_bert(&files, 1).is_nan());
+    assert!(max_diff_from_bert(&files, 1).is_nan());
 }
 
 /// The fixture in two shards, in memory.
@@ -397,7 +397,7 @@ fn shards_load_from_disk_and_from_memory() {
     std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
     let files = ModelFiles::from_dir(dir.path()).unwrap();
     assert_eq!(files.weights.len(), 2);
-    assert!(distance_from_bert(&files, 2) <= 1e-6);
+    assert!(max_diff_from_bert(&files, 2) <= 1e-6);
 
     let memory = ModelFiles::from_bytes(
         "shards",
@@ -405,7 +405,7 @@ fn shards_load_from_disk_and_from_memory() {
         files.tokenizer.clone(),
         [Cow::Owned(first.clone()), Cow::Owned(second)],
     );
-    assert!(distance_from_bert(&memory, 2) <= 1e-6);
+    assert!(max_diff_from_bert(&memory, 2) <= 1e-6);
 
     let deeper = config(|c| drop(c.insert("num_hidden_layers".into(), json!(3))));
     let expected = Error::MissingTensor {

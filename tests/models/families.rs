@@ -11,7 +11,7 @@ use crossrank::{Error, ModelFiles, Precision, Result, WeightFile};
 use serde_json::{Value, json};
 
 use crate::craft::*;
-use crate::golden::{distance_from, logits_of_shortest};
+use crate::golden::{logits_of_shortest, max_diff_from};
 
 /// The fixtures with their prefixes.
 const FAMILIES: &[(&str, &str)] = &[
@@ -85,7 +85,7 @@ fn bare_and_old_names_of_every_family_load_like_the_usual_ones() {
         let renamed = |rename: &dyn Fn(&str) -> String| {
             let mut all = tensors_of(family);
             all.iter_mut().for_each(|t| t.name = rename(&t.name));
-            distance_from(family, &with(family, config_of(family, |_| {}), &all), 2)
+            max_diff_from(family, &with(family, config_of(family, |_| {}), &all), 2)
         };
         let bare = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
         let full = |name: &str| match name.starts_with(prefix) || !family.contains("ettin") {
@@ -232,7 +232,7 @@ fn gtes_own_names_load_like_those_of_transformers() {
     all.iter_mut().for_each(|t| t.name = t.name.replace("gte.", "new."));
     let config =
         config_of("gte", |c| drop(c.insert("architectures".into(), json!(["NewForSequenceClassification"]))));
-    assert!(distance_from("gte", &with("gte", config, &all), 2) <= 1e-6);
+    assert!(max_diff_from("gte", &with("gte", config, &all), 2) <= 1e-6);
 }
 
 /// The `ettin` fixture after a change of one module's config.json.

@@ -66,15 +66,15 @@ fn compute_logits<K: Kernels + Sync>(
     logits
 }
 
-/// The largest distance from the golden logits of the `bert` fixture's first `count` cases.
-pub fn distance_from_bert(files: &ModelFiles, count: usize) -> f64 {
-    distance_from("bert", files, count)
+/// The largest difference from the golden logits of the `bert` fixture's first `count` cases.
+pub fn max_diff_from_bert(files: &ModelFiles, count: usize) -> f64 {
+    max_diff_from("bert", files, count)
 }
 
-/// The largest distance from the golden logits of a fixture's first `count` cases.
-pub fn distance_from(family: &str, files: &ModelFiles, count: usize) -> f64 {
+/// The largest difference from the golden logits of a fixture's first `count` cases.
+pub fn max_diff_from(family: &str, files: &ModelFiles, count: usize) -> f64 {
     let golden = read_json(fixture(family).join("golden.json"));
-    distance(
+    max_diff(
         &compute_logits(Reference, files, &pairs(&golden)[..count], |_, _| {}),
         &expected_logits(&golden)[..count],
     )
@@ -87,11 +87,11 @@ pub fn logits_of_shortest(family: &str, files: &ModelFiles) -> Vec<f32> {
     compute_logits(Reference, files, &[shortest], |_, _| {})
 }
 
-fn distance(found: &[f32], expected: &[f64]) -> f64 {
+fn max_diff(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     // `f64::max` would drop a NaN.
-    let distances = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - e).abs());
-    distances.fold(0.0, |worst, d| if worst.is_nan() || d <= worst { worst } else { d })
+    let differences = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - e).abs());
+    differences.fold(0.0, |worst, d| if worst.is_nan() || d <= worst { worst } else { d })
 }
 
 /// Compares logits of all cases and, for the first, hidden states layer by layer.
@@ -103,7 +103,7 @@ fn check_backend<K: Kernels + Sync>(name: &str, make: impl Fn() -> K, family: &s
     assert_eq!(pairs.len(), 26);
 
     let logits = compute_logits(make(), &files, &pairs, |_, _| {});
-    let worst = distance(&logits, &expected_logits(&golden));
+    let worst = max_diff(&logits, &expected_logits(&golden));
     assert!(worst <= tolerance, "{family} on {name}: logits are off by {worst:e}");
 
     // The last layer is computed for the first token only, and is compared by its logits alone.
@@ -113,7 +113,7 @@ fn check_backend<K: Kernels + Sync>(name: &str, make: impl Fn() -> K, family: &s
     compute_logits(make(), &files, &pairs[..1], |layer, values| {
         let expected = stored.tensor(&format!("hidden.{layer}")).unwrap();
         let expected = expected.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b).into());
-        let worst = distance(&values, &expected.collect::<Vec<f64>>());
+        let worst = max_diff(&values, &expected.collect::<Vec<f64>>());
         assert!(worst <= tolerance, "{family} on {name}: hidden.{layer} is off by {worst:e}");
         layers += 1;
     });
@@ -222,6 +222,6 @@ fn golden_logits_detect_wrong_token_types() {
     let mut first = pairs(&golden).swap_remove(0);
     first.token_types.fill(0);
     let worst =
-        distance(&compute_logits(Reference, &files, &[first], |_, _| {}), &expected_logits(&golden)[..1]);
+        max_diff(&compute_logits(Reference, &files, &[first], |_, _| {}), &expected_logits(&golden)[..1]);
     assert!(worst > 1e-2, "token types of 0 changed the logit by only {worst:e}");
 }
