@@ -51,7 +51,7 @@ pub enum Precision {
     F16Weights,
     /// Signed bytes with a float32 scale per output feature or row of a table: 1 byte per weight. Encoder layers round each
     /// token's inputs to 8 bits and multiply integers, two to three times as fast as floats; attention, norms and the head
-    /// compute in float32. Logits move by a twentieth of their spread on average: see the README. The same bits on every
+    /// compute in float32. Logits move by a twentieth of their spread on average: see docs/measured.md. The same bits on every
     /// CPU. Not for the GPU: [`Backend::Auto`] stays on the CPU.
     Int8,
 }
