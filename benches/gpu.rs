@@ -2,7 +2,8 @@
 //! a software adapter it runs with few rows, and its figures say nothing about a GPU.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use crossrank::gpu::device::{AdapterKind, DeviceOptions};
+use crossrank::gpu::adapter::AdapterKind;
+use crossrank::gpu::device::DeviceOptions;
 use crossrank::gpu::{Gpu, GpuOptions};
 use crossrank::kernels::{Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::reference::Reference;

@@ -9,7 +9,8 @@ mod families;
 #[path = "kernels/ops.rs"]
 mod ops;
 
-use crossrank::gpu::device::{AdapterKind, DeviceOptions, Tier};
+use crossrank::gpu::adapter::{AdapterKind, Tier};
+use crossrank::gpu::device::DeviceOptions;
 use crossrank::gpu::shaders::Tile;
 use crossrank::gpu::{Gpu, GpuOptions};
 

@@ -2,8 +2,9 @@
 
 use half::f16;
 
-use super::Gpu;
-use super::device::{Tier, gpu_error};
+use super::adapter::Tier;
+use super::fault::gpu_error;
+use super::recorder::Gpu;
 use super::shaders::Tile;
 use crate::error::Result;
 use crate::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};

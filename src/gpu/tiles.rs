@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::device::Adapter;
+use super::adapter::Adapter;
 use super::pipelines::replace_file;
 use super::shaders::Tile;
 use crate::error::Result;

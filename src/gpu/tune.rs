@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::device::AdapterKind;
+use super::adapter::AdapterKind;
+use super::buffers::{Buf, Linear};
 use super::pack::{OUTPUT_TILE, padded_cols};
+use super::recorder::Gpu;
 use super::shaders::Tile;
 use super::tiles::{BUCKETS, Shape, TileTable};
-use super::{Buf, Gpu, Linear};
 use crate::error::{Error, Result};
 use crate::kernels::{Epilogue, Kernels};
 
