@@ -8,8 +8,6 @@ mod gpu;
 pub mod load;
 pub mod model;
 pub mod profile;
-#[cfg(feature = "gpu")]
-mod recovery;
 mod run;
 
 use std::sync::Arc;

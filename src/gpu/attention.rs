@@ -9,8 +9,8 @@ use super::fault::gpu_error;
 use super::handle::BufferHandle;
 use super::pack::COLUMN_TILE;
 use super::params::QUERIES;
-use super::shaders::Kernel;
 use super::recorder::{Gpu, ListKind};
+use super::shaders::Kernel;
 use crate::error::Error;
 use crate::text::batch::PackedBatch;
 
@@ -105,7 +105,7 @@ impl Gpu {
         heads: usize,
         out: &mut Buf,
     ) {
-        let (hidden, head_dim, longest) = (out.cols, out.cols / heads, batch.longest());
+        let (hidden, head_dim, longest) = (out.cols, out.cols / heads, batch.max_sequence_tokens());
         if head_dim > MAX_HEAD_DIM {
             let message = format!("attention heads of width {head_dim}: the most is {MAX_HEAD_DIM}");
             return self.record_failure(gpu_error(message));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::buffers::{Buf, Norm};
 use super::pack::padded_cols;
 use super::params::TokenRows;
-use super::shaders::Kernel;
 use super::recorder::{Gpu, ListKind};
+use super::shaders::Kernel;
 use crate::error::Result;
 use crate::kernels::OwnedTensor;
 use crate::text::batch::PackedBatch;
@@ -47,7 +47,7 @@ impl Gpu {
             .map(|t| TokenRows {
                 word: words.index_of(word, batch.ids[t], &mut rows),
                 position: positions.index_of(position, batch.positions[t], &mut rows),
-                token_type: token_types.index_of(token_type, batch.types[t], &mut rows),
+                token_type: token_types.index_of(token_type, batch.token_types[t], &mut rows),
             })
             .collect();
         self.record_list(ListKind::TokenRows, &tokens)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::adapter::Tier;
 use super::buffers::{Buf, Linear};
-use super::shaders::{Kernel, Tile};
 use super::recorder::Gpu;
+use super::shaders::{Kernel, Tile};
 use super::tiles::Shape;
 use crate::error::Error;
 use crate::kernels::{Activation, Epilogue};

@@ -9,8 +9,8 @@ use super::fault::gpu_error;
 use super::linear::activation_code;
 use super::pack::padded_cols;
 use super::params::{QUERIES, Sequence, query_blocks};
-use super::shaders::Kernel;
 use super::recorder::{FirstTokenSpace, Gpu, ListKind};
+use super::shaders::Kernel;
 use crate::error::{Error, Result};
 use crate::kernels::{
     Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
@@ -157,7 +157,10 @@ impl Kernels for Gpu {
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Rotary, heads: usize, qkv: &mut Buf) {
-        if batch.longest() > rotary.positions || qkv.cols != 3 * heads * rotary.head_dim || qkv.is_f16 {
+        if batch.max_sequence_tokens() > rotary.positions
+            || qkv.cols != 3 * heads * rotary.head_dim
+            || qkv.is_f16
+        {
             let message = "rotations of other positions, widths or numbers".into();
             return self.record_failure(Error::Internal { message });
         }

@@ -117,7 +117,7 @@ fn file(folder: &Path, adapter: &Adapter) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::device::{AdapterKind, Tier};
+    use super::super::adapter::{AdapterKind, Tier};
     use super::*;
 
     fn adapter() -> Adapter {

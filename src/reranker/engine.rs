@@ -17,6 +17,14 @@ use crate::options::{Backend, Isa};
 use crate::reference::Reference;
 use crate::text::batch::PackedBatch;
 
+/// The most tokens of a group: its activations then stay in a core's caches, while each weight panel that is streamed in
+/// serves all of its rows.
+pub const GROUP_TOKENS: usize = 256;
+
+/// The most tokens of a group on a GPU: enough work for all of its cores, in activations that fit the smallest buffers of any
+/// adapter.
+pub const GPU_GROUP_TOKENS: usize = 8192;
+
 /// What computed a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Executed {

@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::engine::{self, Engine};
+use super::engine::{self, Engine, GPU_GROUP_TOKENS, GROUP_TOKENS};
 #[cfg(feature = "gpu")]
 use super::gpu;
 use super::profile::Counters;
-use super::run::{GPU_GROUP_TOKENS, GROUP_TOKENS};
 use super::{ModelInfo, Reranker};
 use crate::cpu::isa;
 use crate::cpu::simd::in_default_float_mode;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Reranker;
-use super::engine::Executed;
+use super::engine::{Executed, GROUP_TOKENS};
 use super::profile::Stage;
 use crate::error::{Error, Result};
 use crate::model::score::LabelScoring;
@@ -14,14 +14,6 @@ use crate::ranking::{PairStatus, Scored, Usage};
 use crate::rerank_options::{Progress, RerankOptions, Truncation};
 use crate::text::batch::{Pair, group_by_tokens};
 use crate::text::windows;
-
-/// Most tokens of a group: the activations of one group then stay near the core, while each weight panel that is
-/// streamed in serves all of its rows.
-pub const GROUP_TOKENS: usize = 256;
-
-/// Most tokens of a group on a GPU: enough work for all of its cores, in activations that fit the smallest buffers of any
-/// adapter.
-pub const GPU_GROUP_TOKENS: usize = 8192;
 
 /// Fewest tokens that are worth a group of their own where threads would otherwise idle: below, one group whose products
 /// are shared out over the threads is faster.
