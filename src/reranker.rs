@@ -1,29 +1,29 @@
-//! The public API of a loaded model: score pairs, rerank documents. Loading is in load.rs, its options in builder.rs.
+//! A loaded model. Loading is in load.rs, its options in builder.rs, scoring and ranking in rerank.rs.
 
 pub mod builder;
 pub mod cached;
+mod call;
 mod engine;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod groups;
 pub mod load;
 pub mod model;
 pub mod profile;
-mod run;
+mod rerank;
+mod results;
+mod tokenize;
 
 use std::sync::Arc;
 
 use crate::cpu::simd::in_default_float_mode;
 use crate::cpu::threads::Pool;
-use crate::error::{Error, Result};
-use crate::model::score::LabelScoring;
-use crate::model::spec::{ScoreActivation, Spec};
+use crate::error::Result;
+use crate::model::spec::Spec;
 use crate::options::{Backend, Isa, Precision};
-use crate::ranking::{PairStatus, Ranked, Ranking, Scored, Scores, Usage};
-use crate::rerank_options::{Label, RerankOptions, Truncation};
 use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
 use profile::{Counters, StageTime};
-use run::{Kind, Work, run};
 
 /// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
 pub trait Document {
@@ -144,7 +144,7 @@ impl Reranker {
     ///
     /// # Errors
     ///
-    /// [`Error::Gpu`] where the GPU had failed before; calls are computed on the CPU then anyway.
+    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU had failed before; calls are computed on the CPU then anyway.
     pub fn suspend(&self) -> Result<()> {
         self.engine.suspend()
     }
@@ -164,8 +164,8 @@ impl Reranker {
     ///
     /// # Errors
     ///
-    /// [`Error::Gpu`] where the GPU fails or computes other numbers than the CPU: the model's calls are finished on the CPU
-    /// then. [`Error::InvalidOption`] where the folder of [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache)
+    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU fails or computes other numbers than the CPU: the model's calls are finished on the CPU
+    /// then. [`Error::InvalidOption`](crate::Error::InvalidOption) where the folder of [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache)
     /// cannot be written to.
     pub fn warmup(&self) -> Result<()> {
         let warm_up = || self.engine.warmup();
@@ -173,117 +173,4 @@ impl Reranker {
             if self.pool.supports_nesting() { self.pool.call_on_worker(warm_up)? } else { warm_up() }
         })
     }
-
-    /// Ranks documents by relevance to a query. A model with several labels needs [`RerankOptions::label`].
-    ///
-    /// An empty list of documents gives an empty ranking.
-    pub fn rerank<D: Document>(
-        &self,
-        query: &str,
-        documents: &[D],
-        options: &RerankOptions,
-    ) -> Result<Ranking> {
-        let mut rankings = self.rerank_many(&[(query, documents)], options)?;
-        rankings.pop().ok_or_else(|| Error::Internal { message: "no ranking for a set".into() })
-    }
-
-    /// Several (query, documents) sets in one packed run: one ranking per set, in order. A model with several labels needs
-    /// [`RerankOptions::label`]. An [`Error::TooLong`] counts over the documents of all sets.
-    pub fn rerank_many<D: Document>(
-        &self,
-        sets: &[(&str, &[D])],
-        options: &RerankOptions,
-    ) -> Result<Vec<Ranking>> {
-        let choice = Some(self.choice(options.label.as_ref())?);
-        if options.threshold.is_some_and(f64::is_nan) {
-            let message = "NaN is no threshold: every comparison with it fails".to_owned();
-            return Err(Error::InvalidOption { option: "threshold", message });
-        }
-        let queries: Vec<&str> = sets.iter().map(|(query, _)| *query).collect();
-        let work: Vec<Work<'_>> = sets
-            .iter()
-            .enumerate()
-            .flat_map(|(query, (_, documents))| {
-                documents.iter().map(move |d| Work { query, document: d.text() })
-            })
-            .collect();
-        // Scores are made of logits, and compared with the threshold, on this thread.
-        in_default_float_mode(|| {
-            let (scored, usage) =
-                run(self, &queries, &work, options, Kind { truncation: Truncation::DocumentOnly, choice })?;
-            let mut scored = scored.into_iter();
-            Ok(sets.iter().map(|(_, documents)| rank(documents, &mut scored, &usage, options)).collect())
-        })
-    }
-
-    /// The one score of every pair: the label that was asked for, else the only one, else the second of two without names
-    /// and without an activation of their own, which classify as not relevant and relevant, through a softmax.
-    fn choice(&self, label: Option<&Label>) -> Result<LabelScoring> {
-        let (labels, activation) = (&self.info.labels, self.spec.score);
-        let found = match label {
-            Some(Label::Name(name)) => labels.iter().position(|label| label == name),
-            Some(Label::Index(index)) => Some(*index).filter(|index| *index < labels.len()),
-            None if labels.len() == 1 => Some(0),
-            None if *labels == ["LABEL_0", "LABEL_1"] && activation == ScoreActivation::Identity => {
-                return Ok(LabelScoring { label: 1, activation: ScoreActivation::Softmax });
-            }
-            None => return Err(Error::SeveralLabels { labels: labels.len() }),
-        };
-        let unknown = || {
-            let message =
-                format!("the model has no such label: it has {} ({})", labels.len(), labels.join(", "));
-            Error::InvalidOption { option: "label", message }
-        };
-        Ok(LabelScoring { label: found.ok_or_else(unknown)?, activation })
-    }
-
-    /// Scores (query, document) pairs: one entry per pair, in input order, with every label.
-    pub fn score<Q: AsRef<str>, D: AsRef<str>>(&self, pairs: &[(Q, D)]) -> Result<Vec<Scored>> {
-        Ok(self.score_with(pairs, &RerankOptions::default())?.results)
-    }
-
-    /// [`score`](Self::score) with options; `top_k` and `threshold` do not apply.
-    pub fn score_with<Q: AsRef<str>, D: AsRef<str>>(
-        &self,
-        pairs: &[(Q, D)],
-        options: &RerankOptions,
-    ) -> Result<Scores> {
-        let queries: Vec<&str> = pairs.iter().map(|(query, _)| query.as_ref()).collect();
-        let work: Vec<Work<'_>> = pairs
-            .iter()
-            .enumerate()
-            .map(|(query, (_, document))| Work { query, document: document.as_ref() })
-            .collect();
-        let kind = Kind { truncation: Truncation::LongestFirst, choice: None };
-        let (results, usage) = in_default_float_mode(|| run(self, &queries, &work, options, kind))?;
-        Ok(Scores { results, usage })
-    }
-}
-
-/// Takes one set's results off `scored` and orders them.
-fn rank<D: Document>(
-    documents: &[D],
-    scored: &mut impl Iterator<Item = Scored>,
-    usage: &Usage,
-    options: &RerankOptions,
-) -> Ranking {
-    let results = documents
-        .iter()
-        .zip(scored)
-        .enumerate()
-        .map(|(index, (document, scored))| Ranked {
-            index,
-            id: document.id().map(str::to_owned),
-            logit: scored.logits[0],
-            score: scored.scores[0],
-            tokens: scored.tokens,
-            truncated: scored.truncated,
-            window: scored.window,
-            status: match scored.status {
-                PairStatus::Failed(Error::NonFinite { .. }) => PairStatus::Failed(Error::NonFinite { index }),
-                status => status,
-            },
-        })
-        .collect();
-    Ranking::select(results, usage.clone(), options.top_k, options.threshold)
 }
