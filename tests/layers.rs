@@ -30,7 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// Words of the code and the files they may stand in. `name::` is a crate; a dependency without a row belongs to bin/.
 const DOORS: &[(&str, &[&str])] = &[
-    ("tokenizers::", &["text/tokenizer.rs"]),
+    ("tokenizers::", &["text/hf_tokenizer.rs"]),
     ("safetensors::", &["model/header.rs", "model/matrix.rs", "model/quantize.rs"]),
     ("serde::", &["model/", "text/", "bin/"]),
     ("serde_json::", &["model/", "text/", "bin/"]),

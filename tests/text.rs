@@ -31,7 +31,7 @@ fn load(folder: &Path) -> Tokenizer {
 fn pair(tokenizer: &Tokenizer, query: &str, document: &str, window: usize, policy: Truncation) -> Pair {
     let query = tokenizer.encode(query, usize::MAX).unwrap();
     let document = tokenizer.encode(document, window.max(query.ids.len()) + 1).unwrap();
-    tokenizer.pair(&query, &document, window, policy, 0).unwrap()
+    tokenizer.template().truncated_pair(&query, &document, window, policy, 0).unwrap()
 }
 
 fn check_golden(folder: &str) {
@@ -282,9 +282,9 @@ fn encoded(tokens: std::ops::Range<u32>) -> Encoded {
 #[test]
 fn every_policy_keeps_the_final_separator_and_reports_the_cut() {
     let tokenizer = load(&root().join("models/crossrank-mini"));
-    assert_eq!(tokenizer.special_tokens(), 3);
+    assert_eq!(tokenizer.template().special_tokens(), 3);
     let (query, document) = (encoded(1000..1004), encoded(2000..2010));
-    let pair = |window, policy| tokenizer.pair(&query, &document, window, policy, 7);
+    let pair = |window, policy| tokenizer.template().truncated_pair(&query, &document, window, policy, 7);
 
     let found = pair(9, Truncation::LongestFirst).unwrap();
     assert_eq!(found.ids, [101, 1000, 1001, 1002, 102, 2000, 2001, 2002, 102]);
@@ -303,11 +303,17 @@ fn a_window_below_the_special_tokens_is_an_invalid_option() {
     let tokenizer = load(&root().join("models/crossrank-mini"));
     for policy in [Truncation::LongestFirst, Truncation::DocumentOnly, Truncation::Error] {
         for window in 0..3 {
-            let error = tokenizer.pair(&encoded(0..1), &encoded(0..1), window, policy, 0).unwrap_err();
+            let error = tokenizer
+                .template()
+                .truncated_pair(&encoded(0..1), &encoded(0..1), window, policy, 0)
+                .unwrap_err();
             assert!(matches!(error, Error::InvalidOption { option: "max_tokens", .. }), "{error}");
         }
     }
-    let empty = tokenizer.pair(&encoded(0..9), &encoded(0..9), 3, Truncation::LongestFirst, 0).unwrap();
+    let empty = tokenizer
+        .template()
+        .truncated_pair(&encoded(0..9), &encoded(0..9), 3, Truncation::LongestFirst, 0)
+        .unwrap();
     assert_eq!(empty.ids, [101, 102, 102]);
 }
 
@@ -541,7 +547,7 @@ fn files_that_cannot_serve_the_model_are_format_errors_that_say_why() {
             json!({"type": "BertProcessing", "sep": ["x", 9], "cls": ["x", 4]}),
             "token id 9",
         ),
-        ("/post_processor", template(texts, json!({})), "segment id 2"),
+        ("/post_processor", template(texts, json!({})), "token type 2"),
         ("/post_processor", template(twice, json!({})), "each text once"),
         ("/post_processor", template(json!([]), json!({})), "each text once"),
         ("/normalizer", json!({"type": "Sequence", "normalizers": [replace, replace]}), "400 times"),

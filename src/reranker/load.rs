@@ -92,8 +92,8 @@ impl Loader<'_> {
         let (LoadedWeights { engine, precision, weight_bytes, hash, warnings }, tokenizer) =
             (take(weights)?, take(tokenizer)?);
         let max_tokens = self.window();
-        if max_tokens < tokenizer.special_tokens() {
-            let min = tokenizer.special_tokens();
+        if max_tokens < tokenizer.template().special_tokens() {
+            let min = tokenizer.template().special_tokens();
             let message = format!("{max_tokens} leaves no room for the {min} special tokens of every pair");
             return Err(Error::InvalidOption { option: "max_tokens", message });
         }

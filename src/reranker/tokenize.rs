@@ -38,7 +38,8 @@ impl TokenizedDocument {
     /// Tokenizes a document beside its query, which has tokens already. `index` is that of the pair in the call, for
     /// errors.
     ///
-    /// Errors: those of [`Tokenizer::pair`] and [`Tokenizer::windows`].
+    /// Errors: those of [`PairTemplate::truncated_pair`](crate::text::template::PairTemplate::truncated_pair) and
+    /// [`window_pairs`](crate::text::template::PairTemplate::window_pairs).
     pub fn new(
         tokenizer: &Tokenizer,
         query: &Encoded,
@@ -47,17 +48,19 @@ impl TokenizedDocument {
         index: usize,
     ) -> Result<Self> {
         let FitOptions { max_tokens, truncation, windows } = fit;
+        let template = tokenizer.template();
         let windows = match windows {
             None => {
                 let document = tokenizer.encode(text, max_tokens.max(query.ids.len()) + 1)?;
-                let pair = tokenizer.pair(query, &document, max_tokens, truncation, index)?;
+                let pair = template.truncated_pair(query, &document, max_tokens, truncation, index)?;
                 vec![DocumentWindow { pair, bytes: None }]
             }
             Some(options) => {
                 let min_tokens = windows::tokens_needed(max_tokens, options);
                 let document = tokenizer.encode_with_spans(text, min_tokens)?;
                 let policies = (options, truncation);
-                let windows = tokenizer.windows(query, &document, text, max_tokens, policies, index)?;
+                let document = (&document, text);
+                let windows = template.window_pairs(query, document, max_tokens, policies, index)?;
                 windows.into_iter().map(|(pair, bytes)| DocumentWindow { pair, bytes: Some(bytes) }).collect()
             }
         };

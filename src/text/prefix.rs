@@ -38,7 +38,7 @@ fn boundary(text: &str, at: usize) -> usize {
 /// tokenizer: spaces only separate, and a word above the length limit is one unknown token, however long.
 pub struct ShortenedText<'a> {
     /// What was read so far.
-    pub shortened: String,
+    pub text: String,
     rest: &'a str,
     run: Option<CharClass>,
     run_length: usize,
@@ -59,13 +59,13 @@ enum CharClass {
 impl<'a> ShortenedText<'a> {
     /// Nothing read yet.
     pub fn new(text: &'a str) -> Self {
-        Self { shortened: String::new(), rest: text, run: None, run_length: 0 }
+        Self { text: String::new(), rest: text, run: None, run_length: 0 }
     }
 
     /// Reads on until `self.text` has at least `bytes` bytes or the text ends.
     pub fn extend(&mut self, bytes: usize) {
         let mut chars = self.rest.chars();
-        while self.shortened.len() < bytes {
+        while self.text.len() < bytes {
             let Some(c) = chars.next() else { break };
             let class = classify(c);
             if self.run != Some(class) && !(class == CharClass::Mark && self.run == Some(CharClass::Letter)) {
@@ -78,7 +78,7 @@ impl<'a> ShortenedText<'a> {
                 _ => true,
             };
             if keep {
-                self.shortened.push(c);
+                self.text.push(c);
             }
         }
         self.rest = chars.as_str();
@@ -91,7 +91,7 @@ impl<'a> ShortenedText<'a> {
 }
 
 /// Whether an added token that starts with `c` can neither start nor lie inside a run that is shortened.
-pub fn breaks_runs(c: char) -> bool {
+pub fn ends_runs(c: char) -> bool {
     classify(c) == CharClass::Other
 }
 
@@ -139,11 +139,11 @@ pub mod tests {
         let letters = "é\u{301}".repeat(MAX_RUN_LETTERS);
         let text = format!("a{}b,{letters}", " \n".repeat(MAX_RUN_SPACES / 2));
         let long = format!("a{}b,{letters}{}", " \n".repeat(MAX_RUN_SPACES), "x\u{fe0f}".repeat(9));
-        let mut squeezed = ShortenedText::new(&long);
-        squeezed.extend(10);
-        assert_eq!((squeezed.shortened.len(), squeezed.ended()), (10, false));
-        squeezed.extend(usize::MAX);
-        assert!(squeezed.ended());
-        assert_eq!(squeezed.shortened, text);
+        let mut shortened = ShortenedText::new(&long);
+        shortened.extend(10);
+        assert_eq!((shortened.text.len(), shortened.ended()), (10, false));
+        shortened.extend(usize::MAX);
+        assert!(shortened.ended());
+        assert_eq!(shortened.text, text);
     }
 }

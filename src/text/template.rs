@@ -1,0 +1,154 @@
+//! Tokens of a query and a document -> [`Pair`]: truncated, or cut into windows, with the special tokens in place.
+
+use std::ops::Range;
+use std::slice;
+
+use super::batch::Pair;
+use super::definition::{self, DefinitionResult};
+use super::hf_tokenizer::Encoded;
+use super::truncation;
+use super::windows::{self, Layout};
+use crate::error::{Error, Result};
+use crate::ranking::TruncatedTokens;
+use crate::rerank_options::{Truncation, Windows};
+
+/// One entry of a template, with its token type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplatePiece {
+    /// A special token: its id and its token type.
+    Special(u32, u32),
+    /// All tokens of the query.
+    Query(u32),
+    /// All tokens of the document.
+    Document(u32),
+}
+
+/// How a query and a document become one sequence.
+pub struct PairTemplate {
+    pieces: Vec<TemplatePiece>,
+    special_tokens: usize,
+}
+
+impl PairTemplate {
+    /// Checks that each text occurs once and that every id has its row: `vocabulary` is the number of rows of the model's
+    /// word table, `token_types` that of its token type table. With fewer than two token types the model tells none apart,
+    /// and all are 0.
+    pub fn new(
+        mut pieces: Vec<TemplatePiece>,
+        vocabulary: usize,
+        token_types: usize,
+    ) -> DefinitionResult<Self> {
+        let queries = pieces.iter().filter(|p| matches!(p, TemplatePiece::Query(_))).count();
+        let documents = pieces.iter().filter(|p| matches!(p, TemplatePiece::Document(_))).count();
+        if (queries, documents) != (1, 1) {
+            return Err("the template for pairs must have each text once".into());
+        }
+        for piece in &mut pieces {
+            let (TemplatePiece::Special(_, token_type)
+            | TemplatePiece::Query(token_type)
+            | TemplatePiece::Document(token_type)) = piece;
+            if token_types < 2 {
+                *token_type = 0;
+            } else if *token_type as usize >= token_types {
+                return Err(format!(
+                    "token type {token_type} is outside of the token type table, which has {token_types} rows"
+                ));
+            }
+            if let TemplatePiece::Special(id, _) = *piece {
+                definition::check_id(id.into(), vocabulary)?;
+            }
+        }
+        let special_tokens = pieces.len() - 2;
+        Ok(Self { pieces, special_tokens })
+    }
+
+    /// Special tokens of every pair.
+    pub fn special_tokens(&self) -> usize {
+        self.special_tokens
+    }
+
+    /// A pair truncated to `max_tokens` by `policy`. `index` is that of the pair in the input, for errors.
+    /// [`Truncation::DocumentOnly`] truncates as `LongestFirst` where the query leaves no room for a document token.
+    ///
+    /// Errors: [`Error::TooLong`] by policy; [`Error::InvalidOption`] for fewer tokens than the special ones.
+    pub fn truncated_pair(
+        &self,
+        query: &Encoded,
+        document: &Encoded,
+        max_tokens: usize,
+        policy: Truncation,
+        index: usize,
+    ) -> Result<Pair> {
+        let budget = self.text_tokens(max_tokens)?;
+        let (q, d) = (query.ids.len(), document.ids.len());
+        let Some((kept_q, kept_d)) = truncation::kept_lengths(q, d, budget, policy) else {
+            let tokens = q + d + self.special_tokens;
+            return Err(Error::TooLong { index, tokens, max_tokens });
+        };
+        let truncated = TruncatedTokens { query: q - kept_q, document: d - kept_d };
+        Ok(self.fill(&query.ids[..kept_q], &document.ids[..kept_d], truncated))
+    }
+
+    /// The windows of a pair, each with the bytes of the document, `text`, that it holds. The document was encoded with
+    /// spans, and with at least [`windows::tokens_needed`] tokens.
+    ///
+    /// Errors: as [`truncated_pair`](Self::truncated_pair); by the policy `Error` where the query takes more than half of
+    /// a window.
+    pub fn window_pairs(
+        &self,
+        query: &Encoded,
+        (document, text): (&Encoded, &str),
+        max_tokens: usize,
+        (options, policy): (Windows, Truncation),
+        index: usize,
+    ) -> Result<Vec<(Pair, Range<usize>)>> {
+        let budget = self.text_tokens(max_tokens)?;
+        let (q, d) = (query.ids.len(), document.ids.len());
+        let Layout { query_tokens: kept_q, windows } = windows::layout(q, d, budget, options);
+        let end = windows.last().map_or(0, |last| last.end);
+        if policy == Truncation::Error && (kept_q < q || end < d) {
+            let tokens = q + d + self.special_tokens;
+            return Err(Error::TooLong { index, tokens, max_tokens });
+        }
+        let truncated = TruncatedTokens { query: q - kept_q, document: d - end };
+        let window_pair = |tokens: Range<usize>| {
+            let bytes = if tokens.len() == d && document.complete {
+                0..text.len()
+            } else {
+                match &document.spans[tokens.clone()] {
+                    [] => 0..0,
+                    [first, .., last] => first.0..last.1,
+                    [only] => only.0..only.1,
+                }
+            };
+            (self.fill(&query.ids[..kept_q], &document.ids[tokens], truncated), bytes)
+        };
+        Ok(windows.into_iter().map(window_pair).collect())
+    }
+
+    /// Tokens of both texts that fit into `max_tokens` beside the special ones.
+    fn text_tokens(&self, max_tokens: usize) -> Result<usize> {
+        max_tokens.checked_sub(self.special_tokens).ok_or_else(|| {
+            let special = self.special_tokens;
+            let message = format!("{max_tokens} is less than the {special} special tokens of a pair");
+            Error::InvalidOption { option: "max_tokens", message }
+        })
+    }
+
+    /// The template with the token ids of both texts in place.
+    fn fill(&self, query: &[u32], document: &[u32], truncated: TruncatedTokens) -> Pair {
+        let length = query.len() + document.len() + self.special_tokens;
+        let (ids, token_types) = (Vec::with_capacity(length), Vec::with_capacity(length));
+        let mut pair = Pair { ids, token_types, truncated };
+        for piece in &self.pieces {
+            let (ids, token_type) = match piece {
+                TemplatePiece::Special(id, token_type) => (slice::from_ref(id), *token_type),
+                TemplatePiece::Query(token_type) => (query, *token_type),
+                TemplatePiece::Document(token_type) => (document, *token_type),
+            };
+            pair.ids.extend_from_slice(ids);
+            pair.token_types.resize(pair.ids.len(), token_type);
+        }
+        pair
+    }
+}
