@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Which implementation computes.
+/// The implementation that computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
@@ -14,14 +14,14 @@ pub enum Backend {
     Auto,
     /// Hand-written SIMD on the host processor.
     Cpu,
-    /// Naive loops with float64 sums: slow, and the yardstick for the others.
+    /// The reference implementation: naive loops with float64 sums. Slow; the other backends are tested against it.
     Reference,
-    /// Shaders on a GPU, in builds with the feature `gpu`. Loading fails where there is none; a call whose GPU fails is
+    /// Shaders on a GPU, in builds with the feature `gpu`. Loading fails where there is no GPU. A call whose GPU fails is
     /// finished on the CPU, and its [`Usage`](crate::Usage) says so.
     Gpu,
 }
 
-/// Instruction sets of the CPU backend. All of them compute the same bits.
+/// An instruction set of the CPU backend. All of them compute the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -35,41 +35,43 @@ pub enum Isa {
     Avx512,
 }
 
-/// What the CPU keeps weights as, and whether it multiplies floats or integers.
+/// The numbers in which the CPU keeps weights, and whether it multiplies floats or integers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
-    /// What the model's files hold: `F32` for float32, `F16Weights` for float16 and bfloat16, `Int8` for the files that
-    /// `crossrank quantize` writes. The GPU computes in floats whatever they hold. The default.
+    /// The precision of the model's files: `F32` for float32, `F16Weights` for float16 and bfloat16, `Int8` for the files
+    /// that `crossrank quantize` writes. The GPU computes in floats in each case. The default.
     #[default]
     Auto,
     /// float32: 4 bytes per weight. Logits within 1e-5 of float64.
     F32,
-    /// float16, or bfloat16 where the files hold that, widened as they are read: 2 bytes per weight. The same bits as `F32`
-    /// for files of 16 bits; float32 files are rounded, which moves logits by about 1e-3. Widening costs time, the more the
-    /// fewer tokens a call has: 3 % of a hundred passages, a tenth of one short pair.
+    /// float16, or bfloat16 where the files hold that, widened to float32 while they are multiplied: 2 bytes per weight.
+    /// The same bits as `F32` for files of 16 bits. float32 files are rounded at load, which changes logits by about 1e-3.
+    /// Widening takes a larger part of the time the fewer tokens a call has: 3 % for a hundred passages, 10 % for one
+    /// short pair.
     F16Weights,
-    /// Signed bytes with a float32 scale per output feature or row of a table: 1 byte per weight. Encoder layers round each
-    /// token's inputs to 8 bits and multiply integers, two to three times as fast as floats; attention, norms and the head
-    /// compute in float32. Logits move by a twentieth of their spread on average: see docs/measured.md. The same bits on every
-    /// CPU. Not for the GPU: [`Backend::Auto`] stays on the CPU.
+    /// int8 with a float32 scale per output feature or row of a table: 1 byte per weight. Encoder layers quantize each
+    /// token's inputs to 8 bits and multiply integers, two to three times as fast as floats. Attention, norms and the head
+    /// compute in float32. Logits change by a twentieth of their spread on average: see docs/measured.md. The same bits on every
+    /// CPU. The GPU does not support it: [`Backend::Auto`] stays on the CPU.
     Int8,
 }
 
-/// What the GPU stores weights and the inputs of linear layers as. Sums, softmax, norms and activations are of float32
-/// either way.
+/// The numbers in which the GPU stores weights and the inputs of linear layers. Sums, softmax, norms and activations are
+/// float32 in both cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GpuPrecision {
-    /// As float32: logits within 1e-4 of the CPU's. The default.
+    /// float32: logits within 1e-4 of the CPU's. The default.
     #[default]
     F32,
-    /// As float16, with cooperative matrices where the GPU has them: faster, and half the memory for weights. Logits within
-    /// 5e-3 of the CPU's, so documents whose logits are closer than that may change places.
+    /// float16, with cooperative matrices where the GPU has them: faster, and half the memory for weights. Logits are within
+    /// 5e-3 of the CPU's, so documents whose logits differ by less may swap places.
     F16,
 }
 
-/// A host's own threads, for example the job system of a game engine: see [`Builder::executor`](crate::Builder::executor).
+/// A host's own threads, for example the job system of a game engine: see
+/// [`RerankerBuilder::executor`](crate::RerankerBuilder::executor).
 pub trait Executor: Send + Sync {
     /// How many tasks can run at once, at least 1.
     fn threads(&self) -> usize;
@@ -83,7 +85,7 @@ pub trait Executor: Send + Sync {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct LoadOptions {
-    /// Which implementation computes. Default: [`Backend::Auto`].
+    /// The implementation that computes. Default: [`Backend::Auto`].
     pub backend: Backend,
     /// The highest instruction set the CPU backend may use. Default: the best this machine has.
     pub isa: Option<Isa>,
@@ -91,20 +93,21 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// Window in tokens, special tokens included; never more than the model's own. Default: the model's own.
     pub max_tokens: Option<usize>,
-    /// The most bytes that weights and work space together may take. Default: no limit.
+    /// Maximum bytes of weights and work space together. Default: no limit.
     pub memory_limit: Option<u64>,
-    /// Whether [`Backend::Gpu`] may use a processor that poses as a GPU, which is slower than the CPU backend. Default: no.
+    /// Whether [`Backend::Gpu`] may use a software adapter, which is slower than the CPU backend. Default: no.
     pub allow_software_gpu: bool,
-    /// What the CPU keeps weights as. Default: [`Precision::Auto`].
+    /// The numbers in which the CPU keeps weights. Default: [`Precision::Auto`].
     pub precision: Precision,
-    /// What the GPU stores weights and the inputs of linear layers as. Default: [`GpuPrecision::F32`].
+    /// The numbers in which the GPU stores weights and the inputs of linear layers. Default: [`GpuPrecision::F32`].
     pub gpu_precision: GpuPrecision,
-    /// Folder in which compiled shaders, and which are the fastest, are kept from run to run: see
-    /// [`Builder::gpu_cache`](crate::Builder::gpu_cache). Default: none.
+    /// Folder that keeps compiled shaders and the measured choice among them between runs: see
+    /// [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache). Default: none.
     pub gpu_cache: Option<PathBuf>,
-    /// Threads of the host to compute on, in place of our own. Default: none.
+    /// Threads of the host to compute on instead of worker threads of crossrank. Default: none.
     pub executor: Option<Arc<dyn Executor>>,
-    /// Whether the time of each stage is counted: see [`Builder::profile`](crate::Builder::profile). Default: no.
+    /// Whether the time of each stage is measured: see [`RerankerBuilder::profile`](crate::RerankerBuilder::profile).
+    /// Default: no.
     pub profile: bool,
 }
 

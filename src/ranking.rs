@@ -1,34 +1,34 @@
-//! What a call returns, and the order of results.
+//! The results of a call, and their order.
 
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::options::{Backend, Isa};
 
-/// What became of one pair.
+/// Whether one pair was scored.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PairStatus {
-    /// `logit` and `score` are valid.
+    /// The pair has a logit and a score (or one of each per label).
     Scored,
-    /// The deadline passed first; `logit` and `score` are NaN.
+    /// The deadline passed before; logits and scores are NaN.
     NotScored,
-    /// This pair alone failed, with the reason; `logit` and `score` are NaN.
+    /// This pair failed, and no other because of it; logits and scores are NaN.
     Failed(Error),
 }
 
-/// How much of a pair was cut to fit the window.
+/// The tokens that truncation removed from a pair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TruncatedTokens {
-    /// Tokens cut from the query.
+    /// Tokens removed from the query.
     pub query: usize,
-    /// Tokens cut from the document; at least, for documents that were not read to their end.
+    /// Tokens removed from the document. A lower bound for long documents, which are not read to their end.
     pub document: usize,
 }
 
 impl TruncatedTokens {
-    /// Whether anything was cut.
+    /// Whether any token was removed.
     pub fn any(&self) -> bool {
         self.query + self.document > 0
     }
@@ -40,25 +40,25 @@ impl TruncatedTokens {
 pub struct Ranked {
     /// Position in the input.
     pub index: usize,
-    /// The document's id, where the input had one.
+    /// The document's id, if the input has one.
     pub id: Option<String>,
-    /// The model's raw output; NaN unless `status` is [`Status::Scored`].
+    /// The model's output before its activation; NaN unless `status` is [`PairStatus::Scored`].
     pub logit: f32,
-    /// The logit through the model's own activation; NaN unless `status` is [`Status::Scored`].
+    /// The logit after the model's own activation; NaN unless `status` is [`PairStatus::Scored`].
     pub score: f64,
-    /// Tokens the model read for this pair, special tokens included.
+    /// Tokens that the model reads for this pair, special tokens included; with several windows, of all of them.
     pub tokens: usize,
-    /// What was cut to fit the window.
+    /// Tokens removed to fit the window.
     pub truncated: TruncatedTokens,
-    /// Bytes of the document that the score stands for: those of the best window. `None` unless
-    /// [`RerankOptions::windows`] is set and the document was scored.
+    /// Bytes of the document that the score is about: those of the best window. `None` unless
+    /// [`RerankOptions::windows`](crate::RerankOptions::windows) is set and the document was scored.
     pub window: Option<Range<usize>>,
     /// Whether the pair was scored.
     pub status: PairStatus,
 }
 
 impl Ranked {
-    /// A scored document without an id, for rerankers of your own.
+    /// A scored document without an id, for implementations of [`RerankerModel`](crate::RerankerModel).
     pub fn new(index: usize, logit: f32, score: f64) -> Self {
         Self {
             index,
@@ -73,69 +73,69 @@ impl Ranked {
     }
 }
 
-/// Documents ordered by relevance: best first by logit, ties by input order, then the failed and the unscored.
+/// Documents ordered by relevance: by descending logit, ties in input order. Documents without a score come last.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Ranking {
     /// Best first.
     pub results: Vec<Ranked>,
-    /// What the call cost. `rerank_many` gives each of its rankings the usage of the whole call.
+    /// The usage of the call; each ranking of `rerank_many` has that of the whole call.
     pub usage: Usage,
 }
 
-/// One pair of `score`, in input order.
+/// The result of one pair of [`Reranker::score`](crate::Reranker::score).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Scored {
     /// Position in the input.
     pub index: usize,
-    /// One raw output per label; NaN unless `status` is [`Status::Scored`].
+    /// The model's output before its activation, one per label; NaN unless `status` is [`PairStatus::Scored`].
     pub logits: Vec<f32>,
-    /// The logits through the model's own activation; NaN unless `status` is [`Status::Scored`].
+    /// The logits after the model's own activation; NaN unless `status` is [`PairStatus::Scored`].
     pub scores: Vec<f64>,
-    /// Tokens the model read for this pair, special tokens included.
+    /// Tokens that the model reads for this pair, special tokens included; with several windows, of all of them.
     pub tokens: usize,
-    /// What was cut to fit the window.
+    /// Tokens removed to fit the window.
     pub truncated: TruncatedTokens,
-    /// Bytes of the document that the scores stand for: those of the best window. `None` unless
-    /// [`RerankOptions::windows`] is set and the pair was scored.
+    /// Bytes of the document that the scores are about: those of the best window. `None` unless
+    /// [`RerankOptions::windows`](crate::RerankOptions::windows) is set and the pair was scored.
     pub window: Option<Range<usize>>,
     /// Whether the pair was scored.
     pub status: PairStatus,
 }
 
-/// What `score_with` returns.
+/// The results of [`Reranker::score_with`](crate::Reranker::score_with).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Scores {
     /// In input order.
     pub results: Vec<Scored>,
-    /// What the call cost.
+    /// The usage of the call.
     pub usage: Usage,
 }
 
-/// What one call cost and what ran.
+/// The work and time of one call, and what computed it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Tokens the model read, special tokens included.
+    /// Tokens that the model read, special tokens included.
     pub tokens: usize,
-    /// Tokens cut to fit the window.
+    /// Tokens removed to fit the window.
     pub truncated_tokens: usize,
     /// Groups of whole pairs that were computed together.
     pub groups: usize,
-    /// Milliseconds turning text into token ids.
+    /// Milliseconds of tokenization.
     pub tokenize_ms: f64,
-    /// Milliseconds computing logits.
+    /// Milliseconds of computing logits.
     pub compute_ms: f64,
     /// Milliseconds of the whole call.
     pub total_ms: f64,
-    /// The backend that ran: [`Backend::Auto`] only where no backend of ours did. [`Backend::Cpu`] where a GPU failed and
-    /// any part was computed on the CPU instead.
+    /// The backend that computed. [`Backend::Cpu`] where a GPU failed and any part was computed on the CPU instead;
+    /// [`Backend::Auto`] only in usages of other implementations of [`RerankerModel`](crate::RerankerModel).
     pub backend: Backend,
-    /// The instruction set that ran; `None` for the reference backend and the GPU.
+    /// The instruction set that computed; `None` for the reference backend and the GPU.
     pub isa: Option<Isa>,
-    /// Why the GPU did not compute all of it, where it should have.
+    /// Why the GPU did not compute the whole call, if it should have.
     pub gpu_failure: Option<Error>,
 }
 
@@ -156,7 +156,7 @@ impl Ranking {
     }
 }
 
-/// Best first by logit, ties by index; what has no logit (NaN) comes last, in input order.
+/// Sorts by descending logit, ties by index. Results without a score come last, in input order.
 fn order(results: &mut [Ranked]) {
     results.sort_by(|a, b| {
         let scored = |r: &Ranked| r.status == PairStatus::Scored;

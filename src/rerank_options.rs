@@ -11,9 +11,10 @@ use crate::ranking::Scored;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Truncation {
-    /// Cut the longer side first, as Hugging Face's `longest_first` does.
+    /// Truncate the longer side first, as Hugging Face's `longest_first` does.
     LongestFirst,
-    /// Keep the whole query and cut the document.
+    /// Keep the whole query and truncate the document. Where the query leaves no room for a document token, truncate as
+    /// `LongestFirst`.
     DocumentOnly,
     /// Refuse the call with [`Error::TooLong`](crate::Error::TooLong), which names the first such pair, before anything
     /// is computed.
@@ -23,9 +24,9 @@ pub enum Truncation {
 /// One of a model's labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
-    /// By its name in [`ModelInfo::labels`](crate::ModelInfo::labels).
+    /// Its name in [`ModelInfo::labels`](crate::ModelInfo::labels).
     Name(String),
-    /// By its position there.
+    /// Its index there.
     Index(usize),
 }
 
@@ -47,17 +48,24 @@ impl From<usize> for Label {
     }
 }
 
-/// How documents longer than the window are read: in overlapping windows, of which the best one scores the document. Needs
-/// a model with one label.
+/// Reads documents longer than the window in overlapping windows; the best window gives the document its score. Needs one
+/// score per pair: a model with one label or, in `rerank`, [`RerankOptions::label`].
 ///
-/// The query stands in every window; one that takes more than half of it is cut to half
-/// ([`Truncation::Error`] refuses the call then). All windows of a document are equally long; the last one ends with the
-/// document.
+/// Every window contains the query. A query of more than half of the window is truncated to half
+/// ([`Truncation::Error`] refuses the call instead). All windows of a document have the same number of tokens, and the last
+/// one ends with the document.
+///
+/// ```
+/// use crossrank::{RerankOptions, Windows};
+///
+/// let options = RerankOptions::new().windows(Windows { overlap: 32, max_windows: 8 });
+/// # assert_eq!(options.windows.unwrap().overlap, 32);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Windows {
     /// Tokens that neighbouring windows share, at most half of the room that a window has for the document. Default: 64.
     pub overlap: usize,
-    /// Most windows of a document; what is beyond is cut. At least 1. Default: 16.
+    /// Maximum windows of a document; tokens beyond the last one are truncated. At least 1. Default: 16.
     pub max_windows: usize,
 }
 
@@ -87,23 +95,25 @@ pub struct RerankOptions {
     /// What to do with pairs longer than the window. Default: `DocumentOnly` in `rerank` where the query alone fits,
     /// else `LongestFirst`; `LongestFirst` in `score`.
     pub truncation: Option<Truncation>,
-    /// Window in tokens for this call; never more than the model was loaded with. Default: that.
+    /// Window in tokens for this call, special tokens included. Default and upper limit: the one of the loaded model,
+    /// [`ModelInfo::max_tokens`](crate::ModelInfo::max_tokens).
     pub max_tokens: Option<usize>,
-    /// Reads documents longer than the window in several windows, instead of cutting them. Default: none.
+    /// Reads documents longer than the window in several windows instead of truncating them. Default: none.
     pub windows: Option<Windows>,
     /// Cancels the call from another thread. Default: none.
     pub cancel: Option<CancelToken>,
-    /// When to stop: pairs not scored by then come back as [`Status::NotScored`](crate::Status::NotScored). Default: never.
+    /// When to stop: pairs not scored by then are returned as [`PairStatus::NotScored`](crate::PairStatus::NotScored).
+    /// Default: never.
     pub deadline: Option<Instant>,
-    /// Called on the calling thread as each group of pairs ends, in the default floating-point mode. It may call the
-    /// model again; if it panics, the call returns [`Error::Internal`](crate::Error::Internal). Default: none.
+    /// Called on the calling thread whenever groups of pairs are finished, in the default floating-point mode. It may call
+    /// the model again. If it panics, the call returns [`Error::Internal`](crate::Error::Internal). Default: none.
     pub on_progress: Option<ProgressFn>,
 }
 
 /// The type of [`RerankOptions::on_progress`].
 pub type ProgressFn = Arc<dyn Fn(&Progress<'_>) + Send + Sync>;
 
-/// What [`RerankOptions::on_progress`] is told.
+/// The argument of [`RerankOptions::on_progress`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Progress<'a> {
@@ -111,7 +121,7 @@ pub struct Progress<'a> {
     pub done: usize,
     /// Pairs of the whole call.
     pub total: usize,
-    /// The pairs that finished since the last call, in no particular order. `index` counts over the whole call.
+    /// The pairs finished since the last report, in no particular order. `index` counts over the whole call.
     pub finished: &'a [Scored],
 }
 

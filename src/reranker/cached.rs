@@ -1,4 +1,4 @@
-//! Remembers scores.
+//! A bounded cache of scores.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -10,21 +10,32 @@ use crate::error::{Error, Result};
 use crate::ranking::{PairStatus, Ranked, Ranking, Scored};
 use crate::rerank_options::{Progress, ProgressFn, RerankOptions};
 
-/// Wraps a reranker with a bounded cache of scores, keyed by model hash, options, query and document. That is sound
-/// because a pair's score depends on nothing else, whatever else is in the batch.
+/// Wraps a reranker with a bounded cache of scores, keyed by model hash, options, query and document. A pair's score
+/// depends on nothing else, and not on the other pairs of the call, so a cached score has the same bits as a computed one.
 ///
-/// The usage of a ranking counts only what was computed for it; what came from the cache costs nothing.
+/// The usage of a ranking counts only the pairs that were computed for it, not those from the cache.
+///
+/// ```no_run
+/// use crossrank::{CachedReranker, RerankOptions, Reranker, RerankerModel};
+///
+/// let cached = CachedReranker::new(Reranker::load("my-model")?, 10_000);
+/// let documents = ["a document", "another one"];
+/// let first = cached.rerank("query", &documents, &RerankOptions::new())?;
+/// let second = cached.rerank("query", &documents, &RerankOptions::new())?;
+/// assert_eq!(second.usage.tokens, 0);
+/// # Ok::<(), crossrank::Error>(())
+/// ```
 pub struct CachedReranker<R> {
     inner: R,
-    /// Two keyed hashes make one 128-bit key: nobody can construct texts that collide, and no text is kept.
+    /// Two randomly keyed hashes make one 128-bit key: no texts can be constructed that collide, and no text is stored.
     hashers: [RandomState; 2],
     entries: Mutex<Entries>,
 }
 
 type Key = [u64; 2];
 
-/// Two generations: what is used moves to the young one; when that is full, it becomes the old one and the old one is
-/// dropped. So what was used lately stays, and `capacity` entries are never exceeded.
+/// Two generations. An entry that is used moves to the young one. When that is full, it becomes the old one, and the old
+/// one is dropped. So recently used entries stay, and there are never more than `capacity`.
 struct Entries {
     young: HashMap<Key, Ranked>,
     old: HashMap<Key, Ranked>,
@@ -54,29 +65,29 @@ impl Entries {
 }
 
 impl<R: RerankerModel> CachedReranker<R> {
-    /// Remembers the scores of at most `capacity` pairs, about 200 bytes each; fewer than 2 remember nothing.
+    /// Caches the scores of at most `capacity` pairs, about 200 bytes each. A capacity below 2 caches nothing.
     pub fn new(inner: R, capacity: usize) -> Self {
         let entries = Entries { young: HashMap::new(), old: HashMap::new(), capacity };
         Self { inner, hashers: [RandomState::new(), RandomState::new()], entries: Mutex::new(entries) }
     }
 
-    /// The reranker inside.
+    /// The wrapped reranker.
     pub fn inner(&self) -> &R {
         &self.inner
     }
 
-    /// Scores remembered at the moment.
+    /// The number of cached scores.
     pub fn len(&self) -> usize {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.young.len() + entries.old.len()
     }
 
-    /// Whether nothing is remembered.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets everything.
+    /// Removes all scores from the cache.
     pub fn clear(&self) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         (entries.young, entries.old) = Default::default();
@@ -115,13 +126,13 @@ impl<R: RerankerModel> RerankerModel for CachedReranker<R> {
                 }
             }
         }
-        // Always asked, even for nothing: its usage says what would have run, and its checks see every call.
+        // Called even where nothing is missing: its usage names the backend, and it checks the options of every call.
         let texts: Vec<&str> = missing.iter().map(|&index| documents[index]).collect();
         let missing = Arc::new(missing);
         let mut inner_options = options.clone();
         (inner_options.top_k, inner_options.threshold) = (None, None);
         inner_options.on_progress =
-            options.on_progress.clone().map(|f| shifted(f, results.clone(), missing.clone()));
+            options.on_progress.clone().map(|f| progress_over_all(f, results.clone(), missing.clone()));
         let ranking =
             self.inner.rerank(query, &texts, &inner_options).map_err(|error| relocate(error, &missing))?;
 
@@ -139,7 +150,7 @@ impl<R: RerankerModel> RerankerModel for CachedReranker<R> {
     }
 }
 
-/// Gives the error of a call for the missing documents its index among all documents.
+/// Replaces the index in an error about the missing documents by the index among all documents.
 fn relocate(error: Error, missing: &[usize]) -> Error {
     match error {
         Error::TooLong { index, tokens, max_tokens } => {
@@ -150,8 +161,9 @@ fn relocate(error: Error, missing: &[usize]) -> Error {
     }
 }
 
-/// Progress over all documents from the progress over the missing ones; what was found comes with the first report.
-fn shifted(progress: ProgressFn, found: Vec<Ranked>, missing: Arc<Vec<usize>>) -> ProgressFn {
+/// Reports progress over all documents from the progress over the missing ones. The first report includes the cached
+/// documents.
+fn progress_over_all(progress: ProgressFn, found: Vec<Ranked>, missing: Arc<Vec<usize>>) -> ProgressFn {
     let total = found.len() + missing.len();
     let count = found.len();
     let found: Vec<Scored> = found
@@ -180,7 +192,7 @@ mod tests {
     use crate::ranking::Usage;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Scores a document by its length, and counts.
+    /// Scores a document by its length, and counts the scored documents.
     #[derive(Default)]
     struct Lengths {
         scored: AtomicUsize,
@@ -213,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_missing_is_computed_and_the_ranking_is_the_same() {
+    fn only_missing_documents_are_computed_and_the_ranking_is_the_same() {
         let cached = CachedReranker::new(Lengths::default(), 100);
         let options = RerankOptions::new();
         let first = cached.rerank("q", &["aaa", "a", "aa"], &options).unwrap();
@@ -235,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_pair_names_its_own_index_and_is_not_remembered() {
+    fn a_failed_pair_names_its_own_index_and_is_not_cached() {
         let cached = CachedReranker::new(Lengths::default(), 100);
         cached.rerank("q", &["a"], &RerankOptions::new()).unwrap();
         for _ in 0..2 {
@@ -246,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_stays_within_its_capacity_and_keeps_what_is_used() {
+    fn the_cache_stays_within_its_capacity_and_keeps_used_entries() {
         let cached = CachedReranker::new(Lengths::default(), 8);
         let options = RerankOptions::new();
         for i in 0..100 {

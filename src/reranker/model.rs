@@ -1,4 +1,4 @@
-//! The interface behind which an application can hold any reranker: ours, a cached one, or its own.
+//! The interface of any reranker: a [`Reranker`], a cached one, or an application's own.
 
 use super::Reranker;
 use crate::error::Result;
@@ -40,17 +40,17 @@ pub trait RerankerModel: Send + Sync {
     /// The model's name.
     fn model_id(&self) -> &str;
 
-    /// Who computes, for example `crossrank`.
+    /// The implementation or service that computes, for example `crossrank`.
     fn provider(&self) -> &str;
 
-    /// Equal for two models only if they give equal scores. By default a hash of provider and name, which is enough
-    /// where a name always means the same weights.
+    /// A hash that is equal for two models only if they give equal scores: the key of [`CachedReranker`](crate::CachedReranker).
+    /// Default: a hash of provider and name, for implementations in which a name always means the same weights.
     fn model_hash(&self) -> u64 {
         let named = [self.provider(), self.model_id()].join("\0");
         xxhash_rust::xxh3::xxh3_64(named.as_bytes())
     }
 
-    /// Ranks documents as [`Reranker::rerank`] does.
+    /// Ranks documents by relevance to a query, as [`Reranker::rerank`] does.
     fn rerank(&self, query: &str, documents: &[&str], options: &RerankOptions) -> Result<Ranking>;
 }
 

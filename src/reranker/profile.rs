@@ -1,4 +1,4 @@
-//! Where the time of calls goes: a backend that does what another one does and counts the time of each word.
+//! Time and operations of each stage of the computation: a backend that calls another one and measures each op.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,23 @@ use crate::kernels::{
 };
 use crate::text::batch::PackedBatch;
 
-/// A part of the work of a call.
+/// A part of the computation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Text to token ids.
+    /// Tokenization.
     Tokenize,
     /// Rows of the embedding tables, added and normed.
     Embed,
-    /// Linear layers of the encoder that are computed for every token, with the activations and sums that follow them.
+    /// Linear layers of the encoder that are computed for every token, with their epilogues.
     Linear,
     /// Attention of every layer, with the rotations of queries and keys before it. Where the last layer is computed for the
     /// first token only, with the projections of its keys and values.
     Attention,
-    /// Layer norms of every token, but for the one of [`Embed`](Self::Embed).
+    /// Layer norms of every token, except that of [`Embed`](Self::Embed).
     Norm,
-    /// What is computed once per pair: the last layer after its attention where only its first token is read, the mean over
-    /// tokens, and the layers that make logits.
+    /// Everything that is computed once per pair: the last layer after its attention where only its first token is read,
+    /// the mean over tokens, and the layers that compute logits.
     Head,
 }
 
@@ -48,21 +48,20 @@ impl Stage {
     }
 }
 
-/// What one stage took.
+/// The time and the operations of one stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StageTime {
     /// Which stage.
     pub stage: Stage,
-    /// Thread-milliseconds: the sum over threads. A pair that threads share out between them occupies all of them for as
-    /// long as it takes.
+    /// Thread-milliseconds: the sum over threads. A group that all threads share counts the time of all of them.
     pub thread_ms: f64,
-    /// Operations of matrix products, a multiplication with its addition counting as two; what is masked out or never read
-    /// does not count. 0 for stages without products.
+    /// Floating-point or integer operations of matrix products: two per multiply-add. Masked or unread elements do not
+    /// count. 0 for stages without matrix products.
     pub operations: u64,
 }
 
-/// Time and operations by stage, added to by every thread.
+/// Time and operations by stage, summed over all threads.
 #[derive(Default)]
 pub struct Counters {
     nanoseconds: [AtomicU64; Stage::ALL.len()],
@@ -70,7 +69,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Runs `work`, which occupies so many threads, and adds its time to the stage.
+    /// Runs `work`, which occupies `threads` threads, and adds its time to the stage.
     pub fn time<T>(&self, stage: Stage, threads: usize, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let value = work();
@@ -79,7 +78,7 @@ impl Counters {
         value
     }
 
-    /// What was counted since this was last asked.
+    /// Returns the counters and sets them to zero.
     pub fn take(&self) -> Vec<StageTime> {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         let time = |stage: Stage| StageTime {
@@ -91,46 +90,47 @@ impl Counters {
     }
 }
 
-/// A backend whose words are counted, if there are counters.
+/// A backend that measures each op of another one, if there are counters.
 pub struct TimedKernels<K> {
     kernels: K,
     counters: Option<Arc<Counters>>,
-    /// Threads that each word occupies.
+    /// Threads that each op occupies.
     threads: usize,
-    /// Of the batch that runs.
+    /// Tokens of the current batch.
     tokens: usize,
+    /// Sequences of the current batch.
     sequences: usize,
 }
 
-/// A buffer that knows its shape.
+/// A buffer and its shape.
 pub struct ShapedBuf<B> {
     buf: B,
     rows: usize,
     cols: usize,
 }
 
-/// A linear layer that knows its input features.
+/// A linear layer and its number of input features.
 pub struct SizedLinear<L> {
     linear: L,
     inputs: usize,
 }
 
-/// Keys and values of a first token, with the heads.
+/// The key and value projections of [`Kernels::attention_first`], and the number of heads.
 pub struct CountedKeyValue<V> {
     key_value: V,
     heads: usize,
 }
 
-/// Distances, with what their products cost.
+/// Relative positions, and what is needed to count the operations of their products.
 pub struct CountedRelative<R> {
     relative: R,
-    /// Of queries with distances and of keys with distances: 0, 1 or 2.
+    /// Products with relative positions, by queries and by keys: 0, 1 or 2.
     terms: usize,
     row_of: Vec<u32>,
 }
 
 impl<R> CountedRelative<R> {
-    /// Rows that a sequence of `len` tokens is compared with: row numbers never fall and rise by at most 1.
+    /// Rows that occur in a sequence of `len` tokens: row numbers never fall and rise by at most 1.
     fn rows(&self, len: usize) -> usize {
         let middle = self.row_of.len() / 2;
         (self.row_of[middle + len - 1] - self.row_of[middle + 1 - len]) as usize + 1
@@ -138,30 +138,25 @@ impl<R> CountedRelative<R> {
 }
 
 impl<K: Kernels> TimedKernels<K> {
-    /// Counts into `counters`; without any, does nothing of its own.
+    /// Measures into `counters`; without any, only forwards.
     pub fn new(kernels: K, counters: Option<Arc<Counters>>, threads: usize) -> Self {
         Self { kernels, counters, threads, tokens: 0, sequences: 0 }
     }
 
-    fn op<T>(
-        &mut self,
-        stage: Stage,
-        operations: impl FnOnce() -> usize,
-        word: impl FnOnce(&mut K) -> T,
-    ) -> T {
-        let Some(counters) = &self.counters else { return word(&mut self.kernels) };
+    fn op<T>(&mut self, stage: Stage, operations: impl FnOnce() -> usize, op: impl FnOnce(&mut K) -> T) -> T {
+        let Some(counters) = &self.counters else { return op(&mut self.kernels) };
         counters.operations[stage as usize].fetch_add(operations() as u64, Ordering::Relaxed);
-        counters.time(stage, self.threads, || word(&mut self.kernels))
+        counters.time(stage, self.threads, || op(&mut self.kernels))
     }
 
-    /// The stage of what has one row per token, or of what has one per pair.
+    /// `stage`, or [`Stage::Head`] for an op whose output has one row per pair instead of one per token.
     fn stage_of(&self, stage: Stage, out: &ShapedBuf<K::Buf>) -> Stage {
         if out.rows == self.sequences && out.rows < self.tokens { Stage::Head } else { stage }
     }
 }
 
-/// Operations of attention: scores and their product with the values, for as many (query, key) pairs as a sequence of each
-/// length has.
+/// Operations of attention: scores and their product with the values. `pairs` is the number of (query, key) pairs of a
+/// sequence by its length.
 fn attention_operations(batch: &PackedBatch, hidden: usize, pairs: impl Fn(usize) -> usize) -> usize {
     batch.rows().map(|rows| 4 * hidden * pairs(rows.len())).sum()
 }
@@ -287,8 +282,8 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         out: &mut Self::Buf,
     ) {
         let operations = || attention_operations(batch, qkv.cols / 3, |len| len * len);
-        let word = |k: &mut K| k.attention_biased(batch, &qkv.buf, bias, heads, &mut out.buf);
-        self.op(Stage::Attention, operations, word);
+        let op = |k: &mut K| k.attention_biased(batch, &qkv.buf, bias, heads, &mut out.buf);
+        self.op(Stage::Attention, operations, op);
     }
 
     fn attention_local(
@@ -301,8 +296,8 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
     ) {
         // Each query sees itself and `reach` keys on both sides, as far as there are any.
         let seen = |len: usize| (0..len).map(|at| at.min(reach) + 1 + (len - 1 - at).min(reach)).sum();
-        let word = |k: &mut K| k.attention_local(batch, &qkv.buf, reach, heads, &mut out.buf);
-        self.op(Stage::Attention, || attention_operations(batch, qkv.cols / 3, seen), word);
+        let op = |k: &mut K| k.attention_local(batch, &qkv.buf, reach, heads, &mut out.buf);
+        self.op(Stage::Attention, || attention_operations(batch, qkv.cols / 3, seen), op);
     }
 
     fn attention_disentangled(
@@ -318,9 +313,9 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
             let content = attention_operations(batch, qkv.cols / 3, |len| len * len);
             content + batch.rows().map(|rows| compared(rows.len())).sum::<usize>()
         };
-        let word =
+        let op =
             |k: &mut K| k.attention_disentangled(batch, &qkv.buf, &relative.relative, heads, &mut out.buf);
-        self.op(Stage::Attention, operations, word);
+        self.op(Stage::Attention, operations, op);
     }
 
     fn rotate(&mut self, batch: &PackedBatch, rotary: &Self::Rotary, heads: usize, qkv: &mut Self::Buf) {
@@ -347,11 +342,11 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         kv: &Self::KeyValue,
         out: &mut Self::Buf,
     ) {
-        // Per pair both projections, [H,H]; per token and head the score of a row of x and its share of the mean.
+        // Per pair both projections, [H,H]; per token and head the score of a row of x and its part of the weighted mean.
         let hidden = x.cols;
         let operations = || 4 * q.rows * hidden * hidden + 4 * x.rows * kv.heads * hidden;
-        let word = |k: &mut K| k.attention_first(batch, &q.buf, &x.buf, &kv.key_value, &mut out.buf);
-        self.op(Stage::Attention, operations, word);
+        let op = |k: &mut K| k.attention_first(batch, &q.buf, &x.buf, &kv.key_value, &mut out.buf);
+        self.op(Stage::Attention, operations, op);
     }
 }
 
@@ -368,7 +363,7 @@ mod tests {
         builder.load(format!("{root}/tests/fixtures/{family}")).unwrap()
     }
 
-    /// One call with `count` equal documents: its stages by `Stage as usize`, and the tokens of each pair.
+    /// One call with `count` equal documents: its stages, indexed by `Stage as usize`, and the tokens of each pair.
     fn call(model: &Reranker, count: usize) -> (Vec<StageTime>, usize) {
         let document = "a planet and its moons ".repeat(4);
         let ranking = model.rerank("planet", &vec![&document; count], &RerankOptions::new()).unwrap();
@@ -396,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbourhood_and_distances_are_counted_as_far_as_they_reach() {
+    fn local_and_disentangled_attention_count_only_the_pairs_they_compute() {
         let batch = |len| PackedBatch { ids: vec![0; len], starts: vec![0, len], ..PackedBatch::default() };
         let mut timed = TimedKernels::new(crate::reference::Reference, Some(Arc::default()), 1);
         let (batch, hidden) = (batch(5), 2);
@@ -408,13 +403,13 @@ mod tests {
         timed.attention_local(&batch, &qkv, 1, 1, &mut out);
         let counters = Arc::clone(timed.counters.as_ref().unwrap());
         assert_eq!(counters.take()[Stage::Attention as usize].operations, 4 * 2 * 13);
-        // Nine distances in three rows, of which four tokens meet all and two tokens two.
+        // Nine relative positions in three rows: sequences of four tokens use all of them, of two tokens two.
         let compared = CountedRelative { relative: (), terms: 2, row_of: vec![0, 0, 0, 1, 1, 2, 2, 2, 2] };
         assert_eq!([5, 4, 2, 1].map(|len| compared.rows(len)), [3, 3, 2, 1]);
     }
 
     #[test]
-    fn a_profile_changes_no_bit_and_is_empty_unless_asked_for() {
+    fn a_profile_changes_no_bit_and_is_empty_unless_enabled() {
         for family in ["bert", "modernbert", "deberta-v2", "mpnet"] {
             for backend in [Backend::Cpu, Backend::Reference] {
                 let builder = Reranker::builder().backend(backend).threads(1);
@@ -428,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_team_shares_out_occupies_all_of_it() {
+    fn an_op_that_threads_share_counts_the_time_of_all_of_them() {
         let counters = Counters::default();
         counters.time(Stage::Norm, 3, || std::thread::sleep(std::time::Duration::from_millis(2)));
         assert!(counters.take()[Stage::Norm as usize].thread_ms >= 6.0);

@@ -9,23 +9,23 @@ use crate::ranking::TruncatedTokens;
 pub struct Pair {
     /// Token ids.
     pub ids: Vec<u32>,
-    /// Segment ids, as many as `ids`.
+    /// Token type ids, as many as `ids`.
     pub token_types: Vec<u32>,
-    /// What was cut to fit the window.
+    /// Tokens removed to fit the window.
     pub truncated: TruncatedTokens,
 }
 
-/// Whole sequences one after the other: T tokens of S sequences. Sequence `s` owns the rows `starts[s]..starts[s + 1]`
-/// of every activation, from end to end, so no kernel ever sees padding or a mask.
+/// Concatenated whole sequences: T tokens of S sequences. Sequence `s` owns the rows `starts[s]..starts[s + 1]` of every
+/// activation, from the first layer to the last, so no kernel sees padding or a mask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedBatch {
     /// Token ids, T.
     pub ids: Vec<u32>,
-    /// Segment ids, T.
+    /// Token type ids, T.
     pub token_types: Vec<u32>,
-    /// Position ids, T: each sequence counts from the model's first position.
+    /// Position ids, T: those of each sequence start at the model's first position.
     pub positions: Vec<u32>,
-    /// First row of each sequence and, last, T: S + 1 values.
+    /// The first row of each sequence and, as the last value, T: S + 1 values.
     pub starts: Vec<usize>,
 }
 
@@ -42,12 +42,12 @@ impl PackedBatch {
         batch
     }
 
-    /// T.
+    /// The number of tokens, T.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// S.
+    /// The number of sequences, S.
     pub fn sequences(&self) -> usize {
         self.starts.len() - 1
     }
@@ -57,7 +57,7 @@ impl PackedBatch {
         self.starts.windows(2).map(|w| w[0]..w[1])
     }
 
-    /// Some of the sequences as a batch of their own.
+    /// A range of the sequences as a batch of its own.
     pub fn slice(&self, sequences: Range<usize>) -> Self {
         let rows = self.starts[sequences.start]..self.starts[sequences.end];
         let starts = &self.starts[sequences.start..=sequences.end];
@@ -69,14 +69,14 @@ impl PackedBatch {
         }
     }
 
-    /// Tokens of the longest sequence.
+    /// The number of tokens of the longest sequence.
     pub fn max_sequence_tokens(&self) -> usize {
         self.rows().map(|r| r.len()).max().unwrap_or(0)
     }
 }
 
-/// Splits pairs of the given lengths into groups of at most `budget` tokens (a longer pair stands alone), longest
-/// pairs first, so that the last groups to finish are the short ones and threads end together.
+/// Divides pairs of the given lengths into groups of at most `budget` tokens; a longer pair is a group of its own. The
+/// longest pairs come first, so that the last groups to finish are the short ones and threads end at about the same time.
 pub fn group_by_tokens(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lengths[i]), i));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_lands_in_exactly_one_group_within_the_budget() {
+    fn every_pair_is_in_exactly_one_group_within_the_budget() {
         let lengths = [5, 300, 20, 20, 90, 1, 255, 256, 257];
         let groups = group_by_tokens(&lengths, 256);
         let mut seen: Vec<usize> = groups.concat();

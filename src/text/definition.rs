@@ -1,7 +1,7 @@
-//! tokenizer.json, parsed and checked before the `tokenizers` crate sees any of it: the crate indexes, allocates and
-//! unwraps on the file's word. What this module lets through, the crate loads and runs without a panic.
+//! tokenizer.json, parsed and checked before the `tokenizers` crate sees any of it: the crate trusts the file where it
+//! indexes, allocates and unwraps. A file that this module accepts can be loaded and run by the crate without a panic.
 //!
-//! Left out on purpose: `truncation` and `padding` (often stale; the caller decides) and `decoder` (never used).
+//! Ignored on purpose: `truncation` and `padding` (often stale, and decided by the caller) and `decoder` (never used).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,14 +10,15 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// The largest in use, XLM-RoBERTa's, has 17 MB.
+/// The largest file in use, XLM-RoBERTa's, has 17 MB.
 const MAX_FILE_BYTES: usize = 64 << 20;
-/// The longest in use are runs of spaces and dashes of about 128. Unigram walks up to a whole token at every position.
+/// The longest tokens in use are runs of about 128 spaces or dashes. Unigram tries tokens up to the longest one at every
+/// position.
 const MAX_TOKEN_BYTES: usize = 1024;
-/// Highest `max_input_chars_per_word`: WordPiece is cubic in the length of a word. Every known model has 100.
+/// Limit of `max_input_chars_per_word`: WordPiece takes cubic time in the length of a word. Every known model has 100.
 pub const MAX_WORD_CHARS: usize = 1000;
-/// How much longer normalization may make a text. The longest expansion in Unicode (NFKC of U+FDFA) is 11-fold, the
-/// character maps of sentencepiece double that, and rewriting spaces triples it.
+/// Limit of the factor by which normalization may lengthen a text. The longest expansion in Unicode (NFKC of U+FDFA) is
+/// 11-fold, the character maps of sentencepiece double that, and rewriting spaces triples it.
 const MAX_EXPANSION: usize = 256;
 
 const NORMALIZERS: &[&str] = &[
@@ -48,7 +49,7 @@ const PRE_TOKENIZERS: &[&str] = &[
 const POST_PROCESSORS: &[&str] =
     &["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"];
 
-/// The error is a sentence about the file's content.
+/// A result whose error is a sentence about the content of tokenizer.json.
 pub type DefinitionResult<T> = Result<T, String>;
 
 /// A checked tokenizer.json.
@@ -60,7 +61,7 @@ pub struct Definition<'a> {
     pub model: SubwordModel<'a>,
 }
 
-/// A token matched in the text before normalization or before the model.
+/// A token that is matched in the text, before or after normalization, instead of being found by the model.
 #[derive(serde::Deserialize)]
 pub struct AddedToken {
     pub content: String,
@@ -71,14 +72,14 @@ pub struct AddedToken {
     pub special: bool,
 }
 
-/// The part that turns words into ids.
+/// The part that divides words into tokens.
 pub enum SubwordModel<'a> {
     WordPiece { vocab: TokenIds<'a>, unk: Cow<'a, str>, prefix: Cow<'a, str>, max_word_chars: usize },
     Bpe { vocab: TokenIds<'a>, merges: Vec<(String, String)>, options: BpeOptions<'a> },
     Unigram { vocab: Vec<(String, f64)>, unk: usize, byte_fallback: bool },
 }
 
-/// How a byte pair encoding treats the edges of words and what it does not know.
+/// How a byte pair encoding treats the edges of words and unknown characters.
 pub struct BpeOptions<'a> {
     pub unk: Option<Cow<'a, str>>,
     pub prefix: Option<Cow<'a, str>>,
@@ -96,11 +97,11 @@ struct DefinitionFile<'a> {
     pre_tokenizer: Option<Value>,
     post_processor: Option<Value>,
     #[serde(borrow)]
-    model: ModelFile<'a>,
+    model: SubwordModelFile<'a>,
 }
 
 #[derive(serde::Deserialize)]
-struct ModelFile<'a> {
+struct SubwordModelFile<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -128,7 +129,7 @@ enum MergeEntry {
 }
 
 impl<'a> Definition<'a> {
-    /// `vocabulary` is the number of rows of the word table, which every id must have.
+    /// Parses and checks a file. `vocabulary` is the number of rows of the word table: every id must be below it.
     pub fn parse(json: &'a [u8], vocabulary: usize) -> DefinitionResult<Self> {
         if json.len() > MAX_FILE_BYTES {
             return Err(format!(
@@ -136,9 +137,9 @@ impl<'a> Definition<'a> {
                 json.len()
             ));
         }
-        // All at once: the parser would look at every token on its own.
+        // UTF-8 is checked once for the whole file: the parser would check every token on its own.
         let text = std::str::from_utf8(json).map_err(|e| e.to_string())?;
-        // Nesting beyond 128 levels is an error of the parser.
+        // The parser refuses nesting beyond 128 levels.
         let DefinitionFile { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
             serde_json::from_str(text).map_err(|e| e.to_string())?;
         if let Some(part) = &normalizer {
@@ -156,9 +157,9 @@ impl<'a> Definition<'a> {
     }
 }
 
-impl<'a> ModelFile<'a> {
+impl<'a> SubwordModelFile<'a> {
     fn check(self, vocabulary: usize) -> DefinitionResult<SubwordModel<'a>> {
-        // Old files have no type: each kind has a field of its own.
+        // Old files have no type, but a field that only this kind of model has.
         let kind = match &self.kind {
             Some(kind) => kind.as_ref(),
             None if self.merges.is_some() => "BPE",
@@ -167,68 +168,67 @@ impl<'a> ModelFile<'a> {
             None => "",
         };
         match kind {
-            "WordPiece" => {
-                let vocab = self.vocab.ids(vocabulary)?;
-                let unk = self.unk_token.unwrap_or("[UNK]".into());
-                check_present(&vocab, &unk)?;
-                let max_word = self.max_input_chars_per_word.unwrap_or(100);
-                if max_word > MAX_WORD_CHARS {
-                    return Err(format!(
-                        "max_input_chars_per_word is {max_word}, at most {MAX_WORD_CHARS} is supported"
-                    ));
-                }
-                Ok(SubwordModel::WordPiece {
-                    vocab,
-                    unk,
-                    prefix: self.continuing_subword_prefix.unwrap_or("##".into()),
-                    max_word_chars: max_word,
-                })
-            }
-            "BPE" => {
-                let vocab = self.vocab.ids(vocabulary)?;
-                if let Some(unk) = &self.unk_token {
-                    check_present(&vocab, unk)?;
-                }
-                if self.dropout.is_some_and(|p| p != 0.0) {
-                    return Err("dropout would make scores random: set it to null".into());
-                }
-                let merges = parse_merges(self.merges.unwrap_or_default())?;
-                check_merges(&vocab, &merges, self.continuing_subword_prefix.as_deref().unwrap_or(""))?;
-                Ok(SubwordModel::Bpe {
-                    vocab,
-                    merges,
-                    options: BpeOptions {
-                        unk: self.unk_token,
-                        prefix: self.continuing_subword_prefix,
-                        suffix: self.end_of_word_suffix,
-                        fuse_unk: self.fuse_unk.unwrap_or(false),
-                        byte_fallback: self.byte_fallback.unwrap_or(false),
-                        ignore_merges: self.ignore_merges.unwrap_or(false),
-                    },
-                })
-            }
-            "Unigram" => {
-                let VocabularyFile::Scored(vocab) = self.vocab else {
-                    return Err("model.vocab of a Unigram model is no list of tokens and their scores".into());
-                };
-                check_lengths(vocab.iter().map(|(token, _)| token.as_str()))?;
-                if let Some(last) = vocab.len().checked_sub(1) {
-                    check_id(last as u64, vocabulary)?;
-                }
-                let unk = self.unk_id.filter(|&id| id < vocab.len());
-                let unk = unk.ok_or("model.unk_id names no token of the vocabulary")?;
-                Ok(SubwordModel::Unigram { vocab, unk, byte_fallback: self.byte_fallback.unwrap_or(false) })
-            }
+            "WordPiece" => self.check_word_piece(vocabulary),
+            "BPE" => self.check_bpe(vocabulary),
+            "Unigram" => self.check_unigram(vocabulary),
             other => Err(format!("model type `{other:.40}` is not one of WordPiece, BPE, Unigram")),
         }
     }
+
+    fn check_word_piece(self, vocabulary: usize) -> DefinitionResult<SubwordModel<'a>> {
+        let vocab = self.vocab.ids(vocabulary)?;
+        let unk = self.unk_token.unwrap_or("[UNK]".into());
+        check_present(&vocab, &unk)?;
+        let max_word_chars = self.max_input_chars_per_word.unwrap_or(100);
+        if max_word_chars > MAX_WORD_CHARS {
+            return Err(format!(
+                "max_input_chars_per_word is {max_word_chars}, at most {MAX_WORD_CHARS} is supported"
+            ));
+        }
+        let prefix = self.continuing_subword_prefix.unwrap_or("##".into());
+        Ok(SubwordModel::WordPiece { vocab, unk, prefix, max_word_chars })
+    }
+
+    fn check_bpe(self, vocabulary: usize) -> DefinitionResult<SubwordModel<'a>> {
+        let vocab = self.vocab.ids(vocabulary)?;
+        if let Some(unk) = &self.unk_token {
+            check_present(&vocab, unk)?;
+        }
+        if self.dropout.is_some_and(|p| p != 0.0) {
+            return Err("dropout would make scores random: set it to null".into());
+        }
+        let merges = parse_merges(self.merges.unwrap_or_default())?;
+        check_merges(&vocab, &merges, self.continuing_subword_prefix.as_deref().unwrap_or(""))?;
+        let options = BpeOptions {
+            unk: self.unk_token,
+            prefix: self.continuing_subword_prefix,
+            suffix: self.end_of_word_suffix,
+            fuse_unk: self.fuse_unk.unwrap_or(false),
+            byte_fallback: self.byte_fallback.unwrap_or(false),
+            ignore_merges: self.ignore_merges.unwrap_or(false),
+        };
+        Ok(SubwordModel::Bpe { vocab, merges, options })
+    }
+
+    fn check_unigram(self, vocabulary: usize) -> DefinitionResult<SubwordModel<'a>> {
+        let VocabularyFile::Scored(vocab) = self.vocab else {
+            return Err("model.vocab of a Unigram model is no list of tokens and their scores".into());
+        };
+        check_lengths(vocab.iter().map(|(token, _)| token.as_str()))?;
+        if let Some(last) = vocab.len().checked_sub(1) {
+            check_id(last as u64, vocabulary)?;
+        }
+        let unk = self.unk_id.filter(|&id| id < vocab.len());
+        let unk = unk.ok_or("model.unk_id names no token of the vocabulary")?;
+        Ok(SubwordModel::Unigram { vocab, unk, byte_fallback: self.byte_fallback.unwrap_or(false) })
+    }
 }
 
-/// A vocabulary's entries in the order of the file, without a table of their own; tokens are slices of the file wherever it
-/// writes them as they are.
+/// The entries of a vocabulary in the order of the file, not in a hash table. Tokens borrow from the file unless they are
+/// escaped in it.
 pub struct TokenIds<'a>(pub Vec<(Cow<'a, str>, u32)>);
 
-/// The vocabulary as the file has it: an object from tokens to ids, or a list of tokens with their scores.
+/// The vocabulary in the file: an object from tokens to ids, or a list of tokens with their scores.
 enum VocabularyFile<'a> {
     Ids(TokenIds<'a>),
     Scored(Vec<(String, f64)>),
@@ -236,7 +236,7 @@ enum VocabularyFile<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for VocabularyFile<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// serde borrows a `Cow` only where it is a field.
+        /// A wrapper, because serde borrows a `Cow` only where it is a field.
         #[derive(serde::Deserialize)]
         struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
         struct Entries;
@@ -274,7 +274,7 @@ fn in_vocab<E: serde::de::Error>(error: E) -> E {
 }
 
 impl<'a> VocabularyFile<'a> {
-    /// The ids, each of which has a row in a word table of `vocabulary` rows.
+    /// The entries, if this is an object and each id is below `vocabulary`.
     fn ids(self, vocabulary: usize) -> DefinitionResult<TokenIds<'a>> {
         let Self::Ids(ids) = self else {
             return Err("model.vocab is a list, and no object from tokens to ids".into());
@@ -287,7 +287,7 @@ impl<'a> VocabularyFile<'a> {
     }
 }
 
-/// An id must have a row in a word table of `vocabulary` rows.
+/// Checks that an id has a row in a word table of `vocabulary` rows.
 pub fn check_id(id: u64, vocabulary: usize) -> DefinitionResult<()> {
     if id < vocabulary as u64 {
         return Ok(());
@@ -326,7 +326,7 @@ fn parse_merges(merges: Vec<MergeEntry>) -> DefinitionResult<Vec<(String, String
     merges.into_iter().filter(|m| !version(m)).enumerate().map(split).collect()
 }
 
-/// The crate glues the two tokens together, less the second one's prefix, in a buffer as long as the longest token.
+/// The crate concatenates the two tokens, without the second one's prefix, in a buffer as long as the longest token.
 fn check_merges(vocab: &TokenIds<'_>, merges: &[(String, String)], prefix: &str) -> DefinitionResult<()> {
     let longest = vocab.0.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
     for (i, (a, b)) in merges.iter().enumerate() {
@@ -338,7 +338,7 @@ fn check_merges(vocab: &TokenIds<'_>, merges: &[(String, String)], prefix: &str)
     Ok(())
 }
 
-/// Visits a component and, if it is a sequence, those inside.
+/// Calls `visit` with a component or, if it is a sequence, with the components inside.
 fn visit_components<'a>(
     part: &'a Value,
     what: &str,
@@ -365,7 +365,7 @@ fn check_normalizer(part: &Value) -> DefinitionResult<()> {
             "Replace" => {
                 let content = part["content"].as_str().map_or(0, str::len);
                 match part["pattern"]["String"].as_str() {
-                    // An empty pattern matches between all characters.
+                    // An empty pattern matches between any two characters.
                     Some(pattern) if !pattern.is_empty() => content.div_ceil(pattern.len()),
                     _ => content.saturating_add(1),
                 }
@@ -391,8 +391,8 @@ pub fn character_map_bytes(part: &Value) -> DefinitionResult<Vec<u8>> {
 }
 
 /// sentencepiece's character map: the byte length of a double-array trie (u32), the trie (u32 units), then UTF-8
-/// replacements that end with NUL each. Follows every path of the trie, so that none can lead outside. Returns the
-/// bytes of the longest replacement.
+/// replacements that end with NUL each. Follows every path of the trie to make sure that none leads outside. Returns the
+/// length of the longest replacement in bytes.
 fn check_character_map(bytes: &[u8]) -> DefinitionResult<usize> {
     const BROKEN: &str = "precompiled_charsmap is broken";
     let (header, rest) = bytes.split_first_chunk().ok_or(BROKEN)?;
@@ -400,8 +400,8 @@ fn check_character_map(bytes: &[u8]) -> DefinitionResult<usize> {
         rest.split_at_checked(u32::from_le_bytes(*header) as usize / 4 * 4).ok_or(BROKEN)?;
     let trie: Vec<usize> = trie.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit) as usize).collect();
     let replacements = std::str::from_utf8(replacements).map_err(|_| BROKEN)?;
-    // A unit's fields: bits 0-7 and 31 the label, bit 8 whether a value follows, bit 9 the scale of bits 10-31, the
-    // distance to its children (exclusive or).
+    // A unit's fields: bits 0-7 and 31 are the label, bit 8 says whether a value follows, bit 9 scales bits 10-31, which
+    // are the distance to its children (by exclusive or).
     let children = |at: usize| at ^ (trie[at] >> 10 << ((trie[at] & 1 << 9) >> 6));
     if trie.is_empty() {
         return Err(BROKEN.into());
@@ -413,7 +413,7 @@ fn check_character_map(bytes: &[u8]) -> DefinitionResult<usize> {
             continue;
         }
         let base = children(at);
-        // Children differ from the base in their lowest byte only.
+        // Children differ from the base only in their lowest byte.
         if base | 0xff >= trie.len() {
             return Err(BROKEN.into());
         }
@@ -425,8 +425,8 @@ fn check_character_map(bytes: &[u8]) -> DefinitionResult<usize> {
     Ok(replacements.split('\0').map(str::len).max().unwrap_or(0))
 }
 
-/// Special tokens of a template must be defined, and only one processor may add any: the crate's second one would take
-/// the pieces of the first for further texts.
+/// Special tokens of a template must be defined, and only one processor may add any: the crate's second one would treat
+/// the pieces of the first as further texts.
 fn check_post_processor(part: &Value) -> DefinitionResult<()> {
     let mut adding = 0;
     visit_components(part, "post_processor", "processors", POST_PROCESSORS, &mut |kind, part| {

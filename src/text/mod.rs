@@ -1,4 +1,4 @@
-//! Strings to integers. Knows nothing of tensors.
+//! Texts to token ids and batches of them. Imports nothing about tensors.
 
 pub mod batch;
 mod definition;

@@ -1,12 +1,13 @@
-//! Plain words, which BERT's tokenizer only lowers and cuts at punctuation. The `tokenizers` crate keeps account of every byte
-//! through five steps; of a short English pair that alone would take a tenth of the time in 8 bits.
+//! Plain words: those that BERT's tokenizer only lowercases and splits at punctuation. They bypass the `tokenizers` crate,
+//! which tracks the offset of every byte through five steps: for a short English pair that alone would take a tenth of the
+//! time of an int8 call.
 
 use std::ops::Range;
 
 use super::definition::AddedToken;
 
-/// Which words are plain: those of ASCII letters, digits and punctuation, between ASCII spaces, that no added token can be a
-/// part of.
+/// Tells which words are plain: those of ASCII letters, digits and punctuation, between ASCII spaces, that cannot contain
+/// an added token.
 pub struct PlainWords {
     lowercase: bool,
     classes: [ByteClass; 256],
@@ -20,21 +21,22 @@ enum ByteClass {
     Letter,
     /// A word by itself.
     Punctuation,
-    /// Whatever stands next to it, up to spaces on either side, is not plain.
+    /// Makes everything around it, up to the spaces on both sides, not plain.
     NotPlain,
 }
 
-/// A part of a text, as a range of its bytes.
+/// A chunk of a text, as a range of its bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Chunk {
     /// A plain word.
     PlainWord(Range<usize>),
-    /// Whole words between spaces, none of them plain.
+    /// One or more whole words between spaces, none of them plain.
     NotPlain(Range<usize>),
 }
 
 impl PlainWords {
-    /// For BERT's normalizer and pre-tokenizer, or `None` where an added token holds a space or nothing at all.
+    /// The plain words of BERT's normalizer and pre-tokenizer. `None` where an added token contains a space or is empty:
+    /// then no word is sure to be plain.
     pub fn new(lowercase: bool, added_tokens: &[AddedToken]) -> Option<Self> {
         let mut classes = [ByteClass::NotPlain; 256];
         for (byte, class) in (0..=127).zip(&mut classes) {
@@ -49,7 +51,7 @@ impl PlainWords {
             if token.content.is_empty() || token.content.contains(char::is_whitespace) {
                 return None;
             }
-            // Some are looked for before letters are lowered, some after.
+            // Some added tokens are matched before letters are lowercased, some after.
             let first = token.content.as_bytes()[0];
             for byte in [first.to_ascii_lowercase(), first.to_ascii_uppercase()] {
                 classes[usize::from(byte)] = ByteClass::NotPlain;
@@ -58,12 +60,12 @@ impl PlainWords {
         Some(Self { lowercase, classes })
     }
 
-    /// The parts of a text in order; what is left out is space. Neighbouring words that are not plain are one part.
+    /// The chunks of a text in order, without the spaces between them. Neighbouring words that are not plain form one chunk.
     pub fn chunks<'a>(&'a self, text: &'a str) -> Chunks<'a> {
         Chunks { plain: self, text: text.as_bytes(), at: 0, plain_until: 0 }
     }
 
-    /// Writes a plain word into `to` as the vocabulary has it.
+    /// Writes the normalized form of a plain word into `to`.
     pub fn normalize(&self, word: &str, to: &mut String) {
         to.clear();
         to.push_str(word);
@@ -73,23 +75,23 @@ impl PlainWords {
     }
 }
 
-/// An iterator over the parts of a text.
+/// An iterator over the chunks of a text.
 pub struct Chunks<'a> {
     plain: &'a PlainWords,
     text: &'a [u8],
     at: usize,
-    /// Up to here everything is plain.
+    /// Everything before this byte is plain.
     plain_until: usize,
 }
 
 impl Chunks<'_> {
-    /// The first byte from `at` on of which `stop` is true, or the end.
+    /// The position of the first byte from `at` on whose class satisfies `stop`, or the end.
     fn position_of(&self, at: usize, stop: impl Fn(ByteClass) -> bool) -> usize {
         let found = self.text[at..].iter().position(|byte| stop(self.plain.classes[usize::from(*byte)]));
         found.map_or(self.text.len(), |length| at + length)
     }
 
-    /// The end of what lies between `at` and the next space, and whether it is plain.
+    /// The end of the run of non-space bytes that starts at `at`, and whether the run is plain.
     fn run_end(&self, at: usize) -> (usize, bool) {
         let end = self.position_of(at, |class| matches!(class, ByteClass::Space | ByteClass::NotPlain));
         match self
@@ -161,18 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn plain_words_stand_alone_and_others_together() {
+    fn plain_words_are_chunks_of_their_own_and_other_words_share_one() {
         assert_eq!(parts(" It's\t3.14 "), ["It", "'", "s", "3", ".", "14"]);
         assert_eq!(parts("a é, è\nb"), ["a", "<é, è>", "b"]);
         assert_eq!(parts("é"), ["<é>"]);
         assert_eq!(parts("a\u{a0}b c\u{1}"), ["<a\u{a0}b c\u{1}>"]);
-        // An added token may begin here.
+        // An added token may begin at `[` or `q`.
         assert_eq!(parts("x[SEP] y Queen z"), ["<x[SEP]>", "y", "<Queen>", "z"]);
         assert_eq!(parts(" \r\n"), [""; 0]);
     }
 
     #[test]
-    fn added_tokens_with_spaces_leave_nothing_plain() {
+    fn no_word_is_plain_where_added_tokens_contain_spaces_or_are_empty() {
         assert!(PlainWords::new(true, &[token("a b")]).is_none());
         assert!(PlainWords::new(true, &[token("")]).is_none());
     }

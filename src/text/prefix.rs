@@ -1,17 +1,18 @@
 //! How much of a long text to tokenize: prefixes whose first tokens are those of the whole text.
 
-/// Runs longer than these are shortened by [`Squeezed`], in characters. A run of letters must stay longer than the
-/// longest word that a WordPiece model looks up ([`MAX_WORD`](super::definition::MAX_WORD)).
+/// Maximum characters that [`ShortenedText`] keeps of a run. A run of letters must stay longer than the longest word that
+/// a WordPiece model looks up ([`MAX_WORD_CHARS`](super::definition::MAX_WORD_CHARS)).
 const MAX_RUN_SPACES: usize = 64;
 const MAX_RUN_LETTERS: usize = super::definition::MAX_WORD_CHARS + 1;
 
-/// Where a prefix of `text` ends.
+/// The end of a prefix of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixEnd {
     /// Length of the prefix in bytes.
     pub bytes: usize,
     /// Whether it ends between a word and the space after it: no tokenizer that splits at spaces joins across that
-    /// point, and no Unicode normalization does (a space composes with nothing). Else the last word may be cut.
+    /// point, and no Unicode normalization does (a space composes with nothing). Otherwise the prefix may end inside a
+    /// word.
     pub clean: bool,
 }
 
@@ -34,10 +35,11 @@ fn boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
-/// A text read from its start with long runs of spaces and of letters shortened, which changes no token of BERT's
-/// tokenizer: spaces only separate, and a word above the length limit is one unknown token, however long.
+/// A text without the excess of its long runs of spaces and of letters, made from its start on demand. BERT's tokenizer
+/// gives it the same tokens as the text: spaces only separate words, and a word above the length limit is one unknown
+/// token, however long.
 pub struct ShortenedText<'a> {
-    /// What was read so far.
+    /// The shortened text so far.
     pub text: String,
     rest: &'a str,
     run: Option<CharClass>,
@@ -50,7 +52,7 @@ enum CharClass {
     Space,
     /// Part of a word, and counted by the length limit.
     Letter,
-    /// Never ends a word, but normalization may drop it.
+    /// Part of a word, but normalization may drop it.
     Mark,
     /// Anything else, for example punctuation, which is a word by itself.
     Other,
@@ -62,7 +64,7 @@ impl<'a> ShortenedText<'a> {
         Self { text: String::new(), rest: text, run: None, run_length: 0 }
     }
 
-    /// Reads on until `self.text` has at least `bytes` bytes or the text ends.
+    /// Reads more of the text until `self.text` has at least `bytes` bytes or the text ends.
     pub fn extend(&mut self, bytes: usize) {
         let mut chars = self.rest.chars();
         while self.text.len() < bytes {
@@ -95,7 +97,8 @@ pub fn ends_runs(c: char) -> bool {
     classify(c) == CharClass::Other
 }
 
-/// Only characters of which we are sure: the others cost time, not correctness. CJK ideographs are words by themselves.
+/// Lists only characters whose class is certain: calling others `Other` costs time, not correctness. CJK ideographs are
+/// words by themselves.
 fn classify(c: char) -> CharClass {
     match c {
         ' ' | '\t' | '\n' | '\r' | '\u{a0}' | '\u{3000}' => CharClass::Space,
@@ -118,7 +121,7 @@ fn classify(c: char) -> CharClass {
 pub mod tests {
     use super::*;
 
-    /// For the tokenizer's tests: characters that make a word longer, and those that at least do not end it.
+    /// For the tokenizer's tests: the characters that lengthen a word, and those that do not end it.
     pub fn letters_and_marks() -> (Vec<char>, Vec<char>) {
         let of = |class| ('\0'..=char::MAX).filter(|&c| classify(c) == class).collect();
         (of(CharClass::Letter), of(CharClass::Mark))
@@ -135,7 +138,7 @@ pub mod tests {
     }
 
     #[test]
-    fn only_the_excess_of_runs_is_dropped() {
+    fn only_the_excess_of_long_runs_is_dropped() {
         let letters = "é\u{301}".repeat(MAX_RUN_LETTERS);
         let text = format!("a{}b,{letters}", " \n".repeat(MAX_RUN_SPACES / 2));
         let long = format!("a{}b,{letters}{}", " \n".repeat(MAX_RUN_SPACES), "x\u{fe0f}".repeat(9));

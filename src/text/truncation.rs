@@ -1,11 +1,11 @@
-//! How many tokens of each side stay when a pair is longer than the window.
+//! How many tokens of each side are kept when a pair is longer than the window.
 
 use crate::rerank_options::Truncation;
 
 /// Tokens to keep of a query and a document of the given lengths, so that together they have at most `budget` tokens:
 /// the window without the special tokens. `None` where the policy refuses the pair.
 ///
-/// `DocumentOnly` leaves the document at least one token; where the query is too long for that, it cuts as
+/// `DocumentOnly` leaves the document at least one token; where the query is too long for that, it truncates as
 /// `LongestFirst` does.
 pub fn kept_lengths(
     query: usize,
@@ -23,8 +23,8 @@ pub fn kept_lengths(
     }
 }
 
-/// The arithmetic of `truncate_encodings` in Hugging Face tokenizers: the shorter side stays whole if it takes at most
-/// half of the budget, else each side gets half, and the longer one (the document, if equal) the odd token.
+/// The arithmetic of `truncate_encodings` in Hugging Face tokenizers. The shorter side is kept whole if it takes at most
+/// half of the budget. Otherwise each side gets half, and the longer one (the document, if equal) the odd token.
 fn longest_first(query: usize, document: usize, budget: usize) -> (usize, usize) {
     let shorter = query.min(document);
     let (short, long) = match budget.checked_sub(shorter) {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_pair_fills_the_budget_exactly() {
+    fn every_truncated_pair_fills_the_budget_exactly() {
         for (query, document, budget) in
             (0..12).flat_map(|q| (0..12).flat_map(move |d| (0..14).map(move |b| (q, d, b))))
         {

@@ -1,4 +1,4 @@
-//! Where the windows of a document lie that is too long for one.
+//! How a document that is too long for one window is divided into overlapping ones.
 
 use std::ops::Range;
 
@@ -7,23 +7,23 @@ use crate::rerank_options::Windows;
 /// The windows of one document.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Tokens of the query that stand in every window.
+    /// Tokens of the query that every window contains.
     pub query_tokens: usize,
-    /// Tokens of the document in each window; at least one range, in order.
+    /// The document tokens of each window; at least one range, in order.
     pub windows: Vec<Range<usize>>,
 }
 
-/// Lays out windows of `budget` tokens (without the special tokens) over a query and a document of the given lengths. One
-/// window, where the pair fits.
+/// Lays out windows of `budget` tokens (without the special tokens) over a query and a document of the given lengths
+/// (tokens). A pair that fits has one window.
 pub fn layout(query: usize, document: usize, budget: usize, options: Windows) -> Layout {
     if query.saturating_add(document) <= budget {
         let whole = 0..document;
         return Layout { query_tokens: query, windows: Vec::from([whole]) };
     }
-    // The document's half gets an odd token, as in truncation.
+    // The document gets the odd token, as in truncation.
     let query = query.min(budget / 2);
     let room = budget - query;
-    // At least one token further with every window, where there is room for one.
+    // Every window starts at least one token after the one before.
     let stride = (room - options.overlap.min(room / 2)).max(1);
     let needed = 1 + document.saturating_sub(room).div_ceil(stride);
     let windows = (0..needed.min(options.max_windows.max(1)))
@@ -33,8 +33,8 @@ pub fn layout(query: usize, document: usize, budget: usize, options: Windows) ->
     Layout { query_tokens: query, windows }
 }
 
-/// Tokens of a document that are enough for all of its windows of `window` tokens, and one more, which tells that
-/// something follows.
+/// The number of a document's tokens that all of its windows of `window` tokens can hold, and one more, which tells that
+/// there is more text.
 pub fn tokens_needed(window: usize, options: Windows) -> usize {
     window.saturating_mul(options.max_windows.max(1)).saturating_add(1)
 }
@@ -63,13 +63,13 @@ mod tests {
         assert_eq!(layout(3, 17, 10, options(2, 9)).windows, [0..7, 5..12, 10..17]);
         assert_eq!(layout(3, 18, 10, options(2, 9)).windows, [0..7, 5..12, 10..17, 11..18]);
         assert_eq!(layout(3, 18, 10, options(0, 9)).windows, [0..7, 7..14, 11..18]);
-        // No more overlap than half of the room.
+        // The overlap is limited to half of the document's room.
         assert_eq!(layout(3, 12, 10, options(99, 9)).windows, [0..7, 4..11, 5..12]);
         assert_eq!(layout(3, 1000, 10, options(2, 3)).windows, [0..7, 5..12, 10..17]);
     }
 
     #[test]
-    fn a_long_query_is_cut_to_half() {
+    fn a_long_query_is_truncated_to_half_of_the_window() {
         assert_eq!(
             layout(9, 12, 10, options(0, 9)),
             Layout { query_tokens: 5, windows: vec![0..5, 5..10, 7..12] }

@@ -1,33 +1,34 @@
-//! WordPiece: a word becomes the longest tokens that it begins with, one after another.
+//! WordPiece: a word is divided into tokens from its start, each the longest one that matches.
 //!
-//! The `tokenizers` crate's own keeps every token twice, once to look up what an id was, and makes a string for each look-up:
-//! with it the tokenizer takes a fifth of the memory of an 8-bit model, and a third longer to load.
+//! The `tokenizers` crate's implementation stores every token twice, once to look up the token of an id, and allocates a
+//! string for each look-up. With it the tokenizer would take a fifth of the memory of an int8 model, and a third longer to
+//! load.
 
 use std::borrow::Cow;
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A vocabulary and how words are cut.
+/// A vocabulary, and how words are divided into its tokens.
 pub struct WordPiece {
     vocabulary: Vocabulary,
-    /// Bytes of the longest token.
+    /// Length of the longest token in bytes.
     max_token_bytes: usize,
-    /// What a word becomes that cannot be cut into tokens.
+    /// Id of the token for a word that cannot be divided into tokens.
     unknown: u32,
-    /// What tokens begin with that continue a word.
+    /// The prefix of tokens that continue a word, usually `##`.
     continuing_prefix: Box<str>,
-    /// Characters of the longest word that is cut.
+    /// Maximum characters of a word; a longer one is unknown.
     max_word_chars: usize,
 }
 
-/// Tokens and their ids: one string in place of thirty thousand makes a model load sooner.
+/// Tokens and their ids. All tokens share one string: thirty thousand strings of their own would make loading slower.
 struct Vocabulary {
     tokens: String,
     table: HashTable<Entry>,
 }
 
-/// A token's place in the string, and its id.
+/// A token's position in the string, and its id.
 struct Entry {
     start: u32,
     length: u32,
@@ -43,7 +44,7 @@ impl Vocabulary {
             match table.find_mut(hash(token), |entry: &Entry| entry.token(&tokens) == *token) {
                 Some(entry) => entry.id = *id,
                 None => {
-                    // The file is far shorter than 4 GiB.
+                    // Fits u32: the file is far shorter than 4 GiB.
                     let entry = Entry { start: tokens.len() as u32, length: token.len() as u32, id: *id };
                     tokens.push_str(token);
                     table.insert_unique(hash(token), entry, |entry| hash(entry.token(&tokens)));
@@ -72,7 +73,7 @@ fn hash(token: &str) -> u64 {
 pub type WordToken = (u32, (usize, usize));
 
 impl WordPiece {
-    /// Of two entries for the same token the last one counts. `None` where the unknown token has no entry.
+    /// Where a token has two entries, the last one counts. `None` where the unknown token has no entry.
     pub fn new(
         entries: &[(Cow<'_, str>, u32)],
         unknown: &str,
@@ -96,30 +97,30 @@ impl WordPiece {
         self.vocabulary.id(token)
     }
 
-    /// Tokens in the vocabulary.
+    /// The number of tokens in the vocabulary.
     pub fn vocabulary_size(&self) -> usize {
         self.vocabulary.table.len()
     }
 
-    /// Appends the tokens of a word.
-    pub fn tokenize(&self, word: &str, pieces: &mut Vec<WordToken>) {
+    /// Appends the tokens of a word to `tokens`.
+    pub fn tokenize(&self, word: &str, tokens: &mut Vec<WordToken>) {
         let too_long = word.len() > self.max_word_chars && word.chars().count() > self.max_word_chars;
         match self.id(word) {
             // Most words are tokens themselves.
-            Some(id) if !too_long && !word.is_empty() => pieces.push((id, (0, word.len()))),
+            Some(id) if !too_long && !word.is_empty() => tokens.push((id, (0, word.len()))),
             _ => {
-                let before = pieces.len();
-                if too_long || !self.tokenize_by_longest_match(word, pieces) {
-                    pieces.truncate(before);
-                    pieces.push((self.unknown, (0, word.len())));
+                let before = tokens.len();
+                if too_long || !self.tokenize_by_longest_match(word, tokens) {
+                    tokens.truncate(before);
+                    tokens.push((self.unknown, (0, word.len())));
                 }
             }
         }
     }
 
-    /// Appends the longest tokens one after another; whether they are the whole word.
-    fn tokenize_by_longest_match(&self, word: &str, pieces: &mut Vec<WordToken>) -> bool {
-        // The prefix and what is left of the word.
+    /// Appends the longest matching tokens one after another. Returns whether they make up the whole word.
+    fn tokenize_by_longest_match(&self, word: &str, tokens: &mut Vec<WordToken>) -> bool {
+        // The continuing prefix (empty at the start of the word), then the rest of the word.
         let mut rest = word.to_owned();
         let (mut start, mut prefix) = (0, 0);
         while start < word.len() {
@@ -128,7 +129,7 @@ impl WordPiece {
                 .filter(|end| *end <= self.max_token_bytes)
                 .find_map(|end| Some((self.id(&rest[..end])?, end - prefix)));
             let Some((id, length)) = found else { return false };
-            pieces.push((id, (start, start + length)));
+            tokens.push((id, (start, start + length)));
             start += length;
             rest.clear();
             rest.push_str(&self.continuing_prefix);
@@ -148,32 +149,32 @@ mod tests {
         WordPiece::new(&entries, "?", "##", 5).unwrap()
     }
 
-    fn cut(words: &WordPiece, word: &str) -> Vec<WordToken> {
-        let mut pieces = vec![(7, (7, 7))];
-        words.tokenize(word, &mut pieces);
-        assert_eq!(pieces.remove(0), (7, (7, 7)));
-        pieces
+    fn tokenize(words: &WordPiece, word: &str) -> Vec<WordToken> {
+        let mut tokens = vec![(7, (7, 7))];
+        words.tokenize(word, &mut tokens);
+        assert_eq!(tokens.remove(0), (7, (7, 7)));
+        tokens
     }
 
     #[test]
-    fn a_word_becomes_the_longest_tokens_it_begins_with() {
+    fn a_word_is_divided_into_the_longest_matching_tokens() {
         let words = word_piece(&["?", "a", "ab", "##b", "##é", "##éé", "abab"]);
-        assert_eq!(cut(&words, ""), []);
-        assert_eq!(cut(&words, "a"), [(1, (0, 1))]);
-        assert_eq!(cut(&words, "abb"), [(2, (0, 2)), (3, (2, 3))]);
-        assert_eq!(cut(&words, "aééé"), [(1, (0, 1)), (5, (1, 5)), (4, (5, 7))]);
-        // The longest token may lead where nothing goes on: there is no way back.
-        assert_eq!(cut(&words, "ababa"), [(0, (0, 5))]);
+        assert_eq!(tokenize(&words, ""), []);
+        assert_eq!(tokenize(&words, "a"), [(1, (0, 1))]);
+        assert_eq!(tokenize(&words, "abb"), [(2, (0, 2)), (3, (2, 3))]);
+        assert_eq!(tokenize(&words, "aééé"), [(1, (0, 1)), (5, (1, 5)), (4, (5, 7))]);
+        // The longest match may leave a rest that has no token: WordPiece does not backtrack.
+        assert_eq!(tokenize(&words, "ababa"), [(0, (0, 5))]);
     }
 
     #[test]
-    fn what_is_unknown_or_too_long_is_one_unknown_token() {
+    fn an_unknown_or_too_long_word_is_one_unknown_token() {
         let words = word_piece(&["?", "a", "##a"]);
-        assert_eq!(cut(&words, "aaaaa").len(), 5);
-        assert_eq!(cut(&words, "aaaaaa"), [(0, (0, 6))]);
-        assert_eq!(cut(&words, "aéa"), [(0, (0, 4))]);
-        // A token that is longer than a word may be.
-        assert_eq!(cut(&word_piece(&["?", "aaaaaa"]), "aaaaaa"), [(0, (0, 6))]);
+        assert_eq!(tokenize(&words, "aaaaa").len(), 5);
+        assert_eq!(tokenize(&words, "aaaaaa"), [(0, (0, 6))]);
+        assert_eq!(tokenize(&words, "aéa"), [(0, (0, 4))]);
+        // The vocabulary may hold a token that is longer than the maximum of a word.
+        assert_eq!(tokenize(&word_piece(&["?", "aaaaaa"]), "aaaaaa"), [(0, (0, 6))]);
         assert!(WordPiece::new(&[("a".into(), 0)], "?", "##", 5).is_none());
     }
 }
