@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The C interface with the tools that a plain machine lacks: clang, valgrind and AddressSanitizer.
+# Tests the C interface with clang, valgrind and AddressSanitizer.
 #
 # Debian 12, as root, with Rust stable and nightly. Installs what is missing.
 set -euo pipefail
@@ -11,7 +11,7 @@ if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
 fi
 
-# Memory errors would show in these: every function of the interface, its errors, and NULL everywhere.
+# The tests that find memory errors: every function of the interface, its errors, and NULL for every pointer.
 instrumented=(smoke_everything errors_every null_in_every)
 test_capi() { cargo test --all-features --test capi -- "$@"; }
 # The C++ header, and every call of bindings/cases.json in C and C++.
@@ -21,15 +21,15 @@ echo "=== the header with gcc and clang, the library, the C programs"
 CROSSRANK_REQUIRE_COMPILERS=1 test_capi
 
 echo "=== valgrind"
-# Valgrind does not know AVX-512: 3 is CROSSRANK_ISA_AVX2.
+# Valgrind does not support AVX-512: 3 is CROSSRANK_ISA_AVX2.
 export CROSSRANK_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
-# Without the GPU: drivers and their loader are not ours to mend.
+# Without the GPU feature: errors in drivers and their loader are not ours.
 CROSSRANK_TEST_ISA=3 cargo test --features capi-panics --test capi -- "${instrumented[@]}"
 test_bindings loads_callbacks
 unset CROSSRANK_RUNNER
 
 echo "=== AddressSanitizer"
-# The library alone is built for it. It takes the run-time part from the C programs, which link that of gcc.
+# Only the library is built for it. It uses the sanitizer's run-time library of the C programs, which link that of gcc.
 target=x86_64-unknown-linux-gnu
 folder=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/asan
 RUSTFLAGS=-Zsanitizer=address RUSTUP_TOOLCHAIN=nightly packaging/build.sh --target $target --target-dir "$folder"

@@ -1,4 +1,4 @@
-//! include/crossrank.abi: what programs that are already compiled rely on. It only grows; `CROSSRANK_BLESS=1` adds to it.
+//! include/crossrank.abi lists what compiled programs rely on. It only grows; `CROSSRANK_BLESS=1` adds to it.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::header;
 use crate::toolbox::{abi, folder, output, root};
 
-/// Structs whose first field says how large the caller's version is: they may grow.
+/// Structs whose first field is the size of the caller's version: they may grow.
 pub const SIZED: [&str; 2] = ["crossrank_info", "crossrank_usage"];
 
-/// Every fact of the binary interface of a machine with 64-bit pointers, one a line.
+/// Every fact of the binary interface on a machine with 64-bit pointers, one per line.
 fn facts() -> Vec<String> {
     let mut facts = vec![format!("abi {}", abi())];
     let volatile = ["CROSSRANK_ABI", "CROSSRANK_VERSION_"];
@@ -42,7 +42,7 @@ fn facts() -> Vec<String> {
     facts
 }
 
-/// Whether programs that rely on `fact` still run.
+/// Whether programs that rely on `fact` still work.
 fn holds(fact: &str, facts: &[String]) -> bool {
     if facts.iter().any(|known| known == fact) {
         return true;
@@ -83,7 +83,7 @@ fn a_fact_that_is_gone_or_changed_is_noticed() {
     assert!(holds("constant CROSSRANK_A 1", &facts));
     assert!(!holds("constant CROSSRANK_A 2", &facts));
     assert!(!holds("function void crossrank_gone()", &facts));
-    // Sized structs may grow, nothing may shrink, and arrays of results may not change at all.
+    // Sized structs may grow, no struct may shrink, and the elements of arrays may not change at all.
     assert!(holds("size crossrank_info 72", &facts));
     assert!(!holds("size crossrank_info 88", &facts));
     assert!(!holds("size crossrank_ranked 48", &facts));

@@ -1,15 +1,15 @@
-//! Every export is one call of the guard, by its text.
+//! The source of every export is one call of the guard.
 
 use std::collections::BTreeSet;
 
 use crate::header;
 use crate::toolbox::root;
 
-/// Exports that cannot fail: they hand out a constant, or what the guard has kept.
+/// Exports that cannot fail: they return a constant, or the message that the guard has kept.
 const CONSTANTS: [&str; 4] =
     ["crossrank_abi", "crossrank_version", "crossrank_status_name", "crossrank_last_message"];
 
-/// The text up to the bracket that closes the one at its start, and the rest.
+/// Splits a text after the bracket that closes the one at its start.
 fn bracketed(text: &str) -> (&str, &str) {
     let mut depth = 0;
     for (i, letter) in text.char_indices() {
@@ -25,7 +25,7 @@ fn bracketed(text: &str) -> (&str, &str) {
     panic!("a bracket is not closed");
 }
 
-/// The name and the body, without its braces, of every function after one of `markers`.
+/// The name and the body, without its braces, of every function that follows `marker`.
 fn bodies(marker: &str) -> Vec<(String, String)> {
     let mut bodies = Vec::new();
     for entry in std::fs::read_dir(root().join("src/capi")).unwrap() {

@@ -1,11 +1,12 @@
-//! C programs that call every function of the header, written from the header: a new function is tested or refused here.
+//! C programs that call every function of the header, generated from the header. A new function is either tested here or
+//! makes these tests fail.
 
 use std::fmt::Write;
 
 use crate::header::{self, Function};
 use crate::toolbox::{compile, folder, run};
 
-/// An argument that is valid for a parameter: a name of tests/c/calls.h or a literal.
+/// A valid argument for a parameter: a name of tests/c/calls.h or a literal.
 fn valid(function: &str, kind: &str, name: &str) -> String {
     let regions = function == "crossrank_model_load_fd";
     let argument = match (kind, name) {
@@ -59,7 +60,7 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
     argument.to_owned()
 }
 
-/// A call with valid arguments, but for those that `other` replaces.
+/// A call with valid arguments, except those that `other` replaces.
 fn call(function: &Function, other: impl Fn(&str) -> Option<String>) -> String {
     let arguments: Vec<_> = function
         .parameters
@@ -73,7 +74,7 @@ fn valid_call(function: &Function) -> String {
     call(function, |_| None)
 }
 
-/// What a call with valid arguments returns.
+/// The status that a call with valid arguments returns.
 fn outcome(function: &Function) -> &'static str {
     if function.name == "crossrank_model_load_bundled" && !cfg!(feature = "bundled-model") {
         "CROSSRANK_ERR_UNSUPPORTED"
@@ -82,7 +83,7 @@ fn outcome(function: &Function) -> &'static str {
     }
 }
 
-/// Parameters that may be NULL, by the header.
+/// Whether the header says that a parameter may be NULL.
 fn may_be_null(function: &str, name: &str) -> bool {
     matches!(
         (function, name),
@@ -95,7 +96,7 @@ fn may_be_null(function: &str, name: &str) -> bool {
     )
 }
 
-/// A program whose main runs `body` after everything is set up.
+/// Compiles and runs a program whose main executes `body` after the setup of tests/c/calls.h, and returns its output.
 fn program(name: &str, before: &str, body: &str) -> String {
     let source = folder("generated").join(format!("{name}.c"));
     let text = format!(
@@ -111,7 +112,7 @@ fn fallible() -> impl Iterator<Item = Function> {
     header::functions().into_iter().filter(|f| f.returns == "crossrank_status")
 }
 
-/// Lines that make what `function` frees.
+/// C lines that make the object that `function` frees.
 fn spare(function: &Function) -> &'static str {
     match &*function.name {
         "crossrank_model_free" => "    OK(crossrank_model_load(path, options, &spare_model));\n",
@@ -153,7 +154,7 @@ fn null_in_every_pointer_is_an_error_and_writes_nothing() {
     assert_eq!(program("nulls", "", &body), format!("{cases} cases\n"));
 }
 
-/// The deepest that a call may go on its caller's stack, in bytes.
+/// The maximum of its caller's stack that a call may use, in bytes.
 const STACK: usize = 16 << 10;
 
 #[test]
@@ -166,7 +167,7 @@ fn every_function_needs_little_of_the_callers_stack() {
             _ => format!("(void){call}"),
         };
         writeln!(functions, "static void call_{name}(void) {{ {call}; }}").unwrap();
-        // The second call is measured too: the first may have made what is then used.
+        // The second call is measured too: the first may have created state that the second uses.
         for _ in 0..2 {
             writeln!(body, "{}    measure(\"{name}\", call_{name}, {STACK});", spare(&function)).unwrap();
         }
@@ -184,7 +185,7 @@ fn a_panic_in_any_function_is_a_status_and_the_process_lives() {
         write!(body, "{}    paint();\n    crossrank_test_panic_next();\n", spare(&function)).unwrap();
         writeln!(body, "    EXPECT(CROSSRANK_ERR_INTERNAL, {call});\n    untouched(\"{call}\");").unwrap();
         writeln!(body, "    CHECK(strstr(crossrank_last_message(), \"panic\") != NULL);").unwrap();
-        // The library is as good as before.
+        // The library still works.
         writeln!(body, "    EXPECT({}, {call});", outcome(&function)).unwrap();
         cases += 1;
     }

@@ -1,4 +1,4 @@
-//! The header in every language that includes it.
+//! The header compiles in every version of C and C++.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::toolbox::{WARNINGS, compilers, folder, output, root};
 fn header_alone(compiler: &str, standard: &str, extra: &[&str]) {
     let name = format!("alone-{compiler}-{standard}").replace("++", "pp");
     let source = folder("modes").join(format!("{name}.c"));
-    // Twice: the guard works.
+    // Included twice, to test the include guard.
     std::fs::write(&source, "#include <crossrank.h>\n#include <crossrank.h>\n").unwrap();
     let language = if standard.contains("++") { "c++" } else { "c" };
     let mut command = Command::new(compiler);

@@ -19,7 +19,7 @@ fn the_example_of_the_documentation_ranks_paris_first() {
     let printed = output(Command::new(&program).current_dir(folder("example")));
     let order: Vec<_> = printed.lines().map(|line| line.split_once(' ').unwrap().0).collect();
     assert_eq!(order, ["0", "1"], "{printed}");
-    // Without the model the example prints the message and ends with 1.
+    // Without the model the example prints the message and exits with 1.
     let out = Command::new(&program).current_dir(tiny_model()).output().unwrap();
     assert_eq!(out.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&out.stdout).contains("minilm"));

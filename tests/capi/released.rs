@@ -1,5 +1,5 @@
-//! abidiff, where abigail-tools is installed, between the header and that of the newest release: it sees what
-//! include/crossrank.abi does not write down, such as the types of a struct's fields.
+//! Compares the header with that of the newest release by abidiff, if abigail-tools is installed. It finds changes that
+//! include/crossrank.abi does not list, such as the types of a struct's fields.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ fn has_abidiff() -> bool {
     found
 }
 
-/// A shared library of empty functions with the types of a header: what a program that includes it relies on.
+/// A shared library of empty functions with the types of a header.
 fn shape(name: &str, text: &str) -> PathBuf {
     let folder = folder("released").join(name);
     std::fs::create_dir_all(&folder).unwrap();
@@ -38,7 +38,7 @@ fn shape(name: &str, text: &str) -> PathBuf {
     library
 }
 
-/// A header before, in and after the fields of a struct.
+/// Splits a header into the parts before, in and after the fields of a struct.
 fn fields<'a>(header: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
     let (start, end) = (format!("typedef struct {name} {{"), format!("}} {name};"));
     let from = header.find(&start).unwrap() + start.len();
@@ -46,7 +46,7 @@ fn fields<'a>(header: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
     (&header[..from], &header[from..to], &header[to..])
 }
 
-/// The header `new`, in which structs of which the caller says the size have no more fields than in `old`.
+/// The header `new`, with the fields of sized structs that are not in `old` removed.
 fn without_growth(old: &str, new: &str) -> String {
     let (old, mut new) = (without_comments(old), without_comments(new));
     for name in SIZED {
@@ -58,12 +58,12 @@ fn without_growth(old: &str, new: &str) -> String {
     new
 }
 
-/// What breaks programs that were compiled with the header `old`: nothing, or a report.
+/// A report of the changes that break programs compiled with the header `old`; none if there are none.
 fn broken(old: &str, new: &str) -> Option<String> {
     let mut abidiff = Command::new("abidiff");
     abidiff.arg("--no-added-syms").arg(shape("old", old)).arg(shape("new", &without_growth(old, new)));
     let out = abidiff.output().unwrap();
-    // The two low bits stand for errors of the program itself.
+    // The two low bits mean errors of abidiff itself.
     let code = out.status.code().unwrap();
     assert!(code & 3 == 0, "{abidiff:?}: {}", String::from_utf8_lossy(&out.stderr));
     (code != 0).then(|| String::from_utf8_lossy(&out.stdout).into_owned())
@@ -73,7 +73,7 @@ fn committed() -> String {
     std::fs::read_to_string(root().join("include/crossrank.h")).unwrap()
 }
 
-/// The header of the newest release: of the newest tag that begins with `v`.
+/// The header of the newest release, which is the newest tag that begins with `v`.
 fn released() -> Option<String> {
     let git = |arguments: &[&str]| {
         let out = Command::new("git").args(arguments).current_dir(root()).output().ok()?;
@@ -109,7 +109,7 @@ fn abidiff_reports_what_breaks_programs_and_nothing_else() {
     assert_eq!(broken(&text, &text), None);
     assert_eq!(changed("#ifdef __cplusplus\n}", "void crossrank_more(void);\n#ifdef __cplusplus\n}"), None);
     assert_eq!(changed("uint32_t reserved;", "uint32_t reserved; double more;"), None);
-    // Of the same size: crossrank.abi does not see it.
+    // Another type of the same size: crossrank.abi does not list types of fields.
     assert!(changed("double load_ms;", "uint64_t load_ms;").is_some());
     assert!(changed("uint32_t query_cut;", "int32_t query_cut;").is_some());
     assert!(
