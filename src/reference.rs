@@ -154,8 +154,8 @@ fn attend(q: &[f64], keys: &[&[f64]], values: &[&[f64]], bias: impl Fn(usize) ->
     }
 }
 
-/// Attention of every sequence and head. `visible_keys` takes a query and the length of its sequence and recos_sin the keys it
-/// sees; `bias` takes the head, a query and a key, and their rows, and recos_sin what is added to their score. Queries and keys
+/// Attention of every sequence and head. `visible_keys` takes a query and the length of its sequence and returns the keys it
+/// sees; `bias` takes the head, a query and a key, and their rows, and returns what is added to their score. Queries and keys
 /// are counted within the sequence.
 fn attention(
     batch: &PackedBatch,

@@ -240,7 +240,7 @@ fn idle_threads_take_less_than_a_millisecond_in_ten_seconds() {
     if in_child("idle_threads_take_less_than_a_millisecond_in_ten_seconds").is_some() {
         return;
     }
-    // A tenth of a millisecond for each second. A thread that wakes up at all does so many times in two seconds: one that
+    // A tenth of a millisecond for each second. A thread that wakes up at all wakes up many times in two seconds: one that
     // looked for work every 10 ms would take ten times as much, and one that sleeps takes nothing.
     let seconds = if common::long() { 10 } else { 2 };
     let Some(others) = processor_times() else { return };
