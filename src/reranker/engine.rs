@@ -1,4 +1,4 @@
-//! A loaded model on one backend, with a pool of idle runs.
+//! A loaded model on one backend, and its runs that are idle.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -62,11 +62,11 @@ pub trait Engine: Send + Sync {
     }
 
     /// Computes the logits `[S, labels]` of one batch into `out`, row after row. `stop` is called between the layers; its
-    /// error ends the call. With a team, the products of this one batch are divided among its threads.
+    /// error ends the call. With a pool, the products of this one batch are divided among its threads.
     fn logits(
         &self,
         batch: &PackedBatch,
-        team: Option<&Arc<Pool>>,
+        pool: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed>;
@@ -101,10 +101,10 @@ struct HostEngine<K: Kernels> {
     weights: Weights<K>,
     make: Make<K>,
     serial_runs: Mutex<Vec<Run<K>>>,
-    team_runs: Mutex<Vec<Run<K>>>,
+    pooled_runs: Mutex<Vec<Run<K>>>,
 }
 
-/// Makes a backend that computes on one thread, or on those of a team.
+/// Makes a backend that computes on one thread, or on those of a pool.
 type Make<K> = Box<dyn Fn(Option<&Arc<Pool>>) -> K + Send + Sync>;
 
 /// A backend with its work space, and the activations: everything that one call writes to.
@@ -130,14 +130,14 @@ impl<K: Kernels + Send> Engine for HostEngine<K> {
     fn logits(
         &self,
         batch: &PackedBatch,
-        team: Option<&Arc<Pool>>,
+        pool: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
-        let idle = if team.is_some() { &self.team_runs } else { &self.serial_runs };
+        let idle = if pool.is_some() { &self.pooled_runs } else { &self.serial_runs };
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = lock().pop();
-        let mut run = taken.unwrap_or_else(|| Run::new((self.make)(team)));
+        let mut run = taken.unwrap_or_else(|| Run::new((self.make)(pool)));
         let Run { kernels, activations } = &mut run;
         let after_layer = &mut |_: &mut K, _, _: &K::Buf| stop();
         let result = forward(kernels, &self.spec, &self.weights, activations, batch, after_layer, out);
@@ -146,7 +146,7 @@ impl<K: Kernels + Send> Engine for HostEngine<K> {
     }
 
     fn trim(&self) {
-        for idle in [&self.serial_runs, &self.team_runs] {
+        for idle in [&self.serial_runs, &self.pooled_runs] {
             *idle.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         }
     }
@@ -174,13 +174,13 @@ where
         + 'static,
 {
     let counters = counters.cloned();
-    let make = move |team: Option<&Arc<Pool>>| {
-        TimedKernels::new(make(team), counters.clone(), team.map_or(1, |pool| pool.threads()))
+    let make = move |pool: Option<&Arc<Pool>>| {
+        TimedKernels::new(make(pool), counters.clone(), pool.map_or(1, |pool| pool.threads()))
     };
     let weights = load_weights(&make(None), plan, parallel_for)?;
-    let (serial_runs, team_runs) = (Mutex::default(), Mutex::default());
+    let (serial_runs, pooled_runs) = (Mutex::default(), Mutex::default());
     let spec = plan.spec().clone();
-    Ok(Box::new(HostEngine { isa, spec, weights, make: Box::new(make), serial_runs, team_runs }))
+    Ok(Box::new(HostEngine { isa, spec, weights, make: Box::new(make), serial_runs, pooled_runs }))
 }
 
 /// Loads a plan into the CPU backend with an instruction set that this machine has, or into the reference backend where
@@ -198,9 +198,9 @@ pub fn load_engine(
         parallel_for: &ParallelFor<'_>,
         counters: Option<&Arc<Counters>>,
     ) -> Result<Box<dyn Engine>> {
-        load_with(plan, parallel_for, Some(S::ISA), counters, move |team| {
+        load_with(plan, parallel_for, Some(S::ISA), counters, move |pool| {
             let mut cpu = Cpu::new(simd);
-            cpu.set_pool(team.cloned());
+            cpu.set_pool(pool.cloned());
             cpu
         })
     }
