@@ -1,12 +1,23 @@
 //! One error type: one variant per thing a caller can act on.
 
-use std::fmt;
+use std::sync::Arc;
+use std::{fmt, io};
 
 /// Shorthand used throughout the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. Messages name the file, the tensor or the index and say what to do;
-/// they never contain the text of a query or a document.
+/// Every error of this crate. Messages name the file, the tensor or the index and say what to do. They never contain the
+/// text of a query or a document.
+///
+/// ```no_run
+/// use crossrank::{Error, Reranker};
+///
+/// match Reranker::load("my-model") {
+///     Ok(reranker) => println!("{} layers", reranker.info().layers),
+///     Err(Error::NotFound { hint, .. }) => println!("no such model: {hint}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,14 +28,15 @@ pub enum Error {
         /// Where it was looked for and what to do.
         hint: String,
     },
-    /// The operating system could not read a file.
+    /// A file could not be read or written.
     Io {
         /// The file.
         path: String,
-        /// What the system said, and what to do where we know.
-        message: String,
+        /// The operating system's error, which [`std::error::Error::source`] returns too.
+        source: IoSource,
     },
-    /// A file is not what its name promises: broken JSON, a truncated checkpoint, a lying header.
+    /// A file does not have the content that its name promises: broken JSON, a truncated checkpoint, a header that
+    /// contradicts its file.
     Format {
         /// The file, for example `model.safetensors`.
         file: String,
@@ -54,7 +66,7 @@ pub enum Error {
         /// The type found in the file.
         found: String,
     },
-    /// A well-formed model that this version cannot run: its architecture, activation, or file format.
+    /// A well-formed model that this version cannot run, because of its architecture, activation or file format.
     Unsupported {
         /// What is not supported, for example ``architecture `T5ForConditionalGeneration` ``.
         what: String,
@@ -68,12 +80,12 @@ pub enum Error {
         /// Bytes allowed.
         limit: u64,
     },
-    /// The system refused memory.
+    /// The operating system refused memory.
     OutOfMemory {
         /// Bytes asked for.
         bytes: u64,
     },
-    /// An option's value makes no sense or cannot be had on this machine.
+    /// An option's value is out of range, or this machine or this build does not support it.
     InvalidOption {
         /// The option's name.
         option: &'static str,
@@ -84,9 +96,9 @@ pub enum Error {
     TooLong {
         /// Index of the document (or pair) in the input.
         index: usize,
-        /// Tokens of the whole pair, special tokens included; at least, for documents that were not read to their end.
+        /// Tokens of the whole pair, special tokens included. A lower bound for documents that were not read to their end.
         tokens: usize,
-        /// The window.
+        /// Maximum tokens of a pair in this call.
         max_tokens: usize,
     },
     /// The model computed NaN or infinity for this pair: its weights hold such values or overflow.
@@ -101,15 +113,16 @@ pub enum Error {
     },
     /// The call was cancelled through its [`CancelToken`](crate::CancelToken).
     Cancelled,
-    /// The GPU or its driver failed: an error, a lost device, a time-out. With [`Backend::Gpu`](crate::Backend::Gpu) a call
-    /// is then finished on the CPU, and its usage says so.
+    /// The GPU or its driver failed: an error, a lost device, a time-out. With [`Backend::Gpu`](crate::Backend::Gpu) the
+    /// call is then finished on the CPU, and [`Usage::gpu_failure`](crate::Usage::gpu_failure) holds this error.
     Gpu {
-        /// What the driver said.
+        /// The driver's message.
         message: String,
     },
-    /// A defect of crossrank or of a library below it, caught before it could harm the host.
+    /// A bug of crossrank or of a library below it, caught before it could harm the host. Also a panic of the caller's own
+    /// [`on_progress`](crate::RerankOptions::on_progress).
     Internal {
-        /// What is known about it.
+        /// Where it was caught, and its message.
         message: String,
     },
 }
@@ -118,7 +131,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { name, hint } => write!(f, "no model `{name}`: {hint}"),
-            Self::Io { path, message } => write!(f, "cannot read `{path}`: {message}"),
+            Self::Io { path, source } => write!(f, "cannot read `{path}`: {source}"),
             Self::Format { file, message } => write!(f, "`{file}`: {message}"),
             Self::MissingTensor { file, tensor } => {
                 write!(f, "`{file}`: tensor `{tensor}` is missing, though config.json asks for it")
@@ -162,4 +175,62 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(&*source.0),
+            _ => None,
+        }
+    }
+}
+
+/// The [`io::Error`] of an [`Error::Io`], shared so that errors can be cloned. Two are equal if their messages are.
+#[derive(Clone, Debug)]
+pub struct IoSource(Arc<io::Error>);
+
+impl IoSource {
+    /// The error itself.
+    pub fn get(&self) -> &io::Error {
+        &self.0
+    }
+}
+
+impl From<io::Error> for IoSource {
+    fn from(error: io::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl fmt::Display for IoSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialEq for IoSource {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl Eq for IoSource {}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_io_error_keeps_the_systems_error_as_its_source() {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let error = Error::Io { path: "a".into(), source: missing().into() };
+        let source = error.source().and_then(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind);
+        assert_eq!(source, Some(io::ErrorKind::NotFound));
+        assert_eq!(error.to_string(), format!("cannot read `a`: {}", missing()));
+        assert_eq!(error, Error::Io { path: "a".into(), source: missing().into() });
+        let other = io::Error::new(io::ErrorKind::NotFound, "it is not there any more");
+        assert_ne!(error, Error::Io { path: "a".into(), source: other.into() });
+        assert!(Error::Cancelled.source().is_none());
+    }
+}

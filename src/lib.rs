@@ -62,7 +62,7 @@ pub mod tensor;
 pub mod text;
 
 pub use cancel::CancelToken;
-pub use error::{Error, Result};
+pub use error::{Error, IoSource, Result};
 pub use model::files::{ModelFiles, ModuleFiles, WeightFile};
 pub use model::quantize::quantize;
 pub use options::{Backend, Executor, GpuPrecision, Isa, Precision};

@@ -44,7 +44,7 @@ impl ModelFiles {
         match fs::symlink_metadata(path_or_name) {
             Ok(_) => return Self::from_dir(path_or_name),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(io_error(path_or_name, &e)),
+            Err(e) => return Err(io_error(path_or_name, e)),
         }
         let mut folders = vec![PathBuf::from("models")];
         folders.extend(hub_folder());
@@ -62,7 +62,7 @@ impl ModelFiles {
     /// shards that model.safetensors.index.json lists; the weights themselves stay on disk until loading.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let name = dir.display().to_string();
-        if !fs::metadata(dir).map_err(|e| io_error(dir, &e))?.is_dir() {
+        if !fs::metadata(dir).map_err(|e| io_error(dir, e))?.is_dir() {
             let hint = "it is a file: give the directory that holds config.json, tokenizer.json and model.safetensors";
             return Err(Error::NotFound { name, hint: hint.into() });
         }

@@ -25,31 +25,24 @@ pub fn is_plain_name(name: &str) -> bool {
 pub fn is_file(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(true),
-        Ok(found) => Err(Error::Io {
-            path: path.display().to_string(),
-            message: if found.is_dir() {
-                "it is a directory, not a file"
-            } else {
-                "it is not a regular file"
-            }
-            .into(),
-        }),
+        Ok(found) if found.is_dir() => {
+            let error = io::Error::new(ErrorKind::IsADirectory, "it is a directory, not a file");
+            Err(io_error(path, error))
+        }
+        Ok(_) => Err(io_error(path, io::Error::other("it is not a regular file"))),
         // A dangling link is a damaged download rather than an absent file.
         Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(false),
-        Err(e) => Err(io_error(path, &e)),
+        Err(e) => Err(io_error(path, e)),
     }
 }
 
 /// Opens a regular file and returns its length in bytes too.
 pub fn open_file(path: &Path) -> Result<(File, u64)> {
     if !is_file(path)? {
-        return Err(Error::Io {
-            path: path.display().to_string(),
-            message: "it is not there any more".into(),
-        });
+        return Err(io_error(path, io::Error::new(ErrorKind::NotFound, "it is not there any more")));
     }
-    let file = File::open(path).map_err(|e| io_error(path, &e))?;
-    let bytes = file.metadata().map_err(|e| io_error(path, &e))?.len();
+    let file = File::open(path).map_err(|e| io_error(path, e))?;
+    let bytes = file.metadata().map_err(|e| io_error(path, e))?.len();
     Ok((file, bytes))
 }
 
@@ -64,7 +57,7 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let capacity = length.min(limit) + 1;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(capacity as usize).map_err(|_| Error::OutOfMemory { bytes: capacity })?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| io_error(path, &e))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| io_error(path, e))?;
     if bytes.len() as u64 > limit {
         let message = format!("is longer than {limit} bytes, the most that is read of such a file");
         return Err(Error::Format { file: path.display().to_string(), message });
@@ -72,8 +65,8 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-pub fn io_error(path: &Path, error: &io::Error) -> Error {
-    Error::Io { path: path.display().to_string(), message: error.to_string() }
+pub fn io_error(path: &Path, error: io::Error) -> Error {
+    Error::Io { path: path.display().to_string(), source: error.into() }
 }
 
 /// Parses JSON; the error names the file, and its length is limited.

@@ -84,7 +84,7 @@ fn write_whole(to: &Path, bytes: &[u8]) -> Result<()> {
         // It may not exist at all.
         let _ = fs::remove_file(&part);
     }
-    written.map_err(|error| io_error(to, &error))
+    written.map_err(|error| io_error(to, error))
 }
 
 /// A tensor to write.

@@ -108,7 +108,7 @@ impl<'a> TensorSource<'a> {
 
     fn read_exact(&self, start: u64, to: &mut [u8]) -> Result<()> {
         match &self.data {
-            Data::File(file, path) => read_exact_at(file, start, to).map_err(|e| io_error(path, &e)),
+            Data::File(file, path) => read_exact_at(file, start, to).map_err(|e| io_error(path, e)),
             Data::Bytes(bytes) => {
                 to.copy_from_slice(&bytes[start as usize..][..to.len()]);
                 Ok(())

@@ -12,7 +12,7 @@ fn error_of(dir: &Path) -> Error {
 }
 
 fn io(path: &Path, message: &str) -> Error {
-    Error::Io { path: path.display().to_string(), message: message.into() }
+    Error::Io { path: path.display().to_string(), source: std::io::Error::other(message).into() }
 }
 
 /// The operating system's message about a path that cannot be followed.
