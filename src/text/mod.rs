@@ -2,6 +2,7 @@
 
 pub mod batch;
 mod definition;
+mod encoded;
 mod hf_tokenizer;
 mod plain;
 mod prefix;

@@ -5,7 +5,7 @@ use std::slice;
 
 use super::batch::Pair;
 use super::definition::{self, DefinitionResult};
-use super::hf_tokenizer::Encoded;
+use super::encoded::Encoded;
 use super::truncation;
 use super::windows::{self, Layout};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde_json::Value;
 
 use super::definition::{Definition, DefinitionResult, SubwordModel};
-pub use super::hf_tokenizer::Encoded;
+pub use super::encoded::Encoded;
 use super::hf_tokenizer::{self, HfTokenizer};
 use super::plain::{Chunk, PlainWords};
 use super::prefix::{self, ShortenedText};
