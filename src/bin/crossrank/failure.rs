@@ -1,18 +1,18 @@
-//! Why a command ended early, what it prints and which code it exits with.
+//! The ways in which a command fails, with their messages and exit codes.
 
 use std::fmt::Display;
 use std::io;
 
 use crossrank::Error;
 
-/// Everything that ends a command.
+/// A reason to end a command early.
 #[derive(Debug)]
 pub enum Failure {
     /// The library refused or failed.
     Library(Error),
     /// The command itself failed: a file, a line, the network.
     Message(String),
-    /// Whoever read our output has closed it (`crossrank ... | head`): nobody is left to tell.
+    /// The reader of standard output has closed it (`crossrank ... | head`), so the command ends quietly.
     BrokenPipe,
 }
 
@@ -22,7 +22,7 @@ impl Failure {
         Self::Message(message.to_string())
     }
 
-    /// What standard error is told; `None` ends quietly.
+    /// The message for standard error; `None` for a quiet end.
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Library(Error::Cancelled) => Some("cancelled".to_owned()),
@@ -49,7 +49,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Of writes to standard output, the only bare I/O errors in the commands.
+/// For writes to standard output: all other I/O errors of the commands are converted where they occur.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -1,9 +1,9 @@
-//! `crossrank info`: what a model is and what this machine runs it with.
+//! `crossrank info`: facts about a model, and about how this machine runs it.
 
 use std::fs;
 use std::io::Write;
 
-use crossrank::{Isa, WeightFile};
+use crossrank::{Isa, ModelFiles, ModelInfo, WeightFile};
 
 use crate::failure::Failure;
 use crate::load::{self, ModelArgs};
@@ -20,12 +20,29 @@ pub struct Args {
     model: ModelArgs,
 }
 
-pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub fn print_info(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     #[cfg(feature = "gpu")]
     if args.devices {
         return devices(out);
     }
     let files = args.model.files()?;
+    let sizes = file_sizes(&files)?;
+    let reranker = args.model.load_files(files)?;
+    let info = reranker.info();
+    for (name, value) in rows(info) {
+        writeln!(out, "{name:<18} {value}")?;
+    }
+    for (name, bytes) in sizes {
+        writeln!(out, "{:<18} {name}, {bytes} bytes", "file")?;
+    }
+    for warning in &info.warnings {
+        writeln!(out, "{:<18} {warning}", "note")?;
+    }
+    Ok(())
+}
+
+/// The names and bytes of a model's files.
+fn file_sizes(files: &ModelFiles) -> Result<Vec<(String, u64)>, Failure> {
     let mut sizes = vec![
         ("config.json".to_owned(), files.config.len() as u64),
         ("tokenizer.json".to_owned(), files.tokenizer.len() as u64),
@@ -40,19 +57,21 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     for weights in files.weights.iter().chain(modules) {
         sizes.push(match weights {
             WeightFile::Path(path) => {
-                let bytes = fs::metadata(path).map_err(|error| {
+                let metadata = fs::metadata(path).map_err(|error| {
                     Failure::new(format_args!("cannot read `{}`: {error}", path.display()))
                 })?;
-                (path.display().to_string(), bytes.len())
+                (path.display().to_string(), metadata.len())
             }
             WeightFile::Bytes(name, bytes) => (name.clone(), bytes.len() as u64),
         });
     }
+    Ok(sizes)
+}
 
-    let reranker = args.model.load_files(files)?;
-    let info = reranker.info();
+/// The facts about a model by name.
+fn rows(info: &ModelInfo) -> [(&'static str, String); 20] {
     let isa = info.isa.map_or("none", Isa::name);
-    let rows = [
+    [
         ("model", info.name.clone()),
         ("architecture", info.architecture.clone()),
         ("layers", info.layers.to_string()),
@@ -70,31 +89,21 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         ("gpu", info.adapter.clone().unwrap_or_else(|| "none".into())),
         ("tier", info.tier.unwrap_or("none").to_owned()),
         ("instruction set", isa.to_owned()),
-        ("this machine has", machine()),
+        ("this machine has", available_isas()),
         ("threads", info.threads.to_string()),
         ("loaded in", format!("{:.1} ms", info.load_ms)),
-    ];
-    for (name, value) in rows {
-        writeln!(out, "{name:<18} {value}")?;
-    }
-    for (name, bytes) in sizes {
-        writeln!(out, "{:<18} {name}, {bytes} bytes", "file")?;
-    }
-    for warning in &info.warnings {
-        writeln!(out, "{:<18} {warning}", "note")?;
-    }
-    Ok(())
+    ]
 }
 
-/// Every adapter, the one that would be taken first.
+/// Prints every adapter; the first one is the default.
 #[cfg(feature = "gpu")]
 fn devices(out: &mut impl Write) -> Result<(), Failure> {
     let adapters = crossrank::gpu::adapters()?;
     if adapters.is_empty() {
-        writeln!(out, "no GPU, and no driver of one")?;
+        writeln!(out, "no GPU, or no driver for one")?;
     }
     for (index, adapter) in adapters.iter().enumerate() {
-        let subgroups = adapter.subgroups.map_or("none".into(), |(least, most)| format!("{least} to {most}"));
+        let subgroups = adapter.subgroups.map_or("none".into(), |(min, max)| format!("{min} to {max}"));
         let rows = [
             ("name", adapter.name.clone()),
             ("driver", adapter.driver.clone()),
@@ -118,7 +127,7 @@ fn devices(out: &mut impl Write) -> Result<(), Failure> {
 }
 
 /// The instruction sets that `--isa` accepts here.
-fn machine() -> String {
+fn available_isas() -> String {
     let names: Vec<_> = crossrank::cpu::isa::available().into_iter().map(Isa::name).collect();
     names.join(", ")
 }

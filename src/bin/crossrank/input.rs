@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 
-/// Lines with invalid UTF-8 that are named one by one; a file in another encoding would fill the screen.
-const WARNINGS: usize = 10;
+/// Maximum warnings about lines with invalid UTF-8: a file in another encoding would fill the screen.
+const MAX_WARNINGS: usize = 10;
 
-/// The lines of one input that are not blank.
+/// The non-blank lines of one input.
 pub struct Lines {
     /// The file, or `standard input`.
     pub name: String,
@@ -20,9 +20,9 @@ pub struct Lines {
     pub lines: Vec<(usize, String)>,
 }
 
-/// A document as a file gives it.
+/// A document of an input file.
 pub struct Passage {
-    /// Whatever JSON value the file has there.
+    /// The JSON value of `id`, of any type.
     pub id: Option<Value>,
     /// The text to rank.
     pub text: String,
@@ -47,7 +47,7 @@ pub fn read_lines(path: &Path) -> Result<Lines, Failure> {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
         if let std::borrow::Cow::Owned(_) = line {
             invalid += 1;
-            if invalid <= WARNINGS {
+            if invalid <= MAX_WARNINGS {
                 warn(format_args!("`{name}` line {}: invalid UTF-8, replaced by U+FFFD", index + 1));
             }
         }
@@ -55,8 +55,8 @@ pub fn read_lines(path: &Path) -> Result<Lines, Failure> {
             lines.push((index + 1, line.into_owned()));
         }
     }
-    if invalid > WARNINGS {
-        warn(format_args!("`{name}`: invalid UTF-8 in {} more lines", invalid - WARNINGS));
+    if invalid > MAX_WARNINGS {
+        warn(format_args!("`{name}`: invalid UTF-8 in {} more lines", invalid - MAX_WARNINGS));
     }
     Ok(Lines { name, lines })
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C: a running computation is cancelled through its token; anything else ends at once.
+//! Ctrl-C: cancels a running computation through its token, and ends the process at once in every other phase.
 
 use std::process;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crossrank::{CancelToken, Error};
 
 use crate::failure::Failure;
 
-/// What the handler of Ctrl-C and the commands share.
+/// State shared by the handler of Ctrl-C and the commands.
 pub struct Interrupt {
     token: CancelToken,
-    /// Whether someone looks at the token. While a file or standard input is read, or a model is loaded, nobody does.
+    /// Whether a computation checks the token. While a file or standard input is read, or a model is loaded, none does.
     computing: Arc<AtomicBool>,
 }
 
@@ -31,7 +31,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Runs `call`, which watches the token it is given, and returns [`Error::Cancelled`] if Ctrl-C came meanwhile.
+    /// Calls `call` with a token that Ctrl-C cancels. Returns [`Error::Cancelled`] if Ctrl-C was pressed during the call.
     pub fn guard<T>(&self, call: impl FnOnce(CancelToken) -> crossrank::Result<T>) -> Result<T, Failure> {
         self.computing.store(true, Ordering::SeqCst);
         let result = call(self.token.clone());

@@ -13,14 +13,14 @@ use crossrank::GpuPrecision;
 
 use crate::failure::Failure;
 
-/// Which model, and how it runs.
+/// The model, and how it is run.
 #[derive(Args)]
 pub struct ModelArgs {
     /// Directory of a model, or its name in the models folder or the Hugging Face cache [default: the bundled model]
     #[arg(short, long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
 
-    /// Which implementation computes
+    /// The implementation that computes
     #[arg(long, value_enum, default_value_t)]
     backend: BackendArg,
 
@@ -32,16 +32,16 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// What the CPU keeps weights as, and whether it multiplies floats or integers: auto is what the files hold
+    /// Numbers in which the CPU keeps weights and multiplies: auto is the precision of the files
     #[arg(long, value_enum, default_value_t)]
     precision: PrecisionArg,
 
-    /// Let `--backend gpu` use a processor that poses as a GPU: for tests
+    /// Let `--backend gpu` use a software adapter: for tests
     #[cfg(feature = "gpu")]
     #[arg(long)]
     allow_software_gpu: bool,
 
-    /// What the GPU stores weights and the inputs of linear layers as: f16 is faster, with logits within 5e-3
+    /// Numbers in which the GPU stores weights and the inputs of linear layers: f16 is faster, with logits within 5e-3
     #[cfg(feature = "gpu")]
     #[arg(long, value_enum, default_value_t)]
     gpu_precision: GpuPrecisionArg,
@@ -63,7 +63,7 @@ pub struct TruncationArgs {
     #[arg(long, value_enum, value_name = "POLICY")]
     truncation: Option<TruncationArg>,
 
-    /// Read documents longer than the window in at most N overlapping windows, of which the best one counts
+    /// Read documents longer than the window in at most N overlapping windows; the best one gives the score
     #[arg(long, value_name = "N")]
     windows: Option<NonZeroUsize>,
 
@@ -120,7 +120,7 @@ enum TruncationArg {
 }
 
 impl ModelArgs {
-    /// The files of the model, before anything is made of them.
+    /// Finds the files of the model.
     pub fn files(&self) -> Result<ModelFiles, Failure> {
         Ok(match &self.model {
             Some(model) => ModelFiles::find(model)?,
@@ -133,7 +133,7 @@ impl ModelArgs {
         self.load_files(self.files()?)
     }
 
-    /// Loads the model so that the time of each stage is counted, or not.
+    /// Loads the model, with the time of each stage measured if `profile`.
     pub fn load_profiled(&self, profile: bool) -> Result<Reranker, Failure> {
         Ok(self.builder().profile(profile).load_files(self.files()?)?)
     }
@@ -192,10 +192,10 @@ impl ModelArgs {
 }
 
 impl TruncationArgs {
-    /// Default options but for how long pairs are read.
+    /// Default options, except for truncation and windows.
     pub fn options(&self) -> RerankOptions {
         let mut options = RerankOptions::new();
-        options.windows = self.windows.map(|most| Windows { overlap: self.overlap, max_windows: most.get() });
+        options.windows = self.windows.map(|max| Windows { overlap: self.overlap, max_windows: max.get() });
         match self.truncation {
             None => options,
             Some(TruncationArg::LongestFirst) => options.truncation(Truncation::LongestFirst),
@@ -205,7 +205,7 @@ impl TruncationArgs {
     }
 }
 
-/// The name by which flags and output call a precision.
+/// The name of a precision in flags and output.
 pub fn precision_name(precision: Precision) -> &'static str {
     match precision {
         Precision::F32 => "f32",
@@ -215,7 +215,7 @@ pub fn precision_name(precision: Precision) -> &'static str {
     }
 }
 
-/// The name by which flags and output call a backend.
+/// The name of a backend in flags and output.
 pub fn backend_name(backend: Backend) -> &'static str {
     match backend {
         Backend::Auto => "auto",

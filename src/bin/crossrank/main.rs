@@ -46,11 +46,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli.command) {
+    match run_command(&cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                // A closed standard error is no reason to panic.
+                // Ignored: a closed standard error must not cause a panic.
                 let _ = writeln!(io::stderr(), "{message}");
             }
             ExitCode::from(failure.exit_code())
@@ -58,17 +58,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run_command(command: &Command) -> Result<(), Failure> {
     let interrupt = Interrupt::install()?;
     let mut out = BufWriter::new(io::stdout().lock());
     match command {
-        Command::Rerank(args) => rerank::run(args, &interrupt, &mut out),
-        Command::Score(args) => score::run(args, &interrupt, &mut out),
-        Command::Info(args) => info::run(args, &mut out),
-        Command::Verify(args) => verify::run(args, &interrupt, &mut out),
-        Command::Pull(args) => pull::run(args, &mut out),
-        Command::Quantize(args) => quantize::run(args, &mut out),
-        Command::Bench(args) => bench::run(args, &interrupt, &mut out),
+        Command::Rerank(args) => rerank::rerank_documents(args, &interrupt, &mut out),
+        Command::Score(args) => score::score_pairs(args, &interrupt, &mut out),
+        Command::Info(args) => info::print_info(args, &mut out),
+        Command::Verify(args) => verify::verify_model(args, &interrupt, &mut out),
+        Command::Pull(args) => pull::pull_model(args, &mut out),
+        Command::Quantize(args) => quantize::quantize_model(args, &mut out),
+        Command::Bench(args) => bench::bench_workload(args, &interrupt, &mut out),
     }?;
     out.flush()?;
     Ok(())

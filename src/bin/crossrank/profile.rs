@@ -1,4 +1,4 @@
-//! `crossrank bench --profile`: what each stage took, and how near that is to what the processor could do.
+//! `crossrank bench --profile`: the time of each stage, compared with the processor's measured peak.
 
 use std::io::Write;
 
@@ -8,15 +8,15 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// What one run took on average, by stage. Operations are those of matrix products.
+/// The average time of a run by stage. Operations are those of matrix products.
 #[derive(Serialize)]
 pub struct Report {
     /// Thread-milliseconds of a run: its duration times the threads.
     thread_ms: f64,
     stages: Vec<Line>,
-    /// Thread-milliseconds in which a thread had no part of any stage.
+    /// Thread-milliseconds in which a thread computed no stage.
     waiting_ms: f64,
-    /// Billions of operations of a run, and of them per second of its duration, on all threads.
+    /// Billions of operations of a run, and the same per second of its duration, on all threads.
     gflop: f64,
     gflop_per_second: f64,
     #[serde(flatten)]
@@ -29,18 +29,18 @@ pub struct Report {
 struct Line {
     stage: &'static str,
     thread_ms: f64,
-    /// Of the run's thread-milliseconds.
+    /// Fraction of the run's thread-milliseconds.
     share: f64,
     /// Billions of operations; `None` for a stage without matrix products.
     gflop: Option<f64>,
     /// Billions of operations per second of one thread.
     gflop_per_second: Option<f64>,
-    /// That / peak of one thread.
+    /// The same divided by the peak of one thread.
     of_peak: Option<f64>,
 }
 
-/// What one thread could do, in billions of operations per second: a multiply-add counts as two. Linear layers in int8 are
-/// held against that of integers, everything else against that of f32.
+/// The measured peak of one thread, in billions of operations per second: a multiply-add counts as two. Linear layers in
+/// int8 are compared with the int8 peak, everything else with the f32 peak.
 #[derive(Clone, Copy, Serialize)]
 pub struct Peak {
     peak_gflop_per_second: f64,
@@ -49,7 +49,7 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// Measures it; `None` without an instruction set.
+    /// Measures the peak; `None` without an instruction set.
     pub fn measure(isa: Option<Isa>, precision: Precision) -> Option<Self> {
         let peak = measure_peak(isa?)?;
         let int8 = precision == Precision::Int8;
@@ -59,7 +59,7 @@ impl Peak {
         })
     }
 
-    /// The greater of two: whatever else runs on the machine only makes a peak smaller.
+    /// The greater of two measurements: other load on the machine can only lower a peak.
     pub fn max(self, other: Self) -> Self {
         let greater = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a.max(b));
         Self {
@@ -80,7 +80,7 @@ impl Peak {
 }
 
 impl Report {
-    /// Of so many runs that took `run_ms` each on average, since the profile was last taken.
+    /// Averages the profile since it was last taken over `runs` runs, which took `run_ms` each on average.
     pub fn new(reranker: &Reranker, runs: usize, run_ms: f64, peak: Option<Peak>) -> Self {
         let threads = reranker.info().threads as f64;
         let thread_ms = run_ms * threads;
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// As a table and a line for the whole.
+    /// Writes a table of the stages and a line about the whole run.
     pub fn write(&self, threads: usize, out: &mut impl Write) -> Result<(), Failure> {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         let percent = |value: f64| format!("{:.1} %", value * 100.0);

@@ -1,4 +1,4 @@
-//! A progress bar on standard error for calls that take long, and only where that is a terminal.
+//! A progress bar on standard error for long calls, shown only on a terminal.
 
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use crossrank::{Progress, RerankOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shorter calls end before a bar could be read.
+/// A call shows no bar before it has taken this long.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// Shows the pairs done while a call with these options runs. Whoever runs it calls
-/// [`finish_and_clear`](ProgressBar::finish_and_clear) afterwards.
+/// Makes a call with these options show the number of finished pairs. The caller calls
+/// [`finish_and_clear`](ProgressBar::finish_and_clear) after the call.
 pub fn attach(options: RerankOptions) -> (RerankOptions, ProgressBar) {
     let bar = ProgressBar::hidden();
     let (shown, start, once) = (bar.clone(), Instant::now(), Once::new());
@@ -24,7 +24,7 @@ pub fn attach(options: RerankOptions) -> (RerankOptions, ProgressBar) {
                     .expect("the template is valid"),
             );
             shown.set_length(progress.total as u64);
-            // Draws nothing where standard error is no terminal.
+            // Draws nothing where standard error is not a terminal.
             shown.set_draw_target(ProgressDrawTarget::stderr());
         });
         shown.set_position(progress.done as u64);

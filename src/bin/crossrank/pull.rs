@@ -1,7 +1,8 @@
 //! `crossrank pull`: downloads a model from the Hugging Face hub into the cache that `--model NAME` looks in.
 //!
-//! Files arrive in a cache of our own beside the models. The hub names a file's contents by a checksum: each is compared
-//! with it before it moves to where models are looked up, the weights last. What was cut or is wrong is never loaded.
+//! Files are first downloaded to a cache of crossrank's own beside the models. The hub gives a checksum for each file: the
+//! file is compared with it before it is moved to where models are looked up, the weights last. So an incomplete or wrong
+//! file is never loaded.
 
 use std::env;
 use std::fmt::Display;
@@ -21,14 +22,14 @@ use sha2::Sha256;
 
 use crate::failure::Failure;
 
-/// Tries per file. Each goes on where the last one was cut.
-const TRIES: u32 = 5;
+/// Maximum tries per file. Each resumes where the one before was interrupted.
+const MAX_TRIES: u32 = 5;
 
-/// Wait after the first failed try; doubles each time, so 15 times this in all.
-const WAIT: Duration = Duration::from_millis(200);
+/// Delay after the first failed try. It doubles each time, so all delays together are 15 times this.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
 
-/// The cache in which files arrive, inside the hub's cache: a file must be able to move without being copied.
-const ARRIVALS: &str = ".crossrank";
+/// Folder of the cache for downloads, inside the hub's cache, so that a file can be moved without being copied.
+const DOWNLOADS: &str = ".crossrank";
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -36,13 +37,13 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// Lists the folders of a head that is not in the checkpoint.
 const MODULES: &str = "modules.json";
-/// Taken where the repository has them.
+/// Downloaded if the repository has them.
 const OPTIONAL: [&str; 4] =
     ["tokenizer_config.json", "config_sentence_transformers.json", "golden.json", MODULES];
 
 /// Download a model from the Hugging Face hub
 ///
-/// Goes on where an interrupted download stopped, checks every file against the hub's checksum, and puts the model where
+/// Resumes an interrupted download, checks every file against the hub's checksum, and puts the model where
 /// `--model NAME` finds it. HF_ENDPOINT names another hub, HF_TOKEN is sent to it, HF_HOME is the folder of the cache.
 #[derive(clap::Args)]
 pub struct Args {
@@ -51,7 +52,7 @@ pub struct Args {
     name: String,
 }
 
-pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub fn pull_model(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let alias = find::alias(&args.name);
     if let Some(name) = alias {
         writeln!(out, "{} stands for {name}, which has the same weights as safetensors", args.name)?;
@@ -82,17 +83,17 @@ fn parse_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// One commit of one repository, and where its files go.
+/// One commit of one repository, and the folders for its files.
 struct Hub {
     name: String,
     endpoint: String,
     api: Api,
-    /// At `commit`, so that all files belong together whatever is pushed meanwhile.
+    /// The repository at `commit`, so that all files belong together even if another commit is pushed.
     repo: ApiRepo,
-    /// Where models are looked up.
+    /// The cache in which models are looked up.
     cache: Cache,
-    /// Where files arrive.
-    arrivals: Cache,
+    /// The cache for downloads.
+    downloads: Cache,
     commit: String,
     /// The names of the repository's files.
     listing: Vec<String>,
@@ -105,16 +106,16 @@ impl Hub {
         let folder = find::hub_folder()
             .ok_or_else(|| Failure::new("no home directory: set HF_HOME to a folder for models"))?;
         let folder = std::path::absolute(&folder).map_err(|error| cannot_write(&folder, error))?;
-        let arrivals = Cache::new(folder.join(ARRIVALS));
+        let downloads = Cache::new(folder.join(DOWNLOADS));
         let cache = Cache::new(folder);
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         let endpoint = endpoint.trim().trim_end_matches('/').to_owned();
         let token = variable("HF_TOKEN").map(|token| token.trim().to_owned());
-        let api = ApiBuilder::from_cache(arrivals.clone())
+        let api = ApiBuilder::from_cache(downloads.clone())
             .with_endpoint(endpoint.clone())
             .with_token(token.or_else(|| cache.token()))
             .with_user_agent("crossrank", env!("CARGO_PKG_VERSION"))
-            // Our own tries also check what came.
+            // `fetch` retries, and also checks the files.
             .with_retries(0)
             .build()
             .map_err(Failure::new)?;
@@ -122,8 +123,8 @@ impl Hub {
             .model(name.to_owned())
             .info()
             .map_err(|error| explain(&endpoint, &format!("repository `{name}`"), &error))?;
-        // Both become parts of paths.
-        plain("commit", &info.sha)?;
+        // The commit becomes a part of paths.
+        check_path_part("commit", &info.sha)?;
         let repo = Repo::with_revision(name.to_owned(), RepoType::Model, info.sha.clone());
         Ok(Self {
             name: name.to_owned(),
@@ -131,14 +132,14 @@ impl Hub {
             endpoint,
             api,
             cache,
-            arrivals,
+            downloads,
             commit: info.sha,
             listing: info.siblings.into_iter().map(|sibling| sibling.rfilename).collect(),
         })
     }
 
-    /// The files that make the model, small ones first. Downloads the index of a checkpoint in shards, and the list of
-    /// modules, to know them.
+    /// The files of the model, small ones first. Downloads the index of a sharded checkpoint and the list of modules, which
+    /// name further files.
     fn files(&self) -> Result<Vec<String>, Failure> {
         for required in [CONFIG, TOKENIZER] {
             if !self.has(required) {
@@ -182,7 +183,7 @@ impl Hub {
         let folders = list.iter().filter_map(|module| module.get("path").and_then(Value::as_str));
         let mut files = Vec::new();
         for folder in folders.filter(|folder| !folder.is_empty()) {
-            plain("module's folder", folder)?;
+            check_path_part("module's folder", folder)?;
             let parts = [CONFIG, WEIGHTS].map(|file| format!("{folder}/{file}"));
             files.extend(parts.into_iter().filter(|file| self.has(file)));
         }
@@ -200,7 +201,7 @@ impl Hub {
         let mut shards = Vec::new();
         for shard in map.values() {
             let shard = shard.as_str().ok_or_else(|| wrong(&"a shard's name is not a string"))?;
-            plain("shard name", shard)?;
+            check_path_part("shard name", shard)?;
             if !self.has(shard) {
                 return Err(wrong(&format_args!("the repository lacks the shard `{shard}`")));
             }
@@ -216,68 +217,68 @@ impl Hub {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.attempt(file) {
+            match self.try_fetch(file) {
                 Ok(bytes) => return Ok(bytes),
-                Err(Attempt::Final(failure)) => return Err(failure),
-                Err(Attempt::Again(failure)) if tries == TRIES => return Err(failure),
-                Err(Attempt::Again(_)) => thread::sleep(WAIT * 2_u32.pow(tries - 1)),
+                Err(FetchError::Final(failure)) => return Err(failure),
+                Err(FetchError::Again(failure)) if tries == MAX_TRIES => return Err(failure),
+                Err(FetchError::Again(_)) => thread::sleep(FIRST_DELAY * 2_u32.pow(tries - 1)),
             }
         }
     }
 
-    fn attempt(&self, file: &str) -> Result<u64, Attempt> {
+    fn try_fetch(&self, file: &str) -> Result<u64, FetchError> {
         let failed = |error: ApiError| {
             let failure = explain(&self.endpoint, &format!("`{file}` of `{}`", self.name), &error);
-            if status(&error).is_some_and(|code| (400..500).contains(&code) && code != 429) {
-                Attempt::Final(failure)
+            if http_status(&error).is_some_and(|code| (400..500).contains(&code) && code != 429) {
+                FetchError::Final(failure)
             } else {
-                Attempt::Again(failure)
+                FetchError::Again(failure)
             }
         };
-        let about = self.api.metadata(&self.repo.url(file)).map_err(failed)?;
-        let size = about.size() as u64;
-        // Weak where a proxy has compressed the answer; the value is the same.
-        let sum = about.etag().strip_prefix("W/").unwrap_or(about.etag());
-        plain("checksum", sum).map_err(Attempt::Final)?;
+        let metadata = self.api.metadata(&self.repo.url(file)).map_err(failed)?;
+        let size = metadata.size() as u64;
+        // A weak ETag, from a proxy that compressed the answer, has the same value.
+        let sum = metadata.etag().strip_prefix("W/").unwrap_or(metadata.etag());
+        check_path_part("checksum", sum).map_err(FetchError::Final)?;
 
-        let goal = self.snapshot().join(file);
-        let io_error = |error| Attempt::Final(cannot_write(&goal, error));
-        if matches(&goal, sum, size).map_err(io_error)? {
+        let target = self.snapshot().join(file);
+        let io_error = |error| FetchError::Final(cannot_write(&target, error));
+        if matches_checksum(&target, sum, size).map_err(io_error)? {
             return Ok(size);
         }
-        let arrived = self.folder(&self.arrivals);
-        let part = arrived.blob_path(about.etag()).with_extension("part");
+        let download = self.folder(&self.downloads);
+        let part = download.blob_path(metadata.etag()).with_extension("part");
         let have = fs::metadata(&part).map_or(0, |part| part.len());
         if have >= size {
-            // Nothing is left to ask for, and asking for it would be refused.
+            // Complete or too long: the hub would refuse a request for the rest.
             remove(&part).map_err(io_error)?;
         }
-        let landed = self.repo.download_with_progress(file, ProgressBar::new(size)).map_err(failed)?;
-        let landed = fs::canonicalize(landed).map_err(io_error)?;
-        if matches(&landed, sum, size).map_err(io_error)? {
+        let downloaded = self.repo.download_with_progress(file, ProgressBar::new(size)).map_err(failed)?;
+        let downloaded = fs::canonicalize(downloaded).map_err(io_error)?;
+        if matches_checksum(&downloaded, sum, size).map_err(io_error)? {
             let blob = self.folder(&self.cache).blob_path(sum);
             // From the file's folder to that of the repository, in which `blobs` lies beside `snapshots`.
             let up = "../".repeat(2 + file.matches('/').count());
-            place(&landed, &blob, &goal, Path::new(&up)).map_err(io_error)?;
+            move_into_cache(&downloaded, &blob, &target, Path::new(&up)).map_err(io_error)?;
             return Ok(size);
         }
-        remove(&landed).map_err(io_error)?;
+        remove(&downloaded).map_err(io_error)?;
         let failure = Failure::new(format_args!(
             "`{file}` of `{}` does not have the checksum {sum} that {} gives for it; it was removed: try again, or use another hub",
             self.name, self.endpoint
         ));
-        // What was resumed may have been the rest of another file; what came whole will be no better next time.
-        Err(if have > 0 { Attempt::Again(failure) } else { Attempt::Final(failure) })
+        // A resumed download may have continued another file, so it is tried again. A complete one would be the same.
+        Err(if have > 0 { FetchError::Again(failure) } else { FetchError::Final(failure) })
     }
 
-    /// Makes the commit the one that `--model NAME` finds, and returns its folder.
+    /// Makes `--model NAME` find this commit, and returns its folder.
     fn publish(&self) -> Result<PathBuf, Failure> {
         let folder = self.snapshot();
         self.folder(&self.cache).create_ref(&self.commit).map_err(|error| cannot_write(&folder, error))?;
-        // Nothing but locks and dead links by now; what cannot be removed does no harm.
+        // Only locks and dead links are left there. Failing to remove them does no harm.
         let repository = Repo::model(self.name.clone()).folder_name();
-        let _ = fs::remove_dir_all(self.arrivals.path().join(repository));
-        let _ = fs::remove_dir(self.arrivals.path());
+        let _ = fs::remove_dir_all(self.downloads.path().join(repository));
+        let _ = fs::remove_dir(self.downloads.path());
         Ok(folder)
     }
 
@@ -286,7 +287,7 @@ impl Hub {
         cache.repo(Repo::model(self.name.clone()))
     }
 
-    /// Where the commit's files are looked up.
+    /// The folder in which the commit's files are looked up.
     fn snapshot(&self) -> PathBuf {
         self.folder(&self.cache).pointer_path(&self.commit)
     }
@@ -294,7 +295,7 @@ impl Hub {
 
 /// Moves a file into the hub's cache: its contents under their checksum, and a link to them under its name, which goes
 /// `up` from there.
-fn place(file: &Path, blob: &Path, link: &Path, up: &Path) -> io::Result<()> {
+fn move_into_cache(file: &Path, blob: &Path, link: &Path, up: &Path) -> io::Result<()> {
     for path in [blob, link] {
         fs::create_dir_all(path.parent().expect("a file in a cache lies in a folder"))?;
     }
@@ -313,17 +314,17 @@ fn place(file: &Path, blob: &Path, link: &Path, up: &Path) -> io::Result<()> {
     }
 }
 
-/// Why a try to fetch a file ended.
-enum Attempt {
+/// Why a try to fetch a file failed.
+enum FetchError {
     /// The next try may succeed.
     Again(Failure),
-    /// No other try will.
+    /// No further try can succeed.
     Final(Failure),
 }
 
 /// Whether a file has a size and a checksum: SHA-256 of large files, SHA-1 of git's blob for small ones (some mirrors
-/// give the SHA-1 of the bytes alone). A checksum of another form is not one we can compute: the size must do.
-fn matches(path: &Path, sum: &str, size: u64) -> io::Result<bool> {
+/// give the SHA-1 of the bytes alone). Checksums of other forms cannot be computed: then only the size is compared.
+fn matches_checksum(path: &Path, sum: &str, size: u64) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -358,11 +359,11 @@ fn matches(path: &Path, sum: &str, size: u64) -> io::Result<bool> {
     })
 }
 
-/// Refuses what the hub says where it would lead a path out of the cache.
-fn plain(what: &str, text: &str) -> Result<(), Failure> {
+/// Refuses names from the hub that could lead a path out of the cache.
+fn check_path_part(what: &str, text: &str) -> Result<(), Failure> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if text.is_empty() || text.starts_with('.') || !text.bytes().all(allowed) {
-        return Err(Failure::new(format_args!("the hub gave a {what} that is none: {text:?}")));
+        return Err(Failure::new(format_args!("the hub gave an invalid {what}: {text:?}")));
     }
     Ok(())
 }
@@ -378,8 +379,8 @@ fn cannot_write(path: &Path, error: io::Error) -> Failure {
     Failure::new(format_args!("cannot write `{}`: {error}", path.display()))
 }
 
-/// The HTTP status that a request failed with.
-fn status(error: &ApiError) -> Option<u16> {
+/// The HTTP status of a failed request, if it has one.
+fn http_status(error: &ApiError) -> Option<u16> {
     match error {
         ApiError::RequestError(error) => match **error {
             ureq::Error::StatusCode(code) => Some(code),
@@ -389,9 +390,9 @@ fn status(error: &ApiError) -> Option<u16> {
     }
 }
 
-/// `subject` is what was asked for.
+/// Describes a failed request for `subject`.
 fn explain(endpoint: &str, subject: &str, error: &ApiError) -> Failure {
-    match status(error) {
+    match http_status(error) {
         Some(code @ (401 | 403)) => Failure::new(format_args!(
             "{endpoint} refuses {subject} (HTTP {code}): check the name; a private or gated repository needs a token with access in HF_TOKEN"
         )),
@@ -400,7 +401,7 @@ fn explain(endpoint: &str, subject: &str, error: &ApiError) -> Failure {
             Failure::new(format_args!("{endpoint} fails to give {subject} (HTTP {code}): try again later"))
         }
         None => Failure::new(format_args!(
-            "cannot download {subject} from {endpoint}: {error}; what came is kept, try again"
+            "cannot download {subject} from {endpoint}: {error}; the downloaded part is kept, try again"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! `crossrank quantize`: a model with its weights in 8 bits, in a folder of its own.
+//! `crossrank quantize`: writes a model with int8 weights to a new folder.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 
-/// Write a model with its weights in 8 bits
+/// Write a model with int8 weights
 ///
 /// The new folder loads like any other model, takes about a quarter of the memory of float32, and gives the scores of
 /// `--precision int8`.
@@ -23,13 +23,13 @@ pub struct Args {
     out: PathBuf,
 }
 
-pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub fn quantize_model(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let files = ModelFiles::find(&args.model)?;
     let folder = args.out.as_path();
     create(folder)?;
     let written = write_model(&files, folder);
     if written.is_err() {
-        // It was made here, and would be in the way of the next try.
+        // Removed because the next try could not create it.
         let _ = fs::remove_dir_all(folder);
     }
     let (before, after) = written?;
@@ -43,7 +43,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives the bytes of the weights before and after.
+/// Returns the bytes of the weights before and after.
 fn write_model(files: &ModelFiles, folder: &Path) -> Result<(u64, u64), Failure> {
     write(&folder.join("config.json"), &files.config)?;
     write(&folder.join("tokenizer.json"), &files.tokenizer)?;
@@ -97,7 +97,7 @@ fn bytes(file: &WeightFile) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// Bytes of a weight file, 0 where they cannot be told.
+/// Bytes of a weight file, 0 if they cannot be determined.
 fn length(file: &WeightFile) -> u64 {
     match file {
         WeightFile::Bytes(_, bytes) => bytes.len() as u64,

@@ -79,7 +79,7 @@ struct Entry<'a> {
     relevance_score: Option<f64>,
     logit: Option<f32>,
     document: EntryDocument<'a>,
-    /// Bytes of the text that the score stands for, with --windows.
+    /// Bytes of the text that the score is about, with --windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<[usize; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ struct EntryDocument<'a> {
     text: &'a str,
 }
 
-pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
+pub fn rerank_documents(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
     let documents = input::read_documents(&args.documents)?;
     let reranker = args.model.load()?;
     let mut options = args.truncation.options();
@@ -157,7 +157,7 @@ fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
     }
 }
 
-/// Why a pair has no score.
+/// Why a pair has no score; `None` if it has one.
 pub fn error_text(status: &PairStatus) -> Option<String> {
     match status {
         PairStatus::Scored => None,
@@ -167,11 +167,11 @@ pub fn error_text(status: &PairStatus) -> Option<String> {
 }
 
 fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -> Result<(), Failure> {
-    /// The widest id that is shown whole.
-    const ID: usize = 24;
+    /// Maximum columns of an id.
+    const MAX_ID_COLUMNS: usize = 24;
     let name = |ranked: &Ranked| match &documents[ranked.index].id {
-        Some(Value::String(id)) => table::shorten(id, ID),
-        Some(id) => table::shorten(&id.to_string(), ID),
+        Some(Value::String(id)) => table::shorten(id, MAX_ID_COLUMNS),
+        Some(id) => table::shorten(&id.to_string(), MAX_ID_COLUMNS),
         None => ranked.index.to_string(),
     };
     let heading = if documents.iter().any(|passage| passage.id.is_some()) { "id" } else { "index" };

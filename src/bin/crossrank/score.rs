@@ -53,13 +53,13 @@ struct Line<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum LineScores<'a> {
-    /// Of models with one label.
+    /// For models with one label.
     Score(Option<f64>),
-    /// Of models with several.
+    /// For models with several labels.
     Scores(Option<&'a [f64]>),
 }
 
-pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
+pub fn score_pairs(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
     let Format::Jsonl = args.format;
     let pairs = input::read_pairs(&args.pairs)?;
     let reranker = args.model.load()?;

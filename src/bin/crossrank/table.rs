@@ -1,24 +1,24 @@
-//! Text for a terminal: aligned, shortened, and harmless whatever the documents hold.
+//! Text for a terminal: aligned, shortened, and without the control characters of documents.
 
-/// Columns of a table that does not go to a terminal.
-const WIDTH: usize = 100;
+/// Columns of a table that is not written to a terminal.
+const DEFAULT_WIDTH: usize = 100;
 
-/// Columns that standard output has.
+/// The width of standard output in columns.
 pub fn width() -> usize {
     let terminal = console::Term::stdout();
-    terminal.size_checked().map_or(WIDTH, |(_, columns)| columns.into())
+    terminal.size_checked().map_or(DEFAULT_WIDTH, |(_, columns)| columns.into())
 }
 
-/// At most `columns` terminal columns of `text` on one line, with `…` where it was cut; `columns` is at least 1.
+/// At most `columns` terminal columns of `text` on one line, with `…` where it is shortened; `columns` is at least 1.
 ///
 /// Control characters and those that reorder text become spaces: a document must not move the cursor, recolour the
 /// terminal or disguise another line.
 pub fn shorten(text: &str, columns: usize) -> String {
-    // A character may take no column (combining marks): 8 per column bound the work on documents of any length.
-    let most = columns.saturating_mul(8);
-    let start: String = text.chars().take(most).map(|c| if harmless(c) { c } else { ' ' }).collect();
+    // A character may take no column (combining marks). 8 characters per column bound the work on documents of any length.
+    let max_chars = columns.saturating_mul(8);
+    let start: String = text.chars().take(max_chars).map(|c| if harmless(c) { c } else { ' ' }).collect();
     let mut line = start.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().nth(most).is_some() {
+    if text.chars().nth(max_chars).is_some() {
         line.push('…');
     }
     console::truncate_str(&line, columns, "…").into_owned()
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn shortened_text_fits_its_columns_and_says_that_it_was_cut() {
+    fn shortened_text_fits_its_columns_and_ends_with_an_ellipsis() {
         assert_eq!(shorten("abcdef", 6), "abcdef");
         assert_eq!(shorten("abcdefg", 6), "abcde…");
         // East Asian characters take two columns each.

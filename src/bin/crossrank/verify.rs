@@ -1,4 +1,4 @@
-//! `crossrank verify`: does a model give the logits that were recorded for it?
+//! `crossrank verify`: compares a model's logits with the recorded ones.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use crate::interrupt::Interrupt;
 use crate::load::ModelArgs;
 use crate::rerank::error_text;
 
-/// The largest distance of a logit from the recorded float64 one. In f32 rounding comes to 4e-6 on crossrank-mini, in 8 bits
-/// to 0.15; wrong weights or token ids go far beyond, and a wrong kernel beyond the first.
-fn bound(precision: Precision) -> f64 {
+/// Maximum difference of a logit from the recorded float64 one. On crossrank-mini, rounding causes 4e-6 in f32 and 0.15 in
+/// int8. Wrong weights or token ids cause far more, and a wrong kernel more than the bound of f32.
+fn max_error(precision: Precision) -> f64 {
     if precision == Precision::Int8 { 0.25 } else { 1e-5 }
 }
 
@@ -46,7 +46,7 @@ struct Case {
     logits: Vec<f64>,
 }
 
-pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
+pub fn verify_model(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
     let files = args.model.files()?;
     let (name, bytes) = match args.golden.clone().or_else(|| golden_path(&files)) {
         Some(path) => input::read(&path)?,
@@ -65,7 +65,7 @@ pub fn run(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(
         .max_tokens(golden.max_length.min(reranker.info().max_tokens));
     let scores = interrupt.guard(|token| reranker.score_with(&pairs, &options.cancel(token)))?;
 
-    let bound = bound(reranker.info().precision);
+    let bound = max_error(reranker.info().precision);
     let mut failed = 0;
     let mut worst = 0.0_f64;
     for (case, scored) in golden.cases.iter().zip(&scores.results) {
