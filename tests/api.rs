@@ -84,7 +84,7 @@ fn empty_texts_score_as_hugging_face_scores_them() {
         assert!((f64::from(ranking.results[0].logit) - case.logits[0]).abs() <= 1e-5);
         assert_eq!(ranking.results[0].tokens, case.input_ids.len());
     }
-    // Nothing at all is the special tokens.
+    // Two empty texts leave only the special tokens.
     assert_eq!(model().score(&[("", "")]).unwrap()[0].tokens, SPECIAL);
 }
 
@@ -202,7 +202,7 @@ fn rerank_many_equals_one_rerank_after_the_other() {
 // Windows and truncation.
 
 #[test]
-fn the_policies_cut_what_they_say() {
+fn each_truncation_policy_truncates_its_side() {
     let model = model();
     let (query, document) = ("q ".repeat(100), "d ".repeat(500));
     let cut = |policy| {
@@ -238,7 +238,7 @@ fn the_error_policy_names_the_first_pair_that_is_too_long() {
         Err(Error::TooLong { index: 0, tokens, max_tokens: 40 }) => assert!(tokens > 40),
         other => panic!("{other:?}"),
     }
-    // Exactly full is not too long.
+    // A pair that fills the window exactly is not too long.
     let full = "d ".repeat(128 - SPECIAL - 1);
     assert_eq!(model.score_with(&[("q", &full)], &refuse).unwrap().results[0].tokens, 128);
     let message = model.rerank("query", &[&long], &refuse).unwrap_err().to_string();
@@ -247,7 +247,7 @@ fn the_error_policy_names_the_first_pair_that_is_too_long() {
 }
 
 #[test]
-fn a_calls_window_equals_that_window_at_load() {
+fn a_window_per_call_equals_the_same_window_at_load() {
     let pairs = many(26);
     for window in [SPECIAL, 4, 31, 128] {
         let loaded = load(BERT, Reranker::builder().threads(2).max_tokens(window));
@@ -257,7 +257,7 @@ fn a_calls_window_equals_that_window_at_load() {
         assert!(called.results.iter().all(|r| r.tokens <= window));
         assert_eq!(called.results.iter().map(|r| r.tokens).max(), Some(window));
     }
-    // Never more than the model's own, nor than what it was loaded with.
+    // Never more than the model's own window, nor more than the one it was loaded with.
     let wide = load(BERT, Reranker::builder().max_tokens(1000));
     assert_eq!(wide.info().max_tokens, 128);
     let narrow = load(BERT, Reranker::builder().max_tokens(20));
@@ -337,13 +337,13 @@ fn cancelling_from_on_progress_ends_the_call_early() {
     }
 }
 
-/// Plain Rust: slow enough for things to happen in the middle of a call.
+/// Portable Rust: slow enough for events in the middle of a call.
 fn slow() -> RerankerBuilder {
     Reranker::builder().backend(Backend::Cpu).isa(Isa::Scalar)
 }
 
 #[test]
-fn cancelling_from_another_thread_loses_nothing_for_other_callers() {
+fn cancelling_from_another_thread_changes_nothing_for_other_callers() {
     let model = load(BERT, slow().threads(2));
     let pairs = many(200);
     let expected = logit_bits(&model.score(&pairs[..40]).unwrap());
@@ -370,7 +370,7 @@ fn cancelling_from_another_thread_loses_nothing_for_other_callers() {
 }
 
 #[test]
-fn a_single_pair_ends_between_two_layers() {
+fn a_single_pair_is_cancelled_between_two_layers() {
     // One group of one pair: only the layers divide it.
     let model = load("models/crossrank-mini", slow().threads(1).max_tokens(128));
     let document = "word ".repeat(200);
@@ -400,7 +400,7 @@ fn a_single_pair_ends_between_two_layers() {
 }
 
 #[test]
-fn after_the_deadline_nothing_is_scored_and_nothing_is_lost() {
+fn after_the_deadline_nothing_is_scored_and_every_document_is_returned() {
     let model = sigmoid();
     let past = options().deadline(Instant::now()).threshold(0.9);
     let ranking = model.rerank("query", &["a", "b", "c"], &past).unwrap();
@@ -413,13 +413,13 @@ fn after_the_deadline_nothing_is_scored_and_nothing_is_lost() {
     let scored = model.score_with(&[("q", "d")], &options().time_limit(Duration::ZERO)).unwrap().results;
     assert_eq!(scored[0].status, PairStatus::NotScored);
     assert!(scored[0].logits[0].is_nan() && scored[0].scores[0].is_nan());
-    // A limit beyond the end of the clock is none.
+    // A time limit beyond the end of the clock is no limit.
     let scored = model.score_with(&[("q", "d")], &options().time_limit(Duration::MAX)).unwrap().results;
     assert_eq!(scored[0].status, PairStatus::Scored);
 }
 
 #[test]
-fn a_deadline_in_the_middle_gives_what_is_scored_by_then() {
+fn a_deadline_in_the_middle_returns_the_pairs_scored_by_then() {
     let model = load(BERT, slow().threads(2));
     let pairs = many(300);
     let start = Instant::now();
@@ -455,7 +455,7 @@ fn a_deadline_in_the_middle_gives_what_is_scored_by_then() {
 
 // Progress.
 
-/// What `on_progress` was told: pairs with the bits of their logits, and (done, total) of each call.
+/// The reports of `on_progress`: pairs with the bits of their logits, and (done, total) of each call.
 #[derive(Default)]
 struct Told {
     pairs: Vec<(usize, Vec<u32>)>,
@@ -463,7 +463,7 @@ struct Told {
 }
 
 #[test]
-fn progress_tells_of_every_pair_once_on_the_calling_thread() {
+fn progress_reports_every_pair_once_on_the_calling_thread() {
     // 1: one group that all threads share; 3: fewer groups than threads; 200: more.
     for (count, threads) in [(1, 3), (3, 3), (200, 1), (200, 3)] {
         let model = load(BERT, Reranker::builder().threads(threads));
@@ -487,7 +487,7 @@ fn progress_tells_of_every_pair_once_on_the_calling_thread() {
 }
 
 #[test]
-fn a_panic_in_on_progress_is_an_error_and_the_model_lives_on() {
+fn a_panic_in_on_progress_is_an_error_and_the_model_stays_usable() {
     for threads in [1, 3] {
         let model = load(BERT, Reranker::builder().threads(threads));
         for count in [1, 100] {
@@ -519,10 +519,10 @@ fn on_progress_may_call_the_model() {
     }
 }
 
-// Models and options that cannot do what is asked.
+// Models and options that do not fit together.
 
 #[test]
-fn nan_in_the_weights_fails_the_pairs_that_meet_it_and_no_other() {
+fn nan_in_the_weights_fails_only_the_pairs_that_read_it() {
     let cases = golden(BERT).cases;
     // The token of the query "x".
     let token = cases[23].input_ids[1];
@@ -558,7 +558,7 @@ fn nan_in_the_weights_fails_the_pairs_that_meet_it_and_no_other() {
 }
 
 #[test]
-fn a_model_with_several_labels_ranks_by_the_one_that_is_named() {
+fn a_model_with_several_labels_ranks_by_the_chosen_one() {
     let model = load("tests/fixtures/bert-3-labels", Reranker::builder());
     let documents = ["a", "b c", "red planet", "one two three"];
     let pairs: Vec<_> = documents.iter().map(|d| ("q", *d)).collect();
@@ -582,14 +582,14 @@ fn a_model_with_several_labels_ranks_by_the_one_that_is_named() {
         assert!(matches!(&error, Error::InvalidOption { option: "label", .. }), "{error}");
         assert!(error.to_string().contains("LABEL_0, LABEL_1, LABEL_2"), "{error}");
     }
-    // One label may be named too.
+    // The only label may be chosen too.
     assert_eq!(
         self::model().rerank("q", &documents, &options().label(0)).unwrap().results,
         self::model().rerank("q", &documents, &options()).unwrap().results
     );
 }
 
-/// The fixture with three labels without its third, and with these names.
+/// The fixture with three labels, reduced to its first two with these names.
 fn two_labels(names: [&str; 2]) -> ModelFiles {
     let mut files = files("tests/fixtures/bert-3-labels");
     let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
@@ -617,7 +617,7 @@ fn two_labels(names: [&str; 2]) -> ModelFiles {
 }
 
 #[test]
-fn the_second_of_two_labels_without_names_is_relevance() {
+fn of_two_labels_without_names_the_second_one_is_relevance() {
     let load = |names| Reranker::builder().load_files(two_labels(names)).unwrap();
     let model = load(["LABEL_0", "LABEL_1"]);
     let documents = ["a", "b c", "red planet", "one two three"];

@@ -81,7 +81,7 @@ fn info_lists_the_gpus_and_rerank_runs_on_one() {
 }
 
 #[test]
-fn windows_show_the_part_of_a_long_document_that_counts() {
+fn windows_show_the_part_of_a_long_document_with_the_best_score() {
     let long = format!("{} the desktop library", "system data ".repeat(40));
     let arguments = ["--max-tokens", "20", "--windows", "9", "--overlap", "4", "--format", "jsonl"];
     let results = json_lines(&rerank("query", &long, &arguments));
@@ -227,7 +227,7 @@ fn score_gives_the_golden_logits_in_input_order() {
             for (ours, theirs) in numbers(&line["logits"]).iter().zip(numbers(&case["logits"])) {
                 assert!((ours - theirs).abs() <= 1e-5, "{name} {index}: {ours} {theirs}");
             }
-            // Both fixtures use the identity, so a score is its logit, and both have to survive printing and reading.
+            // Both fixtures use the identity, so a score is its logit, and both must be the same after printing and parsing.
             let logits: Vec<f32> = raw(printed, "logits");
             let score: Vec<f64> = raw(printed, scores);
             assert_eq!(score, logits.iter().map(|&logit| f64::from(logit)).collect::<Vec<_>>());
@@ -281,7 +281,7 @@ fn a_pair_that_fails_alone_has_an_error_and_the_others_have_scores() {
 }
 
 #[test]
-fn a_model_with_three_labels_ranks_by_the_one_named_and_else_says_what_can() {
+fn a_model_with_three_labels_ranks_by_the_chosen_one_and_otherwise_explains_the_choice() {
     let output = crossrank(&["rerank", "-q", "q", DOCUMENTS, "--model"])
         .arg(fixture("bert-3-labels"))
         .output()

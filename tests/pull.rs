@@ -80,7 +80,7 @@ fn the_token_is_sent_and_its_absence_explained() {
 }
 
 #[test]
-fn a_cut_download_goes_on_where_it_stopped() {
+fn an_interrupted_download_is_resumed() {
     let hub = Hub::start(Plan { cuts: AtomicUsize::new(1), ..Plan::default() });
     let home = folder("cut_once");
     assert_success(&pull(&hub, &home, REPOSITORY));
@@ -94,7 +94,7 @@ fn a_cut_download_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_pull_that_gave_up_is_not_used_and_the_next_one_goes_on() {
+fn a_pull_that_gave_up_is_not_used_and_the_next_one_resumes_it() {
     let hub = Hub::start(Plan { cuts: AtomicUsize::new(usize::MAX), ..Plan::default() });
     let home = folder("cut_for_good");
     let failed = pull(&hub, &home, REPOSITORY);
@@ -111,7 +111,7 @@ fn a_pull_that_gave_up_is_not_used_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn a_wrong_checksum_is_refused_and_nothing_is_left_that_would_be_used() {
+fn a_wrong_checksum_is_refused_and_no_usable_file_is_left() {
     for file in ["model.safetensors", "config.json"] {
         let hub = Hub::start(Plan { damaged: Some(file), ..Plan::default() });
         let home = folder("wrong_checksum");
@@ -136,7 +136,7 @@ fn an_unknown_repository_is_named() {
 }
 
 #[test]
-fn a_name_that_is_none_is_wrong_usage() {
+fn an_invalid_name_is_wrong_usage() {
     let hub = Hub::start(Plan::default());
     for name in ["a/b/c", "../etc", "a b", "", "tiny/"] {
         let refused = pull(&hub, &folder("bad_name"), name);
@@ -160,7 +160,7 @@ fn a_name_of_onnx_files_pulls_the_repository_with_the_same_weights() {
 }
 
 #[test]
-fn a_checkpoint_in_shards_comes_whole() {
+fn every_shard_of_a_checkpoint_is_downloaded() {
     let bytes = fixture("model.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let mut shards: [Vec<_>; 2] = Default::default();
@@ -184,7 +184,7 @@ fn a_checkpoint_in_shards_comes_whole() {
 }
 
 #[test]
-fn a_head_in_folders_of_its_own_comes_with_the_model() {
+fn a_head_in_separate_folders_is_downloaded_with_the_model() {
     let mut plan = Plan::default();
     plan.files.clear();
     let ettin = Path::new(FIXTURE).with_file_name("ettin");
@@ -218,15 +218,15 @@ fn shard_name(position: usize) -> String {
     format!("model-{:05}-of-00002.safetensors", position + 1)
 }
 
-/// What the hub holds and how it misbehaves.
+/// The files of the hub and the faults it simulates.
 struct Plan {
     repository: &'static str,
     files: BTreeMap<String, Vec<u8>>,
-    /// Wanted of every request.
+    /// The token that every request must carry.
     token: Option<&'static str>,
-    /// So many downloads of the weights end in the middle of what was asked for.
+    /// The number of downloads of the weights that end in the middle of the requested range.
     cuts: AtomicUsize,
-    /// This file comes with one bit turned.
+    /// The name of a file that is sent with one bit flipped.
     damaged: Option<&'static str>,
 }
 
@@ -236,14 +236,14 @@ impl Default for Plan {
             ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "golden.json"];
         let mut files: BTreeMap<_, _> =
             names.into_iter().map(|name| (name.to_owned(), fixture(name))).collect();
-        // Not part of the model: must not be asked for.
+        // Not a file of the model: it must not be requested.
         files.insert("pytorch_model.bin".to_owned(), vec![0; 10]);
         Self { repository: REPOSITORY, files, token: None, cuts: AtomicUsize::new(0), damaged: None }
     }
 }
 
 impl Plan {
-    /// What the hub calls a file's contents: SHA-256 of large files, git's SHA-1 of small ones.
+    /// The checksum that the hub gives for a file: SHA-256 of large files, git's SHA-1 of small ones.
     fn sum(&self, name: &str) -> String {
         let bytes = &self.files[name];
         if name.ends_with(".safetensors") {
@@ -253,7 +253,7 @@ impl Plan {
     }
 }
 
-/// A request as the tests look at it.
+/// The parts of a request that the tests check.
 #[derive(Clone)]
 struct Request {
     path: String,
@@ -279,7 +279,7 @@ impl Hub {
                 let stream = stream.unwrap();
                 let request = read_request(&stream);
                 requests.lock().unwrap().push(request.clone());
-                // A client that hangs up early is its own business.
+                // Ignored: a client may close the connection early.
                 let _ = answer(stream, &request, &plan, &endpoint);
             }
         });
@@ -292,7 +292,7 @@ impl Hub {
         command
     }
 
-    /// The ranges that were asked for, in order.
+    /// The requested ranges of a path, in order.
     fn ranges(&self, path: &str) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
         requests.iter().filter(|r| r.path == path).filter_map(|r| r.range.clone()).collect()
@@ -386,7 +386,7 @@ fn pull(hub: &Hub, home: &Path, name: &str) -> Output {
     hub.pull(home, name).output().unwrap()
 }
 
-/// The command line with a cache of its own and nothing of the developer's environment.
+/// The command line with its own cache and without the developer's environment variables.
 fn crossrank(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crossrank"));
     command.env("HF_HOME", home).env("HOME", home).current_dir(home);

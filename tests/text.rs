@@ -1,4 +1,4 @@
-//! The text layer against Hugging Face's tokenizer: golden files, the crate called whole, and files made to break it.
+//! The text layer compared with Hugging Face's tokenizer: golden files, the crate on whole texts, and malformed files.
 
 use std::cell::Cell;
 use std::fs;
@@ -40,17 +40,17 @@ fn check_golden(folder: &str) {
     let golden = read_json(&folder.join("golden.json"));
     let window = golden["max_length"].as_u64().unwrap() as usize;
     let cases = golden["cases"].as_array().unwrap();
-    let segments = read_json(&folder.join("config.json"))["type_vocab_size"].as_u64().unwrap_or(0);
+    let token_types = read_json(&folder.join("config.json"))["type_vocab_size"].as_u64().unwrap_or(0);
     assert!(cases.len() >= 10);
     for (i, case) in cases.iter().enumerate() {
         let text = |name: &str| case[name].as_str().unwrap();
         let pair = pair(&tokenizer, text("query"), text("document"), window, Truncation::LongestFirst);
         assert_eq!(json!(pair.ids), case["input_ids"], "case {i}");
-        // transformers gives no segment ids, or some that nothing reads, to families without segments.
-        if segments > 1 {
+        // For families without token types, transformers gives none or some that the model does not read.
+        if token_types > 1 {
             assert_eq!(json!(pair.token_types), case["token_type_ids"], "case {i}");
         } else {
-            assert!(pair.token_types.iter().all(|kind| *kind == 0), "case {i}");
+            assert!(pair.token_types.iter().all(|token_type| *token_type == 0), "case {i}");
         }
     }
 }
@@ -90,11 +90,11 @@ impl Whole {
     }
 
     fn pair(&self, query: &str, document: &str, window: usize) -> (Vec<u32>, Vec<u32>) {
-        // Not by the crate's own truncation: that looks at no more than the window of each side, while the golden files
-        // give the odd token to the side that is longer as a whole.
-        let side = |text, kind| {
+        // The crate's own truncation is not used: it reads only one window of each side, while the golden files give the
+        // odd token to the side that is longer as a whole.
+        let side = |text, token_type| {
             let mut encoding = self.0.encode_char_offsets(text, false).unwrap();
-            encoding.set_type_ids(vec![kind; encoding.len()]);
+            encoding.set_type_ids(vec![token_type; encoding.len()]);
             encoding
         };
         let special = self.0.get_post_processor().map_or(0, |p| p.added_tokens(true));
@@ -106,7 +106,7 @@ impl Whole {
     }
 }
 
-/// A small generator of texts (xorshift), so that failures repeat.
+/// A small generator of texts (xorshift) with a fixed seed, so that failures are reproducible.
 struct Texts(u64);
 
 impl Texts {
@@ -207,7 +207,7 @@ fn any_text_gives_the_ids_of_whole_tokenization_in_any_window() {
     }
 }
 
-/// Units of which a text has few tokens for its length.
+/// Texts of these units have few tokens for their length.
 const UNITS: &[&str] = &[
     "x",
     " ",
@@ -246,13 +246,13 @@ fn monotonous_texts_give_the_ids_of_whole_tokenization() {
 }
 
 #[test]
-fn ten_megabytes_take_no_longer_than_the_window() {
+fn ten_megabytes_are_tokenized_only_as_far_as_the_window_needs() {
     let tokenizer = load(&root().join("models/crossrank-mini"));
     for unit in UNITS.iter().chain(&["\u{1}"]) {
         let text = format!("{} and the end.", unit.repeat((10 << 20) / unit.len()));
         let start = Instant::now();
         let encoded = tokenizer.encode(&text, 512).unwrap();
-        // Only of control characters, which leave no tokens, is the end given up.
+        // Only a text of control characters, which have no tokens, is not read to its end.
         assert!(encoded.complete || encoded.ids.len() >= 512 || *unit == "\u{1}", "{unit:?}");
         // Whole tokenization takes a minute and a gigabyte in a debug build.
         assert!(start.elapsed() < Duration::from_secs(10), "{unit:?}: {:?}", start.elapsed());
@@ -280,7 +280,7 @@ fn encoded(tokens: std::ops::Range<u32>) -> Encoded {
 }
 
 #[test]
-fn every_policy_keeps_the_final_separator_and_reports_the_cut() {
+fn every_policy_keeps_the_final_separator_and_reports_the_truncated_tokens() {
     let tokenizer = load(&root().join("models/crossrank-mini"));
     assert_eq!(tokenizer.template().special_tokens(), 3);
     let (query, document) = (encoded(1000..1004), encoded(2000..2010));
@@ -317,7 +317,7 @@ fn a_window_below_the_special_tokens_is_an_invalid_option() {
     assert_eq!(empty.ids, [101, 102, 102]);
 }
 
-/// A valid file with parts replaced, by JSON pointer.
+/// A valid tokenizer.json with values replaced at JSON pointers.
 fn file(changes: &[(&str, Value)]) -> Vec<u8> {
     let mut file = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
@@ -476,7 +476,7 @@ fn every_kind_of_model_gives_the_ids_of_whole_tokenization() {
 }
 
 #[test]
-fn an_added_token_with_spaces_is_never_cut() {
+fn an_added_token_with_spaces_is_never_divided() {
     let content = ["a"; 16].join(" ");
     let added = json!([{"id": 6, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": false}]);
@@ -519,7 +519,7 @@ fn character_maps_replace_and_are_refused_where_they_point_outside() {
 }
 
 #[test]
-fn files_that_cannot_serve_the_model_are_format_errors_that_say_why() {
+fn files_that_do_not_fit_the_model_are_format_errors_that_say_why() {
     let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(20)});
     let added = json!([{"id": 9, "content": "new", "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": false}]);

@@ -1,4 +1,4 @@
-//! Documents longer than the window, read in several.
+//! Documents longer than the window, read in several windows.
 
 mod common;
 
@@ -12,10 +12,10 @@ use crossrank::{
 };
 
 const BERT: &str = "tests/fixtures/bert";
-/// Words of one token each, so that a window's text by itself has the window's tokens.
+/// Words of one token each, so that the text of a window alone has the same tokens as the window.
 const WORDS: [&str; 7] = ["the", "desktop", "library", "for", "system", "is", "data"];
-/// [CLS] query [SEP] document [SEP] around a query of one token.
-const AROUND: usize = 4;
+/// Tokens of a window besides the document's, for a query of one token: [CLS] query [SEP] document [SEP].
+const OTHER_TOKENS: usize = 4;
 
 fn model(threads: usize) -> Reranker {
     load(BERT, Reranker::builder().threads(threads))
@@ -30,7 +30,7 @@ fn options(window: usize, overlap: usize, max_windows: usize) -> RerankOptions {
     RerankOptions::new().max_tokens(window).windows(Windows { overlap, max_windows })
 }
 
-/// The bytes of some words of `words(..)`.
+/// The byte range of a range of the words of `words(..)`.
 fn bytes(text: &str, range: Range<usize>) -> Range<usize> {
     let starts: Vec<usize> = text.match_indices(' ').map(|(at, _)| at + 1).collect();
     let start = |word: usize| if word == 0 { 0 } else { starts[word - 1] };
@@ -51,11 +51,11 @@ fn a_document_scores_as_its_best_window_does_alone() {
             .map(|range| model.score(&[("x", &text[bytes(&text, range.clone())])]).unwrap()[0].logits[0])
             .collect();
         let best = (0..8).max_by(|&a, &b| alone[a].total_cmp(&alone[b])).unwrap();
-        let ranking = model.rerank("x", &[&text], &options(16 + AROUND, 4, 99)).unwrap();
+        let ranking = model.rerank("x", &[&text], &options(16 + OTHER_TOKENS, 4, 99)).unwrap();
         let ranked = &ranking.results[0];
         assert_eq!(ranked.logit.to_bits(), alone[best].to_bits());
         assert_eq!(ranked.window, Some(bytes(&text, expected[best].clone())));
-        assert_eq!((ranked.tokens, ranked.truncated.any()), (8 * (16 + AROUND), false));
+        assert_eq!((ranked.tokens, ranked.truncated.any()), (8 * (16 + OTHER_TOKENS), false));
         assert_eq!((ranking.usage.tokens, ranking.usage.truncated_tokens), (ranked.tokens, 0));
     }
 }
@@ -84,7 +84,7 @@ fn windows_of_any_script_begin_and_end_between_characters() {
     let mut inner = 0;
     for ranked in &ranking.results {
         let window = ranked.window.clone().unwrap();
-        // Panics inside a character.
+        // Slicing panics if a bound is inside a character.
         let part = &texts[ranked.index][window.clone()];
         inner += usize::from(!part.is_empty() && window.start > 0);
     }
@@ -105,23 +105,23 @@ fn the_bits_and_windows_do_not_depend_on_the_other_documents() {
 }
 
 #[test]
-fn what_is_beyond_the_last_window_is_cut_and_reported() {
+fn tokens_beyond_the_last_window_are_truncated_and_reported() {
     let model = model(1);
     let text = words(100);
-    let ranked = &model.rerank("x", &[&text], &options(16 + AROUND, 4, 3)).unwrap().results[0];
+    let ranked = &model.rerank("x", &[&text], &options(16 + OTHER_TOKENS, 4, 3)).unwrap().results[0];
     assert!(ranked.window.clone().unwrap().end <= bytes(&text, 0..40).end);
     assert!(ranked.truncated.document > 0 && ranked.truncated.query == 0);
-    assert_eq!(ranked.tokens, 3 * (16 + AROUND));
-    // A query that takes more than half is cut to half.
+    assert_eq!(ranked.tokens, 3 * (16 + OTHER_TOKENS));
+    // A query of more than half of the window is truncated to half.
     let ranked = &model.rerank(&text, &[&text], &options(20, 0, 2)).unwrap().results[0];
     assert_eq!(ranked.truncated.query, 100 - 8);
 }
 
 #[test]
-fn the_error_policy_refuses_what_windows_would_cut() {
+fn the_error_policy_refuses_pairs_that_windows_would_truncate() {
     let model = model(1);
     let text = words(100);
-    let strict = |max_windows| options(16 + AROUND, 4, max_windows).truncation(Truncation::Error);
+    let strict = |max_windows| options(16 + OTHER_TOKENS, 4, max_windows).truncation(Truncation::Error);
     assert!(model.rerank("x", &["short", &text], &strict(8)).is_ok());
     let short = model.rerank("x", &["short", &text], &strict(7));
     assert!(matches!(short, Err(Error::TooLong { index: 1, .. })), "{short:?}");
@@ -130,7 +130,7 @@ fn the_error_policy_refuses_what_windows_would_cut() {
 }
 
 #[test]
-fn no_windows_and_several_labels_are_refused() {
+fn zero_windows_and_several_labels_are_refused() {
     let none = model(1).rerank("x", &["y"], &options(20, 4, 0));
     assert!(matches!(none, Err(Error::InvalidOption { option: "windows", .. })), "{none:?}");
     let labels = load("tests/fixtures/bert-3-labels", Reranker::builder());
@@ -141,7 +141,7 @@ fn no_windows_and_several_labels_are_refused() {
 #[test]
 fn a_document_with_a_failed_or_late_window_has_no_score() {
     let cases = golden(BERT).cases;
-    // The token of "kernel".
+    // The token id of "kernel".
     let model = Reranker::builder().threads(1).load_files(with_nan(1141)).unwrap();
     let text = format!("{} kernel {}", words(40), words(40));
     let results = model.rerank("x", &[&text, &words(40)], &options(20, 4, 99)).unwrap().results;
