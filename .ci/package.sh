@@ -9,11 +9,12 @@ cd "$(dirname "$0")/.."
 max_bytes=2000000
 fixture=$PWD/tests/fixtures/bert
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/package-test
-# Nothing here is timed. Without debug sections, dependencies build in half the time.
-export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0
-
 elsewhere=$(mktemp -d)
 trap 'rm -rf "$elsewhere"' EXIT
+# Nothing here is timed. Without debug sections, dependencies build in half the time.
+export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0
+# Mesa's driver wants to know a folder for its sockets, though it makes none.
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$elsewhere}
 
 fail() {
     echo "$1" >&2
@@ -74,7 +75,7 @@ done
 
 echo "=== features that need the repository say so"
 for features in bundled-model cli; do
-    if messages=$(cd "$user" && cargo check --features "$features" 2>&1); then fail "$features builds without a model"; fi
+    if messages=$(cd "$user" && cargo build --features "$features" 2>&1); then fail "$features builds without a model"; fi
     grep -q 'embed models/crossrank-mini-int8, which is in the repository' <<<"$messages" || fail "$features: $messages"
     # The sentence, and cargo's own that the build script failed.
     errors=$(grep -c '^error' <<<"$messages")
@@ -83,5 +84,5 @@ for features in bundled-model cli; do
 done
 
 echo "=== documentation and doctests"
-(cd "$crate" && RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps --features gpu)
+(cd "$crate" && RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps)
 (cd "$crate" && cargo test --quiet --locked --doc)
