@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 
 max_bytes=2000000
 fixture=$PWD/tests/fixtures/bert
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/package-test
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/package-test
+export CARGO_TARGET_DIR
 elsewhere=$(mktemp -d)
 trap 'rm -rf "$elsewhere"' EXIT
 # Nothing here is timed. Without debug sections, dependencies build in half the time.
