@@ -1,6 +1,7 @@
-//! The GPU backend against the reference: every word in both modes, with poisoned padding, and what becomes of faults.
+//! The GPU backend against the reference: every op with and without the driver's checks, with poisoned padding, and the
+//! errors of what it cannot do. Faults while a model runs are tested in src/reranker/gpu/.
 //!
-//! Runs on any adapter, a software one included. Without one the tests print that they were skipped and why, and
+//! The tests run on any adapter, a software one included. Without an adapter they print that they are skipped and why, and
 //! `CROSSRANK_REQUIRE_GPU=1` turns that into a failure.
 
 mod common;
@@ -25,7 +26,7 @@ use crossrank::reference::Reference;
 use crossrank::{Backend, Error, GpuPrecision, RerankOptions, Reranker};
 use ops::{Output, Sizes, batch, disagreements};
 
-/// Around the edges of the tiles (32, 64, 128 rows and columns; 16 steps of k) and of the blocks of keys (4, 32, 64).
+/// Sizes around the edges of tiles (32, 64 and 128 rows and columns, 16 along k) and of blocks of keys (4, 32 and 64).
 const SIZES: Sizes = Sizes {
     rows: &[1, 7, 31, 33, 64, 65, 129],
     shapes: &[(20, 33), (1, 1), (64, 130), (383, 17)],
@@ -35,15 +36,15 @@ const SIZES: Sizes = Sizes {
     heads: &[(64, 2), (128, 2), (40, 2), (45, 3), (66, 33), (200, 2)],
 };
 
-/// Runs every word.
+/// The outputs of every op.
 fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
     let mut all = ops::outputs(k, &SIZES);
     all.extend(families::outputs(k));
     all
 }
 
-/// Like the CPU's, but for drivers' exp2 and division, which are right to a few units in the last place, and for
-/// a softmax that is rescaled as it goes.
+/// As for the CPU, but wider for drivers' exp2 and division, which are accurate to a few units in the last place, and for a
+/// softmax that is rescaled block by block.
 fn tolerance(output: &Output) -> f32 {
     match output.op {
         "norm" if output.case.ends_with("1000") => 5e-4,
@@ -52,8 +53,8 @@ fn tolerance(output: &Output) -> f32 {
     }
 }
 
-/// Linear layers round what they read, by 2^-12 at most per unit, and what they activate; distances are projected by one.
-/// The other words read and compute as ever.
+/// Linear layers round their inputs, by a relative error of at most 2^-12, and their activated outputs. Relative positions are
+/// projected by a linear layer. The other ops read and compute f32 as in the tier F32.
 fn tolerance_f16(output: &Output) -> f32 {
     match output.op {
         "linear" | "attention_disentangled" => 3e-3,
@@ -61,19 +62,19 @@ fn tolerance_f16(output: &Output) -> f32 {
     }
 }
 
-/// Options for whatever adapter there is.
+/// Options that accept any adapter.
 fn options(checked: bool) -> GpuOptions {
     let device = DeviceOptions { allow_software: true, checked, ..DeviceOptions::default() };
     GpuOptions { device, poison: true, ..GpuOptions::default() }
 }
 
-/// The same with shaders of a higher tier.
+/// The same options with another tier.
 fn with_tier(tier: Tier, mut options: GpuOptions) -> GpuOptions {
     options.device.tier = tier;
     options
 }
 
-/// The tiers that the adapter has. `CROSSRANK_REQUIRE_COOPERATIVE=1` turns a lack of cooperative matrices into a failure.
+/// The tiers that the adapter offers. `CROSSRANK_REQUIRE_COOPERATIVE=1` turns a lack of cooperative matrices into a failure.
 fn tiers() -> Vec<Tier> {
     if gpu_adapter().is_none() {
         return Vec::new();
@@ -87,52 +88,53 @@ fn tiers() -> Vec<Tier> {
     [Tier::F32, Tier::F16, Tier::Cooperative].into_iter().filter(|tier| *tier <= offered).collect()
 }
 
-fn matches_the_reference(checked: bool, tile: Option<Tile>, tier: Tier) {
+fn assert_matches_reference(checked: bool, tile: Option<Tile>, tier: Tier) {
     if gpu_adapter().is_none() {
         return;
     }
     let mut gpu = Gpu::open(with_tier(tier, GpuOptions { tile, ..options(checked) })).unwrap();
     assert_eq!(gpu.adapter().tier, tier, "{:?}", gpu.downgrades());
-    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    let (mut outputs_on_gpu, mut expected) = (Vec::new(), Vec::new());
     if tile.is_some() {
-        ops::linear(&mut gpu, &SIZES, &mut ours);
-        ops::linear(&mut Reference, &SIZES, &mut reference);
+        ops::linear(&mut gpu, &SIZES, &mut outputs_on_gpu);
+        ops::linear(&mut Reference, &SIZES, &mut expected);
     } else {
-        ours = outputs(&mut gpu);
-        reference = outputs(&mut Reference);
+        outputs_on_gpu = outputs(&mut gpu);
+        expected = outputs(&mut Reference);
     }
-    let allowed = if tier == Tier::F32 { tolerance } else { tolerance_f16 };
-    let found = disagreements(&ours, &reference, allowed);
+    let tolerance = if tier == Tier::F32 { tolerance } else { tolerance_f16 };
+    let found = disagreements(&outputs_on_gpu, &expected, tolerance);
     assert!(found.is_empty(), "{}:\n{}", gpu.adapter().name, found.join("\n"));
 }
 
 #[test]
-fn every_word_matches_the_reference_unchecked() {
-    matches_the_reference(false, None, Tier::F32);
+fn every_op_matches_the_reference_unchecked() {
+    assert_matches_reference(false, None, Tier::F32);
 }
 
 #[test]
-fn every_word_matches_the_reference_in_every_tier() {
+fn every_op_matches_the_reference_in_every_tier() {
     for tier in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
-        matches_the_reference(false, None, tier);
+        assert_matches_reference(false, None, tier);
     }
 }
 
-/// What no other tier has: its linear layers.
+/// The ops that each tier has of its own: its linear layers.
 #[test]
 fn every_tier_matches_the_reference_checked() {
     for tier in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
-        matches_the_reference(true, Some(Tile::Small), tier);
+        assert_matches_reference(true, Some(Tile::Small), tier);
     }
 }
 
 #[test]
-fn every_word_matches_the_reference_checked() {
-    matches_the_reference(true, None, Tier::F32);
+fn every_op_matches_the_reference_checked() {
+    assert_matches_reference(true, None, Tier::F32);
 }
 
-/// A network of widths that fill no tile, no vec4 and no step of k, from embedding to logits.
-fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
+/// The logits of a network whose widths are multiples of no tile, no vec4 and no step along k, computed from the embedding
+/// to the head.
+fn odd_network_logits<K: Kernels>(k: &mut K) -> Vec<f32> {
     let spec = Spec {
         architecture: String::new(),
         names: &BERT,
@@ -172,7 +174,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         let (gain, bias) = (noise.bytes(h, 1.0), noise.bytes(h, 1.0));
         k.make_norm(ops::tensor(1, h, &gain), ops::tensor(1, h, &bias), spec.epsilon).unwrap()
     };
-    let rest = |k: &K, noise: &mut ops::Noise| PostAttention {
+    let post_attention = |k: &K, noise: &mut ops::Noise| PostAttention {
         out: linear(k, h, h, noise),
         attention_norm: Some(norm(k, noise)),
         up: linear(k, spec.intermediate, h, noise),
@@ -190,12 +192,12 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
         layers: vec![Layer {
             qkv: linear(k, 3 * h, h, &mut noise),
             position_mode: PositionMode::Content,
-            post_attention: rest(k, &mut noise),
+            post_attention: post_attention(k, &mut noise),
         }],
         last: LastLayer::FirstToken(FirstTokenLayer {
             query: linear(k, h, h, &mut noise),
             key_value: k.make_key_value(part, part, spec.heads).unwrap(),
-            post_attention: rest(k, &mut noise),
+            post_attention: post_attention(k, &mut noise),
         }),
         final_norm: None,
         dense: linear(k, h, h, &mut noise),
@@ -204,7 +206,7 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
     };
     let mut activations = Activations::new(k);
     let mut all = Vec::new();
-    // Shrinking, so that the second meets what the first left behind.
+    // The second batch is smaller, so its buffers still hold results of the first.
     for lengths in [&[33, 17, 1, 5][..], &[2, 3]] {
         let mut logits = vec![f32::NAN; 3 * lengths.len()];
         let batch = batch(lengths, 8);
@@ -214,26 +216,26 @@ fn odd_network<K: Kernels>(k: &mut K) -> Vec<f32> {
     all
 }
 
-/// What stands in the padding of a row is read by the next word: here it is NaN unless that word's predecessor wrote it.
+/// Each op reads the padding of its input's rows. Here the padding is NaN unless the op that wrote the rows wrote it too.
 #[test]
-fn no_padding_leaks_from_word_to_word() {
+fn no_padding_leaks_from_op_to_op() {
     if gpu_adapter().is_none() {
         return;
     }
-    let reference = odd_network(&mut Reference);
+    let expected = odd_network_logits(&mut Reference);
     for tier in tiers() {
-        let ours = odd_network(&mut Gpu::open(with_tier(tier, options(false))).unwrap());
-        let most = if tier == Tier::F32 { 1e-5 } else { 5e-3 };
-        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > most || a.is_nan();
-        assert!(!ours.iter().zip(&reference).any(differs), "{tier:?} {ours:?}\n{reference:?}");
+        let logits = odd_network_logits(&mut Gpu::open(with_tier(tier, options(false))).unwrap());
+        let max_difference = if tier == Tier::F32 { 1e-5 } else { 5e-3 };
+        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > max_difference || a.is_nan();
+        assert!(!logits.iter().zip(&expected).any(differs), "{tier:?} {logits:?}\n{expected:?}");
     }
 }
 
 #[test]
 fn every_tile_matches_the_reference() {
     for tile in [Tile::Small, Tile::Medium, Tile::Large] {
-        matches_the_reference(false, Some(tile), Tier::F32);
-        matches_the_reference(false, Some(tile), Tier::F16);
+        assert_matches_reference(false, Some(tile), Tier::F32);
+        assert_matches_reference(false, Some(tile), Tier::F16);
     }
 }
 
@@ -260,7 +262,7 @@ fn folders() -> Vec<String> {
     folders.into_iter().chain(["models/crossrank-mini".to_owned()]).collect()
 }
 
-/// Within 1e-5 of float64, as the CPU: a tenth of what is promised for the GPU.
+/// Within 1e-5 of float64 like the CPU, a tenth of the tolerance that is promised for the GPU.
 #[test]
 fn every_family_equals_its_golden_values() {
     let Some(adapter) = gpu_adapter() else { return };
@@ -271,7 +273,8 @@ fn every_family_equals_its_golden_values() {
     }
 }
 
-/// Within 5e-3 of float64, so that no two logits that are twice that apart change places; by the highest tier there is.
+/// Within 5e-3 of float64 in the highest tier of the adapter, so two logits that differ by more than twice that keep their
+/// order.
 #[test]
 fn every_family_is_near_its_golden_values_in_f16() {
     let Some(adapter) = gpu_adapter() else { return };
@@ -284,9 +287,9 @@ fn every_family_is_near_its_golden_values_in_f16() {
     }
 }
 
-/// The numbers of one row that passes through a layer of one weight: too large ones, and NaN, which is no large number.
+/// Five rows of one value pass through a layer of one weight: values beyond the range of f16 saturate, and NaN does not.
 #[test]
-fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
+fn values_beyond_f16_saturate_and_nan_stays_nan() {
     for tier in tiers().into_iter().filter(|tier| *tier > Tier::F32) {
         let mut gpu = Gpu::open(with_tier(tier, options(false))).unwrap();
         let x = [1e6, -1e6, f32::MAX, f32::NAN, 40_000.0];
@@ -298,19 +301,19 @@ fn what_f16_cannot_hold_becomes_its_largest_number_and_nan_stays_nan() {
             scale,
         };
         let mut out = gpu.make_buf();
-        let mut layer = |part: LinearPart<'_>, then: Epilogue<'_, _>| {
+        let mut apply_layer = |part: LinearPart<'_>, epilogue: Epilogue<'_, _>| {
             let w = gpu.make_linear(&[part], WeightStorage::F32).unwrap();
             gpu.shape(&mut out, 5, 1).unwrap();
-            gpu.linear(&x, &w, then, &mut out);
+            gpu.linear(&x, &w, epilogue, &mut out);
             let mut values = [0.0; 5];
             gpu.read(&out, &mut values).unwrap();
             values
         };
-        let tiny = 1.0_f32.to_le_bytes();
-        let [a, b, c, d, e] = layer(part(&tiny, 1.0), Epilogue::Store);
+        let one = 1.0_f32.to_le_bytes();
+        let [a, b, c, d, e] = apply_layer(part(&one, 1.0), Epilogue::Store);
         assert_eq!([a, b, c, e], [65504.0, -65504.0, 65504.0, 40_000.0], "{tier:?}");
         assert!(d.is_nan(), "{tier:?}: {d}");
-        let [a, b, c, d, e] = layer(part(&weight, 1.0), Epilogue::Activate(Activation::Relu));
+        let [a, b, c, d, e] = apply_layer(part(&weight, 1.0), Epilogue::Activate(Activation::Relu));
         assert_eq!([a, b, c, e], [65504.0, 0.0, 65504.0, 65504.0], "{tier:?}");
         assert!(d.is_nan(), "{tier:?}: {d}");
     }
@@ -346,9 +349,9 @@ fn a_software_adapter_is_used_only_where_it_is_allowed() {
     assert_eq!((auto.info().backend, auto.info().adapter.as_deref()), (Backend::Cpu, None));
 }
 
-/// Any work space that is too small for a job, or that still holds an earlier one, shows in the scores.
+/// Work space that is too small for a call, or that still holds results of an earlier one, would change the scores.
 #[test]
-fn growing_and_shrinking_jobs_give_the_same_scores() {
+fn growing_and_shrinking_calls_give_the_cpus_scores() {
     let Some(adapter) = gpu_adapter() else { return };
     let builder = Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
     let gpu = common::load("tests/fixtures/bert", builder);
@@ -358,10 +361,10 @@ fn growing_and_shrinking_jobs_give_the_same_scores() {
     let pairs: Vec<_> = golden.cases.iter().map(|c| (&c.query, &c.document)).collect();
     for count in [3, pairs.len(), 1, 7, 2] {
         let options = RerankOptions::new().max_tokens(golden.max_length);
-        let ours = gpu.score_with(&pairs[..count], &options).unwrap();
-        assert_eq!(ours.usage.backend, Backend::Gpu);
-        let theirs = cpu.score_with(&pairs[..count], &options).unwrap();
-        for (a, b) in ours.results.iter().zip(&theirs.results) {
+        let from_gpu = gpu.score_with(&pairs[..count], &options).unwrap();
+        assert_eq!(from_gpu.usage.backend, Backend::Gpu);
+        let from_cpu = cpu.score_with(&pairs[..count], &options).unwrap();
+        for (a, b) in from_gpu.results.iter().zip(&from_cpu.results) {
             let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-5;
             assert!(!a.logits.iter().zip(&b.logits).any(far), "{count}: {:?} {:?}", a.logits, b.logits);
         }
@@ -372,11 +375,11 @@ fn growing_and_shrinking_jobs_give_the_same_scores() {
 #[test]
 fn a_score_depends_neither_on_the_tile_nor_on_the_other_rows() {
     for tier in tiers() {
-        does_not_depend_on_the_tile(tier);
+        assert_same_bits_for_every_tile(tier);
     }
 }
 
-fn does_not_depend_on_the_tile(tier: Tier) {
+fn assert_same_bits_for_every_tile(tier: Tier) {
     let mut bits: Vec<Vec<u32>> = Vec::new();
     for tile in [Tile::Small, Tile::Medium, Tile::Large] {
         let mut gpu = Gpu::open(with_tier(tier, GpuOptions { tile: Some(tile), ..options(false) })).unwrap();
@@ -402,7 +405,7 @@ fn does_not_depend_on_the_tile(tier: Tier) {
 }
 
 #[test]
-fn what_cannot_be_done_is_an_error_and_the_device_lives_on() {
+fn impossible_requests_are_errors_and_the_device_works_on() {
     let Some(adapter) = gpu_adapter() else { return };
     let mut gpu = Gpu::open(options(false)).unwrap();
     let mut buf = gpu.make_buf();
@@ -410,7 +413,7 @@ fn what_cannot_be_done_is_an_error_and_the_device_lives_on() {
         let error = gpu.shape(&mut buf, rows, cols).unwrap_err();
         assert!(matches!(error, Error::Gpu { .. }), "{error}");
     }
-    // Heads that no shader has.
+    // Heads that are too wide for every shader.
     let batch = batch(&[2], 8);
     gpu.begin(&batch, 258, 2).unwrap();
     let qkv = gpu.write(2, 774, &[0.5; 2 * 774]).unwrap();
@@ -419,9 +422,9 @@ fn what_cannot_be_done_is_an_error_and_the_device_lives_on() {
     let error = gpu.read(&buf, &mut [0.0; 2 * 258]).unwrap_err();
     assert!(error.to_string().contains("heads of width 129"), "{error}");
 
-    let kept = gpu.write(1, 2, &[3.0, 4.0]).unwrap();
+    let written = gpu.write(1, 2, &[3.0, 4.0]).unwrap();
     let mut out = [0.0; 2];
-    gpu.read(&kept, &mut out).unwrap();
+    gpu.read(&written, &mut out).unwrap();
     assert_eq!((out, gpu.adapter().name.as_str()), ([3.0, 4.0], adapter.as_str()));
 }
 
@@ -447,11 +450,11 @@ fn compiled_shaders_are_kept_where_the_caller_says() {
         return;
     }
     let expected = logits(&model);
-    // What the driver compiled, and the tiles that were measured.
+    // One file of compiled pipelines and one of measured tiles.
     assert_eq!(files().len(), 2, "{:?}", files());
     for file in files() {
         let kept = std::fs::read(&file).unwrap();
-        // As written, with a bit flipped, cut short, and empty.
+        // With a bit flipped, cut short, empty, and as written.
         let mut flipped = kept.clone();
         *flipped.last_mut().unwrap() ^= 1;
         for bytes in [&flipped[..], &kept[..20], &[], &kept] {
@@ -464,7 +467,7 @@ fn compiled_shaders_are_kept_where_the_caller_says() {
     assert!(message.contains("cannot write"), "{message}");
 }
 
-/// In a process of its own, where the Vulkan loader finds no driver.
+/// Runs in a process of its own, in which the Vulkan loader finds no driver.
 #[test]
 #[cfg(target_os = "linux")]
 fn without_an_adapter_loading_says_what_to_do() {
@@ -473,7 +476,7 @@ fn without_an_adapter_loading_says_what_to_do() {
     if std::env::var_os(CHILD).is_none() {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args([NAME, "--exact"]).env(CHILD, "1");
-        // The second is what loaders before 1.3.207 read.
+        // Loaders before 1.3.207 read the second variable.
         child.env("VK_DRIVER_FILES", "/nonexistent.json").env("VK_ICD_FILENAMES", "/nonexistent.json");
         let output = child.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
