@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::error::Result;
 
 /// How often a waiting caller asks whether its call is cancelled or late; a release wakes it at once. A running call asks
-/// once per submission of about 100 ms, so a tenth of that delays no cancellation noticeably, and a hundred wake-ups per
-/// second of each waiting call cost no measurable time.
+/// between submissions of about 100 ms, so a tenth of that delays no cancellation noticeably, and the hundred wake-ups per
+/// second of a waiting call cost no measurable time.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A value that one caller at a time uses.
