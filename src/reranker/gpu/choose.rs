@@ -1,13 +1,19 @@
 //! Loading onto the GPU that the options ask for, or onto the faster of GPU and CPU.
 
-use super::engine::GpuEngine;
-use crate::error::Result;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use super::cancellable::CancellableMutex;
+use super::check::PROBE_LENGTHS;
+use super::engine::{GpuEngine, group_tokens, max_group_tokens};
+use crate::error::{Error, Result};
 use crate::gpu::adapter::{Adapter, AdapterKind, Tier};
 use crate::gpu::device::DeviceOptions;
-use crate::gpu::{GpuOptions, adapters};
+use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_DIM, adapters};
 use crate::model::plan::LoadPlan;
+use crate::model::weights::{load_weights, serial};
 use crate::options::{GpuPrecision, LoadOptions};
-use crate::reranker::engine::Engine;
+use crate::reranker::engine::{Engine, Run};
 
 /// Loads a plan onto the GPU, and into the CPU by `load_cpu`.
 pub fn load(
@@ -47,5 +53,43 @@ fn gpu_options(options: &LoadOptions, allow_software: bool) -> GpuOptions {
     GpuOptions {
         device: DeviceOptions { allow_software, cache, tier, ..DeviceOptions::default() },
         ..GpuOptions::default()
+    }
+}
+
+impl GpuEngine {
+    pub(super) fn load(
+        plan: &LoadPlan<'_>,
+        options: GpuOptions,
+        load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
+    ) -> Result<Self> {
+        let spec = plan.spec();
+        let head_dim = spec.hidden / spec.heads;
+        if head_dim > MAX_HEAD_DIM {
+            return Err(Error::Unsupported {
+                what: format!("attention with heads of width {head_dim} on the GPU"),
+                hint: format!("the most is {MAX_HEAD_DIM}; use the CPU backend"),
+            });
+        }
+        let gpu = Gpu::open(options.clone())?;
+        let weights = Mutex::new(Arc::new(load_weights(&gpu, plan, &serial)?));
+        let max_group_tokens = max_group_tokens(&gpu, spec);
+        let engine = Self {
+            spec: spec.clone(),
+            precision: plan.precision(),
+            adapter_name: gpu.adapter().name.clone(),
+            tier: gpu.adapter().tier,
+            warnings: gpu.downgrades().to_vec(),
+            max_group_tokens,
+            group_tokens: AtomicUsize::new(group_tokens(&gpu, spec, max_group_tokens)),
+            weights,
+            options,
+            weight_source: Mutex::new(None),
+            suspended: AtomicBool::new(false),
+            run: CancellableMutex::new(Run::new(gpu)),
+            cpu: load_cpu()?,
+            min_gpu_tokens: 0,
+        };
+        engine.check_against_cpu(&engine.probe_batch(&PROBE_LENGTHS))?;
+        Ok(engine)
     }
 }

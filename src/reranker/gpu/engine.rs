@@ -1,21 +1,17 @@
-//! The engine: a model's weights on the GPU and on the CPU, and a call's way through them.
+//! The engine's state: a model's weights on the GPU and on the CPU, and a batch computed by either.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::cancellable::{CancellableMutex, lock_unpoisoned};
-use super::fallback::PROBE_LENGTHS;
-use super::recovery::WeightSource;
+use super::weight_source::WeightSource;
 use crate::cpu::threads::Pool;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::adapter::Tier;
-use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_DIM};
-use crate::model::files::ModelFiles;
-use crate::model::forward::{Activations, Weights, forward};
-use crate::model::plan::LoadPlan;
+use crate::gpu::{Gpu, GpuOptions};
+use crate::model::forward::{Weights, forward};
 use crate::model::spec::{FeedForward, Spec};
-use crate::model::weights::{load_weights, serial};
-use crate::options::{Backend, Precision};
+use crate::options::Precision;
 use crate::reranker::engine::{Engine, Executed, GPU_GROUP_TOKENS, GROUP_TOKENS, Run};
 use crate::text::batch::PackedBatch;
 
@@ -29,9 +25,9 @@ pub(super) struct GpuEngine {
     /// The most tokens of a group that this adapter's buffers hold.
     pub(super) max_group_tokens: usize,
     /// Tokens of a group that pass through a layer within one submission, at the measured speed.
-    group_tokens: AtomicUsize,
+    pub(super) group_tokens: AtomicUsize,
     pub(super) weights: Mutex<Arc<Weights<Gpu>>>,
-    options: GpuOptions,
+    pub(super) options: GpuOptions,
     /// From where a lost device gets its weights again; `None` if it gets none.
     pub(super) weight_source: Mutex<Option<WeightSource>>,
     pub(super) suspended: AtomicBool,
@@ -43,42 +39,6 @@ pub(super) struct GpuEngine {
 }
 
 impl GpuEngine {
-    pub(super) fn load(
-        plan: &LoadPlan<'_>,
-        options: GpuOptions,
-        load_cpu: impl FnOnce() -> Result<Box<dyn Engine>>,
-    ) -> Result<Self> {
-        let spec = plan.spec();
-        let head_dim = spec.hidden / spec.heads;
-        if head_dim > MAX_HEAD_DIM {
-            return Err(Error::Unsupported {
-                what: format!("attention with heads of width {head_dim} on the GPU"),
-                hint: format!("the most is {MAX_HEAD_DIM}; use the CPU backend"),
-            });
-        }
-        let gpu = Gpu::open(options.clone())?;
-        let weights = Mutex::new(Arc::new(load_weights(&gpu, plan, &serial)?));
-        let max_group_tokens = max_group_tokens(&gpu, spec);
-        let engine = Self {
-            spec: spec.clone(),
-            precision: plan.precision(),
-            adapter_name: gpu.adapter().name.clone(),
-            tier: gpu.adapter().tier,
-            warnings: gpu.downgrades().to_vec(),
-            max_group_tokens,
-            group_tokens: AtomicUsize::new(group_tokens(&gpu, spec, max_group_tokens)),
-            weights,
-            options,
-            weight_source: Mutex::new(None),
-            suspended: AtomicBool::new(false),
-            run: CancellableMutex::new(Run::new(gpu)),
-            cpu: load_cpu()?,
-            min_gpu_tokens: 0,
-        };
-        engine.check_against_cpu(&engine.probe_batch(&PROBE_LENGTHS))?;
-        Ok(engine)
-    }
-
     pub(super) fn compute_on_gpu(
         &self,
         run: &mut Run<Gpu>,
@@ -101,100 +61,38 @@ impl GpuEngine {
         self.group_tokens.store(group_tokens, Ordering::Relaxed);
         result
     }
-}
 
-impl Engine for GpuEngine {
-    fn runs(&self) -> Executed {
-        Executed { backend: Backend::Gpu, isa: None, gpu_failure: None }
-    }
-
-    fn adapter(&self) -> Option<String> {
-        Some(self.adapter_name.clone())
-    }
-
-    fn tier(&self) -> Option<&'static str> {
-        Some(self.tier.name())
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.warnings.clone()
-    }
-
-    fn sequential_group_tokens(&self) -> Option<usize> {
-        Some(self.group_tokens.load(Ordering::Relaxed))
-    }
-
-    fn logits(
+    /// Computes a batch on the CPU, in groups of the CPU's size.
+    pub(super) fn compute_on_cpu(
         &self,
         batch: &PackedBatch,
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
-        if batch.tokens() < self.min_gpu_tokens {
-            return self.compute_on_cpu(batch, team, stop, out);
+        let labels = self.spec.labels.len();
+        let mut start = 0;
+        while start < batch.sequences() {
+            let fits = |end: &usize| batch.starts[*end] - batch.starts[start] <= GROUP_TOKENS;
+            let end = (start + 1..=batch.sequences()).take_while(fits).last().unwrap_or(start + 1);
+            let part = batch.slice(start..end);
+            self.cpu.logits(&part, team, stop, &mut out[start * labels..end * labels])?;
+            start = end;
         }
-        let mut run = self.run.lock(stop)?;
-        self.recover_lost_device(&mut run);
-        let result = self.compute_on_gpu(&mut run, batch, stop, out);
-        if result.is_err() {
-            self.note_device_loss(&run);
-        }
-        drop(run);
-        match result {
-            Ok(()) => Ok(self.runs()),
-            Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
-                let executed = self.compute_on_cpu(batch, team, stop, out)?;
-                Ok(Executed { gpu_failure: Some(error), ..executed })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn loaded_from(&mut self, files: &ModelFiles, hash: u64) {
-        *lock_unpoisoned(&self.weight_source) = WeightSource::new(files, hash, self.options.clone());
-    }
-
-    /// Measures the tiles of the layers, all of which have run by now, and then computes batches with the tile of each
-    /// number of rows. The largest batch runs twice: in its first run its pipelines are compiled.
-    fn warmup(&self) -> Result<()> {
-        self.run.lock_uncancellable().kernels.tune(self.max_group_tokens)?;
-        for sequences in [4, 16, 64, 64] {
-            self.check_against_cpu(&self.probe_batch(&vec![16; sequences]))?;
-        }
-        self.run.lock_uncancellable().kernels.save_cache()
-    }
-
-    fn trim(&self) {
-        free_work_space(&mut self.run.lock_uncancellable());
-        self.cpu.trim();
-    }
-
-    fn suspend(&self) -> Result<()> {
-        let mut run = self.run.lock_uncancellable();
-        free_work_space(&mut run);
-        self.suspended.store(true, Ordering::Relaxed);
-        run.kernels.suspend()
-    }
-
-    fn resume(&self) -> Result<()> {
-        let run = self.run.lock_uncancellable();
-        run.kernels.resume()?;
-        self.suspended.store(false, Ordering::Relaxed);
-        Ok(())
+        Ok(self.cpu.runs())
     }
 }
 
 /// The most tokens of a group whose widest activations, and whose N rows of H per sequence for first tokens, fit into
 /// buffers of this adapter. A sequence has at least three tokens, its special ones.
-fn max_group_tokens(gpu: &Gpu, spec: &Spec) -> usize {
+pub(super) fn max_group_tokens(gpu: &Gpu, spec: &Spec) -> usize {
     let widest = (3 * spec.hidden).max(up_projection_cols(spec));
     let first_token_rows = gpu.max_rows(spec.heads * spec.hidden).saturating_mul(3);
     GPU_GROUP_TOKENS.min(gpu.max_rows(widest)).min(first_token_rows)
 }
 
 /// Tokens that pass through a layer within one submission, but not fewer than a group of the CPU has.
-fn group_tokens(gpu: &Gpu, spec: &Spec, max_group_tokens: usize) -> usize {
+pub(super) fn group_tokens(gpu: &Gpu, spec: &Spec, max_group_tokens: usize) -> usize {
     let flop_per_token = 2 * spec.hidden * (4 * spec.hidden + up_projection_cols(spec) + spec.intermediate);
     let tokens = (gpu.flop_per_submission() / flop_per_token as f64) as usize;
     tokens.max(GROUP_TOKENS).min(max_group_tokens)
@@ -208,15 +106,11 @@ fn up_projection_cols(spec: &Spec) -> usize {
     }
 }
 
-fn free_work_space(run: &mut Run<Gpu>) {
-    run.kernels.trim();
-    run.activations = Activations::new(&run.kernels);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::config;
+    use crate::model::files::ModelFiles;
 
     #[test]
     fn a_gated_feed_forward_counts_twice() {

@@ -1,85 +1,103 @@
-//! The CPU beside the GPU: it computes what the GPU does not finish, and checks what the GPU computes.
+//! The engine's calls: the GPU computes, and the CPU computes what the GPU does not finish.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::cancellable::lock_unpoisoned;
 use super::engine::GpuEngine;
+use super::weight_source::WeightSource;
 use crate::cpu::threads::Pool;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::gpu::adapter::Tier;
-use crate::reranker::engine::{Executed, GROUP_TOKENS, Run};
-use crate::text::batch::{PackedBatch, Pair};
+use crate::model::files::ModelFiles;
+use crate::model::forward::Activations;
+use crate::options::Backend;
+use crate::reranker::engine::{Engine, Executed, Run};
+use crate::text::batch::PackedBatch;
 
-/// Lengths of the sequences that a new device is tried with: around the edges of attention's blocks, in the smallest tile.
-pub(super) const PROBE_LENGTHS: [usize; 4] = [33, 17, 3, 1];
-
-/// Greatest difference of a logit from the CPU's, per unit of it beyond 1: ten times what is promised, so that no rounding
-/// of a sound driver is taken for a fault.
-fn max_difference(tier: Tier) -> f32 {
-    if tier >= Tier::F16 { 5e-2 } else { 1e-3 }
-}
-
-impl GpuEngine {
-    /// Made-up sequences of these lengths, or of the longest that the model takes.
-    pub(super) fn probe_batch(&self, lengths: &[usize]) -> PackedBatch {
-        let spec = &self.spec;
-        let pair = |&len: &usize| {
-            let count = |limit: usize| (0..).map(move |i: u32| i * 7 % limit.min(1 << 20) as u32);
-            let len = len.min(spec.max_tokens);
-            let ids = count(spec.vocabulary).take(len).collect();
-            Pair { ids, token_types: count(spec.token_types.max(1)).take(len).collect(), ..Pair::default() }
-        };
-        spec.pack(&lengths.iter().map(pair).collect::<Vec<_>>())
+impl Engine for GpuEngine {
+    fn runs(&self) -> Executed {
+        Executed { backend: Backend::Gpu, isa: None, gpu_failure: None }
     }
 
-    /// Room for the logits of a batch.
-    pub(super) fn logits_buffer(&self, batch: &PackedBatch) -> Vec<f32> {
-        vec![f32::NAN; batch.sequences() * self.spec.labels.len()]
+    fn adapter(&self) -> Option<String> {
+        Some(self.adapter_name.clone())
     }
 
-    /// Computes a batch on both backends. A GPU that computes other numbers counts as lost, and is not opened again.
-    pub(super) fn check_against_cpu(&self, batch: &PackedBatch) -> Result<()> {
-        self.check_run_against_cpu(&mut self.run.lock_uncancellable(), batch)
+    fn tier(&self) -> Option<&'static str> {
+        Some(self.tier.name())
     }
 
-    /// [`check_against_cpu`](Self::check_against_cpu) for a caller that holds the run.
-    pub(super) fn check_run_against_cpu(&self, run: &mut Run<Gpu>, batch: &PackedBatch) -> Result<()> {
-        let never = || Ok(());
-        let (mut from_gpu, mut from_cpu) = (self.logits_buffer(batch), self.logits_buffer(batch));
-        self.compute_on_gpu(run, batch, &never, &mut from_gpu)?;
-        self.compute_on_cpu(batch, None, &never, &mut from_cpu)?;
-        let differs = |(gpu, cpu): (&f32, &f32)| {
-            gpu.is_finite() != cpu.is_finite()
-                || (gpu - cpu).abs() > max_difference(self.tier) * cpu.abs().max(1.0)
-        };
-        if let Some(i) = from_gpu.iter().zip(&from_cpu).position(differs) {
-            let message =
-                format!("{} computed {} where the CPU has {}", self.adapter_name, from_gpu[i], from_cpu[i]);
-            run.kernels.mark_lost(message.clone());
-            *lock_unpoisoned(&self.weight_source) = None;
-            return Err(Error::Gpu { message });
-        }
-        Ok(())
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
     }
 
-    /// Computes a batch on the CPU, in groups of the CPU's size.
-    pub(super) fn compute_on_cpu(
+    fn sequential_group_tokens(&self) -> Option<usize> {
+        Some(self.group_tokens.load(Ordering::Relaxed))
+    }
+
+    fn logits(
         &self,
         batch: &PackedBatch,
         team: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
-        let labels = self.spec.labels.len();
-        let mut start = 0;
-        while start < batch.sequences() {
-            let fits = |end: &usize| batch.starts[*end] - batch.starts[start] <= GROUP_TOKENS;
-            let end = (start + 1..=batch.sequences()).take_while(fits).last().unwrap_or(start + 1);
-            let part = batch.slice(start..end);
-            self.cpu.logits(&part, team, stop, &mut out[start * labels..end * labels])?;
-            start = end;
+        if batch.tokens() < self.min_gpu_tokens {
+            return self.compute_on_cpu(batch, team, stop, out);
         }
-        Ok(self.cpu.runs())
+        let mut run = self.run.lock(stop)?;
+        self.recover_lost_device(&mut run);
+        let result = self.compute_on_gpu(&mut run, batch, stop, out);
+        if result.is_err() {
+            self.note_device_loss(&run);
+        }
+        drop(run);
+        match result {
+            Ok(()) => Ok(self.runs()),
+            Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
+                let executed = self.compute_on_cpu(batch, team, stop, out)?;
+                Ok(Executed { gpu_failure: Some(error), ..executed })
+            }
+            Err(error) => Err(error),
+        }
     }
+
+    fn loaded_from(&mut self, files: &ModelFiles, hash: u64) {
+        *lock_unpoisoned(&self.weight_source) = WeightSource::new(files, hash, self.options.clone());
+    }
+
+    /// Measures the tiles of the layers, all of which have run by now, and then computes batches with the tile of each
+    /// number of rows. The largest batch runs twice: in its first run its pipelines are compiled.
+    fn warmup(&self) -> Result<()> {
+        self.run.lock_uncancellable().kernels.tune(self.max_group_tokens)?;
+        for sequences in [4, 16, 64, 64] {
+            self.check_against_cpu(&self.probe_batch(&vec![16; sequences]))?;
+        }
+        self.run.lock_uncancellable().kernels.save_cache()
+    }
+
+    fn trim(&self) {
+        free_work_space(&mut self.run.lock_uncancellable());
+        self.cpu.trim();
+    }
+
+    fn suspend(&self) -> Result<()> {
+        let mut run = self.run.lock_uncancellable();
+        free_work_space(&mut run);
+        self.suspended.store(true, Ordering::Relaxed);
+        run.kernels.suspend()
+    }
+
+    fn resume(&self) -> Result<()> {
+        let run = self.run.lock_uncancellable();
+        run.kernels.resume()?;
+        self.suspended.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn free_work_space(run: &mut Run<Gpu>) {
+    run.kernels.trim();
+    run.activations = Activations::new(&run.kernels);
 }

@@ -5,10 +5,12 @@
 
 mod break_even;
 mod cancellable;
+mod check;
 mod choose;
 mod engine;
 mod fallback;
 mod recovery;
+mod weight_source;
 
 pub use choose::{load, load_faster};
 
