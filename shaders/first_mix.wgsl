@@ -3,7 +3,7 @@
 // A workgroup owns one head of one sequence and 64 vec4s of columns, an invocation one vec4; grid: sequences, heads,
 // blocks of columns.
 // Needs shared/workgroup.wgsl and shared/sequence.wgsl.
-// CPU twin: `Mix` in src/cpu/first.rs.
+// CPU twin: `WeightedRows` in src/cpu/first.rs.
 
 // N, and the padded columns of x and of each row of mixed in vec4s.
 override HEADS: u32;

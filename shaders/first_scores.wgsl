@@ -2,7 +2,7 @@
 //
 // A workgroup owns one head of one sequence, an invocation every 64th row; grid: sequences, heads.
 // Needs from shared/ workgroup, sum4, reduce, softmax and sequence.
-// CPU twin: `Mix` in src/cpu/first.rs.
+// CPU twin: `WeightedRows` in src/cpu/first.rs.
 
 // N, and the padded columns of x and of each row of back in vec4s.
 override HEADS: u32;
