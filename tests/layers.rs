@@ -4,6 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "layers/cycles.rs"]
+mod cycles;
+#[path = "layers/sizes.rs"]
+mod sizes;
+
 const LEAVES: &[&str] = &["cancel", "error", "options", "ranking", "rerank_options"];
 const BACKEND: &[&str] = &["error", "kernels", "options::Executor", "options::Isa", "tensor", "text::batch"];
 
@@ -67,9 +72,7 @@ const DOORS: &[(&str, &[&str])] = &[
 
 /// What `code`, the text of `src/{path}`, does against the tables; `dependencies` are the crates of Cargo.toml.
 fn violations(path: &str, code: &str, dependencies: &[String]) -> Vec<String> {
-    let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let code: String =
-        code.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+    let code = without_comments_and_tests(code);
     let module = path.split('/').next().unwrap().trim_end_matches(".rs");
     let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
         return vec![format!("src/{path}: the module `{module}` has no row in IMPORTS")];
@@ -104,6 +107,12 @@ fn violations(path: &str, code: &str, dependencies: &[String]) -> Vec<String> {
         }
     }
     found
+}
+
+/// The code of a file without comments and unit tests.
+fn without_comments_and_tests(code: &str) -> String {
+    let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect()
 }
 
 /// The paths of a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`. Returns what follows the tree.
@@ -150,14 +159,34 @@ fn every_file_keeps_to_its_layer() {
     let dependencies: Vec<String> = names.map(|(name, _)| name.replace('-', "_")).collect();
     assert!(dependencies.iter().any(|name| name == "tokenizers"), "Cargo.toml was not understood");
 
+    let found: Vec<String> =
+        sources().iter().flat_map(|(path, code)| violations(path, code, &dependencies)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every file of src/ by its path below it, with its text.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    rust_files(&root.join("src"), &mut files);
-    let mut found = Vec::new();
-    for file in &files {
-        let path = file.strip_prefix(root.join("src")).unwrap().to_str().unwrap().replace('\\', "/");
-        found.extend(violations(&path, &fs::read_to_string(file).unwrap(), &dependencies));
-    }
+    rust_files(&root, &mut files);
     assert!(files.len() > 10, "only {} files were read", files.len());
+    let path = |file: &PathBuf| file.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+    files.iter().map(|file| (path(file), fs::read_to_string(file).unwrap())).collect()
+}
+
+#[test]
+fn no_files_import_each_other() {
+    let files = sources();
+    // The program is a crate of its own.
+    let library = files.iter().filter(|(path, _)| !path.starts_with("bin/"));
+    let cycles = cycles::Files::new(library.map(|(path, code)| (path.as_str(), code.as_str()))).cycles();
+    let cycles: Vec<String> = cycles.iter().map(|imports| imports.join("\n")).collect();
+    assert!(cycles.is_empty(), "files that import each other:\n{}", cycles.join("\n\n"));
+}
+
+#[test]
+fn no_file_and_no_function_is_too_long() {
+    let found: Vec<String> = sources().iter().flat_map(|(path, code)| sizes::too_long(path, code)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
