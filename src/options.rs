@@ -1,4 +1,4 @@
-//! What a caller can choose at load. What is chosen per call is in rerank_options.rs.
+//! Options of loading. Options of a call are in rerank_options.rs.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -150,7 +150,7 @@ impl Ranking {
         threshold: Option<f64>,
     ) -> Self {
         order(&mut results);
-        results.retain(|r| r.status != PairStatus::Scored || threshold.is_none_or(|least| r.score >= least));
+        results.retain(|r| r.status != PairStatus::Scored || threshold.is_none_or(|min| r.score >= min));
         results.truncate(top_k.unwrap_or(usize::MAX));
         Self { results, usage }
     }

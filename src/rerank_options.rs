@@ -1,4 +1,4 @@
-//! What a caller can choose per call. What is chosen at load is in options.rs.
+//! Options of a call. Options of loading are in options.rs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl From<usize> for Label {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Windows {
-    /// Tokens that neighbouring windows share, at most half of the room that a window has for the document. Default: 64.
+    /// Tokens that neighbouring windows share, at most half of a window's document tokens. Default: 64.
     pub overlap: usize,
     /// Maximum windows of a document; tokens beyond the last one are truncated. At least 1. Default: 16.
     pub max_windows: usize,
@@ -89,8 +89,8 @@ pub struct RerankOptions {
     pub top_k: Option<usize>,
     /// Drop results whose score (not logit) is below this. Default: none. Does not apply to `score`.
     pub threshold: Option<f64>,
-    /// The label to rank by. Default: the only one; of two that have no names (`LABEL_0` and `LABEL_1`) and no activation,
-    /// the second, through a softmax. Does not apply to `score`.
+    /// The label to rank by. Default: the model's only label. For a model of two labels without names (`LABEL_0` and
+    /// `LABEL_1`) and without an activation: the second one, after a softmax. Does not apply to `score`.
     pub label: Option<Label>,
     /// What to do with pairs longer than the window. Default: `DocumentOnly` in `rerank` where the query alone fits,
     /// else `LongestFirst`; `LongestFirst` in `score`.
@@ -189,6 +189,13 @@ impl RerankOptions {
     }
 
     /// Sets [`on_progress`](Self::on_progress).
+    ///
+    /// ```
+    /// # use crossrank::RerankOptions;
+    /// let options = RerankOptions::new()
+    ///     .on_progress(|progress| println!("{} of {} pairs", progress.done, progress.total));
+    /// # assert!(options.on_progress.is_some());
+    /// ```
     pub fn on_progress(mut self, f: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(f));
         self

@@ -25,12 +25,31 @@ use crate::text::tokenizer::Tokenizer;
 use engine::Engine;
 use profile::{Counters, StageTime};
 
-/// A document as [`Reranker::rerank`] takes it: anything that is text, or a [`Item`] whose id passes through.
+/// A document of [`Reranker::rerank`]: any string type, an [`Item`] with an id, or a type of your own.
+///
+/// ```
+/// use crossrank::Document;
+///
+/// struct Page {
+///     title: String,
+///     body: String,
+/// }
+///
+/// impl Document for Page {
+///     fn text(&self) -> &str {
+///         &self.body
+///     }
+///
+///     fn id(&self) -> Option<&str> {
+///         Some(&self.title)
+///     }
+/// }
+/// ```
 pub trait Document {
     /// The text to rank.
     fn text(&self) -> &str;
 
-    /// Comes back in [`Ranked::id`](crate::Ranked::id).
+    /// The id that [`Ranked::id`](crate::Ranked::id) returns.
     fn id(&self) -> Option<&str> {
         None
     }
@@ -45,7 +64,7 @@ impl<T: AsRef<str> + ?Sized> Document for T {
 /// A document with an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Comes back in [`Ranked::id`](crate::Ranked::id).
+    /// The id that [`Ranked::id`](crate::Ranked::id) returns.
     pub id: String,
     /// The text to rank.
     pub text: String,
@@ -61,7 +80,8 @@ impl Document for Item {
     }
 }
 
-/// A loaded cross-encoder. Immutable: share it between threads by reference or in an `Arc`; calls run side by side.
+/// A loaded cross-encoder. Immutable: share it between threads by reference or in an `Arc`. Calls from several threads run
+/// at the same time.
 pub struct Reranker {
     info: ModelInfo,
     spec: Spec,
@@ -75,34 +95,34 @@ pub struct Reranker {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelInfo {
-    /// The name or path it was loaded by.
+    /// The name or path by which it was loaded.
     pub name: String,
-    /// The architecture as config.json names it.
+    /// The architecture in config.json.
     pub architecture: String,
     /// Encoder layers.
     pub layers: usize,
-    /// Width of the residual stream.
+    /// Features of the residual stream.
     pub hidden: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Width of the feed-forward layers.
+    /// Features of the feed-forward layers.
     pub intermediate: usize,
-    /// Tokens in the vocabulary.
+    /// Rows of the word embedding table: tokens in the vocabulary.
     pub vocabulary: usize,
-    /// Names of the outputs, in order.
+    /// The names of the outputs, in order.
     pub labels: Vec<String>,
-    /// What turns logits into scores: `identity`, `sigmoid`, `tanh` or `softmax`.
+    /// The activation that turns logits into scores: `identity`, `sigmoid`, `tanh` or `softmax`.
     pub activation: &'static str,
-    /// The longest input in tokens that a call may use, special tokens included.
+    /// Maximum tokens of a pair, special tokens included.
     pub max_tokens: usize,
     /// Bytes of the weights in memory.
     pub weight_bytes: u64,
-    /// What weights are kept as: never [`Precision::Auto`].
+    /// The precision of the weights in memory: never [`Precision::Auto`].
     pub precision: Precision,
-    /// Hash of every file the model was made of.
+    /// A hash of every file of the model.
     pub hash: u64,
-    /// What is odd without being an error, for people: about the model's files, or a GPU that did not pass the test of what
-    /// it was to run.
+    /// Sentences for people about what is unusual without being an error: in the model's files, or a GPU that failed the
+    /// self-test of a tier.
     pub warnings: Vec<String>,
     /// The backend that computes: never [`Backend::Auto`].
     pub backend: Backend,
@@ -110,12 +130,12 @@ pub struct ModelInfo {
     pub isa: Option<Isa>,
     /// The GPU that computes; `None` for every other backend.
     pub adapter: Option<String>,
-    /// The shaders that compute there: `f32`, `f16` or `cooperative` (f16 by cooperative matrices); `None` for every other
+    /// The tier of shaders on the GPU: `f32`, `f16` or `cooperative` (f16 with cooperative matrices); `None` for every other
     /// backend.
     pub tier: Option<&'static str>,
     /// Worker threads.
     pub threads: usize,
-    /// Milliseconds that loading took.
+    /// Milliseconds of loading.
     pub load_ms: f64,
 }
 
@@ -125,47 +145,45 @@ impl Reranker {
         &self.info
     }
 
-    /// What every stage took since the model was loaded or this was last called, over all calls, those that still run
-    /// included. Empty unless the model was loaded with [`RerankerBuilder::profile`](crate::RerankerBuilder::profile). Of
-    /// what a GPU computes nothing is counted but
-    /// [`Stage::Tokenize`](crate::Stage::Tokenize).
+    /// The time of every stage since the model was loaded or this was last called, over all calls, including those still
+    /// running. Empty unless the model was loaded with [`RerankerBuilder::profile`](crate::RerankerBuilder::profile). On a
+    /// GPU only [`Stage::Tokenize`](crate::Stage::Tokenize) is measured.
     pub fn take_profile(&self) -> Vec<StageTime> {
         self.counters.as_ref().map_or_else(Vec::new, |counters| counters.take())
     }
 
-    /// Gives back work space that no call uses at the moment, for example on a memory warning. The next calls allocate it
-    /// again.
+    /// Frees work space that no call is using, for example on a memory warning. The next calls allocate it again.
     pub fn trim(&self) {
         self.engine.trim();
     }
 
-    /// Lets go of the GPU, as an app must that goes to the background: its weights are moved to the host's memory. Calls are
-    /// computed on the CPU until [`resume`](Self::resume). Only [`trim`](Self::trim) on the CPU.
+    /// Releases the GPU, as an app must do before it goes to the background: its weights are moved to the host's memory.
+    /// Until [`resume`](Self::resume), calls are computed on the CPU. Without a GPU this only does [`trim`](Self::trim).
     ///
     /// # Errors
     ///
-    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU had failed before; calls are computed on the CPU then anyway.
+    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU has failed before; calls are then computed on the CPU anyway.
     pub fn suspend(&self) -> Result<()> {
         self.engine.suspend()
     }
 
-    /// Takes the GPU back after [`suspend`](Self::suspend).
+    /// Uses the GPU again after [`suspend`](Self::suspend).
     ///
     /// # Errors
     ///
-    /// Where the GPU cannot be opened any more; calls are computed on the CPU then, and `resume` may be tried again.
+    /// An error where the GPU cannot be opened again. Calls are then computed on the CPU, and `resume` may be tried again.
     pub fn resume(&self) -> Result<()> {
         self.engine.resume()
     }
 
-    /// Does ahead of the first call what it would wait for: on a GPU, the fastest shaders are found and compiled, their
-    /// results are compared with the CPU's, and the speed is measured. Takes up to a few seconds there, and nothing on the
-    /// CPU. No score depends on which shaders are found.
+    /// Prepares for the first call, so that it does not have to wait. On a GPU, the fastest shaders are found and compiled,
+    /// their results are compared with the CPU's, and the speed is measured, which takes up to a few seconds. On the CPU
+    /// there is nothing to prepare. No score depends on which shaders are found.
     ///
     /// # Errors
     ///
-    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU fails or computes other numbers than the CPU: the model's calls are finished on the CPU
-    /// then. [`Error::InvalidOption`](crate::Error::InvalidOption) where the folder of [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache)
+    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU fails or computes other numbers than the CPU: the model's calls are then finished on the
+    /// CPU. [`Error::InvalidOption`](crate::Error::InvalidOption) where the folder of [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache)
     /// cannot be written to.
     pub fn warmup(&self) -> Result<()> {
         let warm_up = || self.engine.warmup();

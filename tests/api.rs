@@ -205,21 +205,21 @@ fn rerank_many_equals_one_rerank_after_the_other() {
 fn each_truncation_policy_truncates_its_side() {
     let model = model();
     let (query, document) = ("q ".repeat(100), "d ".repeat(500));
-    let cut = |policy| {
+    let truncated = |policy| {
         let r = model.rerank(&query, &[&document], &options().truncation(policy)).unwrap().results.remove(0);
         assert_eq!(r.tokens, 128);
         r.truncated
     };
     let room = 128 - SPECIAL;
     // Half of the room for each, the odd token for the document.
-    assert_eq!(cut(Truncation::LongestFirst).query, 100 - room / 2);
-    assert_eq!(cut(Truncation::DocumentOnly).query, 0);
-    assert!(cut(Truncation::DocumentOnly).document > 0);
+    assert_eq!(truncated(Truncation::LongestFirst).query, 100 - room / 2);
+    assert_eq!(truncated(Truncation::DocumentOnly).query, 0);
+    assert!(truncated(Truncation::DocumentOnly).document > 0);
 
     let default = model.rerank(&query, &[&document], &options()).unwrap().results.remove(0);
-    assert_eq!(default.truncated, cut(Truncation::DocumentOnly), "the default of rerank");
+    assert_eq!(default.truncated, truncated(Truncation::DocumentOnly), "the default of rerank");
     let default = model.score(&[(&query, &document)]).unwrap().remove(0);
-    assert_eq!(default.truncated, cut(Truncation::LongestFirst), "the default of score");
+    assert_eq!(default.truncated, truncated(Truncation::LongestFirst), "the default of score");
 
     let whole = model.score(&[("short", "pair")]).unwrap().remove(0);
     assert!(!whole.truncated.any());
@@ -599,7 +599,7 @@ fn two_labels(names: [&str; 2]) -> ModelFiles {
     let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&bytes[8..start]).unwrap();
-    let (mut cut, mut data) = (serde_json::Map::new(), Vec::new());
+    let (mut tensors, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, mut info) in header.into_iter().filter(|(name, _)| name != "__metadata__") {
         let at = |i: usize| start + info["data_offsets"][i].as_u64().unwrap() as usize;
         let mut tensor = bytes[at(0)..at(1)].to_vec();
@@ -609,9 +609,9 @@ fn two_labels(names: [&str; 2]) -> ModelFiles {
         }
         info["data_offsets"] = serde_json::json!([data.len(), data.len() + tensor.len()]);
         data.extend(tensor);
-        cut.insert(name, info);
+        tensors.insert(name, info);
     }
-    let header = serde_json::to_vec(&cut).unwrap();
+    let header = serde_json::to_vec(&tensors).unwrap();
     *bytes = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat().into();
     files
 }

@@ -232,8 +232,8 @@ fn score_gives_the_golden_logits_in_input_order() {
             let score: Vec<f64> = raw(printed, scores);
             assert_eq!(score, logits.iter().map(|&logit| f64::from(logit)).collect::<Vec<_>>());
         }
-        let cut = lines.iter().filter(|line| line["truncated"] == true).count();
-        assert!(0 < cut && cut < lines.len());
+        let truncated = lines.iter().filter(|line| line["truncated"] == true).count();
+        assert!(0 < truncated && truncated < lines.len());
     }
 }
 

@@ -125,7 +125,7 @@ pub struct CountedKeyValue<V> {
 pub struct CountedRelative<R> {
     relative: R,
     /// Products with relative positions, by queries and by keys: 0, 1 or 2.
-    terms: usize,
+    products: usize,
     row_of: Vec<u32>,
 }
 
@@ -171,9 +171,9 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
     type Rotary = K::Rotary;
     type Relative = CountedRelative<K::Relative>;
 
-    fn make_linear(&self, parts: &[LinearPart<'_>], keep: WeightStorage) -> Result<Self::Linear> {
+    fn make_linear(&self, parts: &[LinearPart<'_>], storage: WeightStorage) -> Result<Self::Linear> {
         let inputs = parts.first().map_or(0, |part| part.weight.cols);
-        Ok(SizedLinear { linear: self.kernels.make_linear(parts, keep)?, inputs })
+        Ok(SizedLinear { linear: self.kernels.make_linear(parts, storage)?, inputs })
     }
 
     fn make_table(&self, table: OwnedTensor) -> Result<Self::Table> {
@@ -197,19 +197,19 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         self.kernels.make_bias(bias)
     }
 
-    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Self::Rotary> {
-        self.kernels.make_rotary(turns)
+    fn make_rotary(&self, cos_sin: Tensor<'_>) -> Result<Self::Rotary> {
+        self.kernels.make_rotary(cos_sin)
     }
 
     fn make_relative(
         &self,
-        distances: RelativePositions<'_, Self::Norm>,
+        positions: RelativePositions<'_, Self::Norm>,
         heads: usize,
     ) -> Result<Self::Relative> {
         Ok(CountedRelative {
-            terms: usize::from(distances.query.is_some()) + usize::from(distances.key.is_some()),
-            row_of: distances.row_of.to_vec(),
-            relative: self.kernels.make_relative(distances, heads)?,
+            products: usize::from(positions.query.is_some()) + usize::from(positions.key.is_some()),
+            row_of: positions.row_of.to_vec(),
+            relative: self.kernels.make_relative(positions, heads)?,
         })
     }
 
@@ -240,28 +240,28 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         batch: &PackedBatch,
         word: &Self::Table,
         position: &Self::Table,
-        kind: &Self::Table,
+        token_type: &Self::Table,
         norm: &Self::Norm,
         out: &mut Self::Buf,
     ) {
-        self.op(Stage::Embed, || 0, |k| k.embed(batch, word, position, kind, norm, &mut out.buf));
+        self.op(Stage::Embed, || 0, |k| k.embed(batch, word, position, token_type, norm, &mut out.buf));
     }
 
     fn linear(
         &mut self,
         x: &Self::Buf,
         w: &Self::Linear,
-        then: Epilogue<'_, Self::Buf>,
+        epilogue: Epilogue<'_, Self::Buf>,
         out: &mut Self::Buf,
     ) {
-        let then = match then {
+        let epilogue = match epilogue {
             Epilogue::Store => Epilogue::Store,
             Epilogue::Activate(f) => Epilogue::Activate(f),
             Epilogue::Add(residual) => Epilogue::Add(&residual.buf),
         };
         let stage = self.stage_of(Stage::Linear, out);
         let operations = 2 * out.rows * out.cols * w.inputs;
-        self.op(stage, || operations, |k| k.linear(&x.buf, &w.linear, then, &mut out.buf));
+        self.op(stage, || operations, |k| k.linear(&x.buf, &w.linear, epilogue, &mut out.buf));
     }
 
     fn norm(&mut self, x: &Self::Buf, norm: &Self::Norm, out: &mut Self::Buf) {
@@ -290,14 +290,14 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         &mut self,
         batch: &PackedBatch,
         qkv: &Self::Buf,
-        reach: usize,
+        radius: usize,
         heads: usize,
         out: &mut Self::Buf,
     ) {
-        // Each query sees itself and `reach` keys on both sides, as far as there are any.
-        let seen = |len: usize| (0..len).map(|at| at.min(reach) + 1 + (len - 1 - at).min(reach)).sum();
-        let op = |k: &mut K| k.attention_local(batch, &qkv.buf, reach, heads, &mut out.buf);
-        self.op(Stage::Attention, || attention_operations(batch, qkv.cols / 3, seen), op);
+        // Each query attends to itself and to up to `radius` keys on each side.
+        let pairs = |len: usize| (0..len).map(|at| at.min(radius) + 1 + (len - 1 - at).min(radius)).sum();
+        let op = |k: &mut K| k.attention_local(batch, &qkv.buf, radius, heads, &mut out.buf);
+        self.op(Stage::Attention, || attention_operations(batch, qkv.cols / 3, pairs), op);
     }
 
     fn attention_disentangled(
@@ -309,9 +309,9 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         out: &mut Self::Buf,
     ) {
         let operations = || {
-            let compared = |len| 2 * relative.terms * len * relative.rows(len) * (qkv.cols / 3);
+            let relative_products = |len| 2 * relative.products * len * relative.rows(len) * (qkv.cols / 3);
             let content = attention_operations(batch, qkv.cols / 3, |len| len * len);
-            content + batch.rows().map(|rows| compared(rows.len())).sum::<usize>()
+            content + batch.rows().map(|rows| relative_products(rows.len())).sum::<usize>()
         };
         let op =
             |k: &mut K| k.attention_disentangled(batch, &qkv.buf, &relative.relative, heads, &mut out.buf);
@@ -378,11 +378,11 @@ mod tests {
         for count in [1, 3, 40] {
             let (stages, tokens) = call(&model, count);
             let operations = Stage::ALL.map(|stage| stages[stage as usize].operations as usize);
-            // Of every layer but the last: queries, keys, values and output; up and down.
+            // In every layer but the last: queries, keys, values and output; up and down.
             let linear = 2 * count * tokens * hidden * (4 * hidden + 2 * wide) * (layers - 1);
             let attention = 4 * count * tokens * tokens * hidden * (layers - 1);
             let first = count * (4 * hidden * hidden + 4 * tokens * info.heads * hidden);
-            // The last layer's queries, output, up and down, then dense and one label.
+            // In the last layer queries, output, up and down; then dense and one label.
             let head = 2 * count * hidden * (2 * hidden + 2 * wide + hidden + 1);
             assert_eq!(operations, [0, 0, linear, attention + first, 0, head], "{count} pairs of {tokens}");
             assert!(stages.iter().all(|stage| stage.thread_ms > 0.0), "{stages:?}");
@@ -399,13 +399,13 @@ mod tests {
         let qkv = timed.write(5, 3 * hidden, &[0.5; 30]).unwrap();
         let mut out = timed.make_buf();
         timed.shape(&mut out, 5, hidden).unwrap();
-        // Of 25 pairs, those with distances up to 1.
+        // Of 25 (query, key) pairs, the 13 at most one token apart.
         timed.attention_local(&batch, &qkv, 1, 1, &mut out);
         let counters = Arc::clone(timed.counters.as_ref().unwrap());
         assert_eq!(counters.take()[Stage::Attention as usize].operations, 4 * 2 * 13);
         // Nine relative positions in three rows: sequences of four tokens use all of them, of two tokens two.
-        let compared = CountedRelative { relative: (), terms: 2, row_of: vec![0, 0, 0, 1, 1, 2, 2, 2, 2] };
-        assert_eq!([5, 4, 2, 1].map(|len| compared.rows(len)), [3, 3, 2, 1]);
+        let relative = CountedRelative { relative: (), products: 2, row_of: vec![0, 0, 0, 1, 1, 2, 2, 2, 2] };
+        assert_eq!([5, 4, 2, 1].map(|len| relative.rows(len)), [3, 3, 2, 1]);
     }
 
     #[test]
