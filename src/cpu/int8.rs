@@ -96,7 +96,7 @@ pub struct Int8Gemm<'a> {
     pub scratch: &'a mut [f32],
 }
 
-/// Work space that [`Int8Gemm`] needs for that many rows, in floats: for each row its [`RowQuant`] and a block of bytes.
+/// Work space that [`Int8Gemm`] needs for that many rows, in floats: for each row its `RowQuant` and a block of bytes.
 pub fn scratch_floats(rows: usize) -> usize {
     rows * (ROW_QUANT_FLOATS + LHS_STRIDE / size_of::<f32>())
 }

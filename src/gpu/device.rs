@@ -1,7 +1,7 @@
 //! The open device: binds recorded dispatches, submits them, waits, and reads results back.
 //!
 //! Each call of the driver can fail in three ways: it returns an error, it reports one to a callback, or the device is
-//! lost. All of them end in the device's [`Fault`], which is checked after every step.
+//! lost. All of them end in the device's `Fault`, which is checked after every step.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
