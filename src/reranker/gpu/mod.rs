@@ -246,18 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn warmup_measures_every_layer_and_no_tile_changes_a_bit() {
+    fn tuning_measures_every_layer_and_no_tile_changes_a_bit() {
         let Some(model) = model() else { return };
         let batches = [batch(3, 9), batch(7, 9)];
         let all = || batches.each_ref().map(|batch| logits(&model, batch));
         let before = all();
         model.warmup().unwrap();
-        let measured = model.run.lock_uncancellable().kernels.tiles().clone();
-        for shape in
-            [(model.spec.hidden, 3 * model.spec.hidden), (model.spec.hidden, model.spec.intermediate)]
-        {
-            assert!(measured.get(shape, 27).is_some(), "{shape:?} {measured:?}");
-        }
+        // On a slow machine the time for measurements ends before every layer is measured.
+        assert_ne!(*model.run.lock_uncancellable().kernels.tiles(), Default::default());
         assert_eq!(all(), before);
         for fastest in Tile::ALL {
             let time =
@@ -265,8 +261,10 @@ mod tests {
             let mut run = model.run.lock_uncancellable();
             run.kernels.forget_tiles();
             run.kernels.tune_by(model.max_group_tokens, time).unwrap();
-            let shape = (model.spec.hidden, model.spec.intermediate);
-            assert_eq!(run.kernels.tiles().get(shape, 27), Some(fastest));
+            let (hidden, intermediate) = (model.spec.hidden, model.spec.intermediate);
+            for shape in [(hidden, 3 * hidden), (hidden, intermediate)] {
+                assert_eq!(run.kernels.tiles().get(shape, 27), Some(fastest), "{shape:?}");
+            }
             drop(run);
             assert_eq!(all(), before, "{fastest:?}");
         }
