@@ -128,10 +128,10 @@ impl SimdKernel for WeightedRows<'_> {
         let last_columns = &mut rest[..len * LANES];
         let block = S::NV * LANES;
         // The columns that do not fill a vector, filled up with zeros.
-        let whole = hidden - hidden % LANES;
+        let full_cols = hidden - hidden % LANES;
         for (from, to) in self.x.chunks_exact(hidden).zip(last_columns.as_chunks_mut::<LANES>().0) {
-            to[..hidden - whole].copy_from_slice(&from[whole..]);
-            to[hidden - whole..].fill(0.0);
+            to[..hidden - full_cols].copy_from_slice(&from[full_cols..]);
+            to[hidden - full_cols..].fill(0.0);
         }
         let mut out = MatMut::new(self.out, heads, hidden);
         for start in (0..heads).step_by(block) {
@@ -161,13 +161,13 @@ impl SimdKernel for WeightedRows<'_> {
                 let heads = start + tile.start..start + tile.end;
                 let lhs = Lhs { values: &scores[tile.start..], layout: ColMajor };
                 let scale = RowScale(&inverse[tile.clone()]);
-                for column in (0..whole).step_by(block) {
-                    let c = out.block(heads.clone(), column..(column + block).min(whole));
+                for column in (0..full_cols).step_by(block) {
+                    let c = out.block(heads.clone(), column..(column + block).min(full_cols));
                     let rhs = Rhs::new(&self.x[column..], hidden);
                     multiply_tile(s, len, lhs, rhs, c, false, scale);
                 }
-                if whole < hidden {
-                    let c = out.block(heads.clone(), whole..hidden);
+                if full_cols < hidden {
+                    let c = out.block(heads.clone(), full_cols..hidden);
                     multiply_tile(s, len, lhs, Rhs::new(last_columns, LANES), c, false, scale);
                 }
             }
