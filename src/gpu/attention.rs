@@ -1,4 +1,4 @@
-//! Recording attention: the shader for the head's width and for how scores depend on positions, and the four steps of
+//! Recording attention: the shader for the head dimension and for how scores depend on positions, and the four steps of
 //! attention for first tokens.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::shaders::Kernel;
 use crate::error::Error;
 use crate::text::batch::PackedBatch;
 
-/// The widest head that attention has a shader for.
+/// The largest head dimension that attention has a shader for.
 pub const MAX_HEAD_DIM: usize = 128;
 
 /// Sequences of a workgroup of first_back.wgsl and first_out.wgsl.
@@ -35,21 +35,21 @@ pub(super) struct ScoreMod {
     center: usize,
     /// How far away a query sees keys; `None` sees every key.
     window_radius: Option<usize>,
-    /// A sum of the flags below.
-    terms: u8,
+    /// The override SCORE_MOD: a sum of the flags below.
+    flags: u8,
 }
 
-/// The override TERMS: adds the bias.
+/// A flag of SCORE_MOD: adds the bias.
 const ADD_BIAS: u8 = 1;
-/// Adds q K\[r\].
+/// A flag of SCORE_MOD: adds q K\[r\].
 const ADD_POSITION_KEYS: u8 = 2;
-/// Adds k Q\[r\].
+/// A flag of SCORE_MOD: adds k Q\[r\].
 const ADD_POSITION_QUERIES: u8 = 4;
 
 impl ScoreMod {
     pub(super) fn bias(bias: &Bias) -> Self {
         let keys = Some(Arc::clone(&bias.values));
-        Self { keys, center: bias.center, terms: ADD_BIAS, ..Self::default() }
+        Self { keys, center: bias.center, flags: ADD_BIAS, ..Self::default() }
     }
 
     pub(super) fn window(radius: usize) -> Self {
@@ -59,7 +59,7 @@ impl ScoreMod {
     pub(super) fn relative(relative: &Relative) -> Self {
         let keys = relative.keys.as_ref().map(Buf::handle);
         let queries = relative.queries.as_ref().map(Buf::handle);
-        let terms = if keys.is_some() { ADD_POSITION_KEYS } else { 0 }
+        let flags = if keys.is_some() { ADD_POSITION_KEYS } else { 0 }
             + if queries.is_some() { ADD_POSITION_QUERIES } else { 0 };
         Self {
             keys,
@@ -67,7 +67,7 @@ impl ScoreMod {
             row_of: Some(Arc::clone(&relative.row_of)),
             center: relative.center,
             window_radius: None,
-            terms,
+            flags,
         }
     }
 }
@@ -96,7 +96,7 @@ impl Gpu {
         self.recorded_flop += 4.0 * scores * hidden as f64;
     }
 
-    /// Records attention of any head width, whose scores may depend on positions.
+    /// Records attention of any head dimension, whose scores may depend on positions.
     pub(super) fn record_attention(
         &mut self,
         batch: &PackedBatch,
@@ -110,8 +110,8 @@ impl Gpu {
             let message = format!("attention heads of width {head_dim}: the most is {MAX_HEAD_DIM}");
             return self.record_failure(gpu_error(message));
         }
-        if score_mod.terms > 0 && longest > score_mod.center + 1 {
-            let message = format!("{longest} tokens, and distances of {} at most", score_mod.center);
+        if score_mod.flags > 0 && longest > score_mod.center + 1 {
+            let message = format!("{longest} tokens, and relative positions up to {}", score_mod.center);
             return self.record_failure(Error::Internal { message });
         }
         // MAX_WORKGROUPS is longer than every sequence of a batch, and far from overflow.
@@ -119,7 +119,7 @@ impl Gpu {
         let [head_dim, hidden_cols, qkv_stride, out_stride, center, window] =
             [head_dim, hidden, qkv.stride(), out.stride(), score_mod.center, radius].map(|v| v as f64);
         let overrides =
-            [head_dim, hidden_cols, qkv_stride, out_stride, center, window, f64::from(score_mod.terms)];
+            [head_dim, hidden_cols, qkv_stride, out_stride, center, window, f64::from(score_mod.flags)];
         // A table that is not read needs a buffer all the same.
         let table = |table: &Option<Arc<BufferHandle>>| table.clone().unwrap_or_else(|| qkv.handle());
         let weights = [table(&score_mod.keys), table(&score_mod.queries), table(&score_mod.row_of)];

@@ -55,7 +55,7 @@ impl Gpu {
     pub(super) fn project_relative(&self, positions: RelativePositions<'_, Norm>) -> Result<Relative> {
         let Tensor { rows, cols, .. } = positions.rows;
         if positions.row_of.iter().any(|row| *row as usize >= rows) {
-            return Err(Error::Internal { message: "a distance has no row".into() });
+            return Err(Error::Internal { message: "a relative position has no row".into() });
         }
         let mut gpu = Self::with_thread(Arc::clone(&self.thread), self.options.clone());
         let mut embeddings = gpu.write(rows, cols, &positions.rows.values())?;
