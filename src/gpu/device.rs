@@ -53,7 +53,7 @@ struct ReadbackCopy {
     bytes: u64,
 }
 
-/// What mapping a buffer came to, once the driver says so.
+/// Receives the result of mapping a buffer, once the driver reports it.
 type Mapped = mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
 
 /// An open device. It stays on the thread that opened it.
@@ -108,7 +108,7 @@ impl Device {
         self.timeout = timeout;
     }
 
-    /// Counts as lost from here on, for this reason: nothing runs any more.
+    /// Marks the device as lost, for this reason: nothing runs on it any more.
     pub fn mark_lost(&self, reason: &str) {
         self.fault.record(reason.to_owned());
     }
@@ -153,9 +153,9 @@ impl Device {
         self.check_health()
     }
 
-    /// Executes commands in order, waits, and reads back the first bytes of a buffer, if `read` names its number and how
-    /// many. Also returns how long submission and wait took. All dispatches between two uploads are one submission of one
-    /// pass.
+    /// Executes commands in order and waits for them. `read` is the number of a buffer to read back, and how many of its
+    /// first bytes: they are returned, with the time of submitting and waiting. All dispatches between two uploads are one
+    /// submission of one pass.
     pub fn execute(&mut self, commands: &[Command], read: Option<(u64, u64)>) -> Result<(Vec<u8>, Duration)> {
         let bound = self.bind_all(commands)?;
         // A shader that the driver refused is known by now; submitting it would only hide the reason.

@@ -100,16 +100,17 @@ pub fn padded_vector(tensor: Tensor<'_>) -> Vec<f32> {
 
 fn read_scaled_row(part: &LinearPart<'_>, row: usize, out: &mut [f32]) {
     part.weight.widen_row(row, out);
-    scale_in_place(part.scale, out);
+    scale_in_place(out, part.scale);
 }
 
 fn read_scaled_bias(part: &LinearPart<'_>, out: &mut [f32]) {
     part.bias.widen_row(0, out);
-    scale_in_place(part.scale, out);
+    scale_in_place(out, part.scale);
 }
 
-fn scale_in_place(factor: f64, values: &mut [f32]) {
-    if factor != 1.0 {
-        values.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
+/// Multiplies in f64 and rounds once.
+fn scale_in_place(values: &mut [f32], scale: f64) {
+    if scale != 1.0 {
+        values.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
     }
 }

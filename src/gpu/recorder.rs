@@ -31,7 +31,7 @@ const MIN_MEASURED_FLOP: f64 = 0.5e9;
 /// NaN as one f32 and as two f16.
 const NAN_F32_AND_F16: u32 = 0x7fc0_7fc0;
 
-/// How the backend works, for tests.
+/// Options of the backend. All but `device` are for tests and benches.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
     /// How the device is opened.
@@ -216,7 +216,7 @@ impl Gpu {
         })
     }
 
-    /// Counts the device as lost from here on, for this reason: nothing runs on it any more.
+    /// Marks the device as lost, for this reason: nothing runs on it any more.
     pub fn mark_lost(&self, reason: String) {
         // Fails only if the device has failed already.
         let _ = self.thread.call(move |device| {
@@ -233,7 +233,7 @@ impl Gpu {
         })
     }
 
-    /// Executes the recorded commands, waits, and reads back the first bytes of a buffer, if `read` names it and how many.
+    /// Executes the recorded commands and waits for them. `read` is a buffer to read back, and how many of its first bytes.
     pub(super) fn execute_recorded(&mut self, read: Option<(Arc<BufferHandle>, u64)>) -> Result<Vec<u8>> {
         let commands = std::mem::take(&mut self.recorded);
         let flop = std::mem::take(&mut self.recorded_flop);

@@ -25,7 +25,7 @@ pub struct Shader {
     pub source: Source,
     /// Invocations of a workgroup, or [`LANES`].
     pub workgroup: u32,
-    /// Constants that are set when a pipeline is made, in the order in which a dispatch gives their values.
+    /// Constants that are set when a pipeline is made, in the order in which a dispatch lists their values.
     pub overrides: &'static [&'static str],
     /// Group 0: activations and lists, in the order of their bindings.
     pub activations: &'static [Access],

@@ -16,7 +16,7 @@ use crate::error::Result;
 /// Inputs and outputs of a linear layer.
 pub type Shape = (usize, usize);
 
-/// Numbers of rows that are measured. A layer over another number gets the tile of the next larger one, or of the last.
+/// Numbers of rows that are measured. For any other number a layer uses the tile of the next larger one, or of the last.
 pub const BUCKETS: [usize; 4] = [64, 256, 1024, 4096];
 
 /// The fastest tile by shape and bucket.
@@ -55,8 +55,8 @@ impl TileTable {
         Ok(())
     }
 
-    /// What `write` left for this adapter. It is empty where the file is missing or damaged, or belongs to another driver or
-    /// to other shaders.
+    /// Reads what `write` saved for this adapter. The table is empty where the file is missing or damaged, or belongs to
+    /// another driver or to other shaders.
     pub fn read(folder: &Path, adapter: &Adapter) -> Self {
         fs::read_to_string(file(folder, adapter))
             .ok()
@@ -98,7 +98,7 @@ impl TileTable {
     }
 }
 
-/// Of the lines and of what they were measured with: adapter, driver, tier and shaders.
+/// The checksum of the lines and of what they were measured with: adapter, driver, tier and shaders.
 fn checksum(lines: &str, adapter: &Adapter) -> u64 {
     let Adapter { name, driver, backend, tier, .. } = adapter;
     let shaders = [false, true]
@@ -210,7 +210,7 @@ mod tests {
             Adapter { backend: "dx12", ..own.clone() },
             Adapter { tier: Tier::F16, ..own.clone() },
         ] {
-            // Even under its name.
+            // Ignored even under the other adapter's file name.
             fs::write(file(folder.path(), &changed), &kept).unwrap();
             assert_eq!(TileTable::read(folder.path(), &changed), TileTable::default(), "{changed:?}");
         }
