@@ -154,7 +154,7 @@ pub fn narrow_f16(x: f32) -> u16 {
     } else if magnitude < NORMAL {
         (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits()
     } else {
-        // Adds half a step less one, and one more where the last bit that stays is odd; a carry goes on into the exponent.
+        // Adds half a step minus 1, and 1 more where the last bit that is kept is odd; a carry moves on into the exponent.
         let rounded = magnitude.min(INFINITE) + 0xfff + (magnitude >> 13 & 1);
         (rounded - ((127 - 15) << 23)) >> 13
     };
@@ -165,7 +165,7 @@ pub fn narrow_f16(x: f32) -> u16 {
 /// lowest bits of the fraction.
 pub const ROUND_TO_INT: f32 = 12_582_912.0;
 
-/// Quantizes one row of weights to signed bytes and gives their scale: the byte 127 stands for the greatest magnitude.
+/// Quantizes one row of weights to signed bytes and returns their scale: the byte 127 stands for the greatest magnitude.
 pub fn quantize_weights(row: &[f32], out: &mut [u8]) -> f32 {
     let max = row.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
     // A row of smaller values becomes zeros: the inverse would overflow.

@@ -1,4 +1,5 @@
-//! Memory whose lack is an error instead of the end of the program: zeroed, filled and empty vectors, and buffers that grow.
+//! Allocations that return an error instead of ending the program where there is no memory: zeroed, filled and empty vectors,
+//! and buffers that grow.
 
 use bytemuck::allocation::try_zeroed_vec;
 

@@ -135,7 +135,7 @@ fn softmax_weights<S: Simd, M: ScoreMod>(
     inverse
 }
 
-/// Writes rows as columns, [`SCORE_STRIDE`] floats from one step of k to the next.
+/// Writes rows as columns, [`SCORE_STRIDE`] floats from one k to the next.
 #[inline(always)]
 fn transpose_rows<S: Simd>(s: S, rows: [&[f32]; LANES], to: &mut [f32]) {
     let row_len = rows[0].len();

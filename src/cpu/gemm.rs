@@ -90,7 +90,7 @@ impl<W: Simd> SimdKernel for Gemm<'_, W> {
 }
 
 /// The part of the weights that is multiplied after the rows `ks` of a panel: the same rows of the next panel, or the next
-/// rows of the first panel; at the very end the same part again. Gives its address, and how many floats would fill it.
+/// rows of the first panel; at the very end the same part again. Returns its address, and how many floats would fill it.
 fn next_panel<W: Simd>(
     weights: &FloatPanels<W>,
     panels: &Range<usize>,

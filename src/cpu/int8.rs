@@ -54,12 +54,12 @@ impl Int8Panels {
             parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row))).collect();
         for (output, (part, row)) in rows.iter().enumerate() {
             packed.scales[output] = (f64::from(part.weight.scales[*row]) * part.scale) as f32;
-            // As unsigned bytes, for whose sum there is an instruction everywhere.
+            // Sums unsigned bytes: every instruction set has an instruction for that.
             let bytes = part.weight.row(*row);
             let shifted: u32 = bytes.iter().map(|b| u32::from(b ^ 128)).sum();
             packed.weight_sums[output] = shifted.cast_signed() - 128 * bytes.len() as i32;
         }
-        // Through one panel, so that fresh memory is written once.
+        // Packs into a buffer of one panel and copies it, so that fresh memory is written once.
         let mut panel = filled(kernel.nr * depth, 0)?;
         for rows in rows.chunks(kernel.nr) {
             let rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
@@ -193,7 +193,7 @@ impl Int8Gemm<'_> {
             let sums = &mut sums[..tile.len() * nr];
             let mut out = self.out.block(tile.clone(), cols.clone());
             if !first {
-                // The partial sums lie in the output as what they are: integers.
+                // The output holds the partial sums as the bits of integers.
                 for (row, sums) in sums.chunks_exact_mut(nr).enumerate() {
                     let partial = out.row(row).iter().map(|sum| sum.to_bits().cast_signed());
                     sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum = partial);

@@ -165,7 +165,7 @@ impl<S: Simd> Kernels for Cpu<S> {
         positions: RelativePositions<'_, Norm>,
         heads: usize,
     ) -> Result<DisentangledPositions> {
-        // A backend of its own: the work space of this one may be in use.
+        // Ops run on a backend of their own, because the work space of this one may be in use.
         let mut cpu = Cpu::new(self.simd);
         let (rows, hidden) = (positions.rows.rows, positions.rows.cols);
         cpu.parallel.reserve(linear::scratch_floats(rows))?;

@@ -148,7 +148,8 @@ impl Parallel {
                 compute(index, part, out);
             }
         };
-        // A panic in a kernel goes on in the thread that called the op, which is itself a task of the pool.
+        // A panic in a kernel is raised again on the thread that called the op. That thread runs a task of the pool, which
+        // turns the panic into an error.
         if let Err(error) = pool.parallel_for(threads, &task, || ()) {
             std::panic::resume_unwind(Box::new(error.to_string()));
         }

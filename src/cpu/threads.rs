@@ -134,9 +134,10 @@ impl Pool {
         }
         let takes_part =
             self.workers.is_empty() || WORKER_OF.with(|pool| pool.get()) == Arc::as_ptr(&self.shared);
-        // A caller that takes part computes index 0 itself; only the other indices are put into the queue. A thread waits
-        // as soon as all indices of its job are taken, and cannot help while it waits: if index 0 hands out work of its own,
-        // the caller must not be waiting with a smaller index done.
+        // A caller that takes part computes index 0 itself; only the other indices are put into the queue. A caller takes
+        // indices of its own job alone and then waits, while a worker that has finished an index takes the next one of any
+        // job. So where index 0 hands out work of its own, the caller must have index 0: with a shorter task it would soon
+        // wait and leave that work to fewer threads.
         let reserved = usize::from(takes_part).min(count);
         let job = Job {
             task,

@@ -154,7 +154,7 @@ pub fn multiply_tile<S: Simd>(
     add: bool,
     scale: impl AccScale,
 ) {
-    // The arms beyond S::MR fold away, as does the wide half where a tile is one vector wide.
+    // The compiler removes the arms beyond S::MR, and the branch for two vectors where a tile has one.
     macro_rules! for_rows {
         ($($rows:literal)+) => {
             match c.rows() {
@@ -214,7 +214,7 @@ fn multiply_rows<S: Simd, const R: usize, const NV: usize>(
                     acc[m][v] = simd.fma(x, columns[v], acc[m][v]);
                 }
             }
-            // What lies one past the last k is never read: wrapping_add only computes the address.
+            // The address one past the last k is computed, which wrapping_add allows, and never read.
             a = a.wrapping_add(k_stride);
             b = b.wrapping_add(rhs.stride);
         }

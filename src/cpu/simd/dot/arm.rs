@@ -70,8 +70,8 @@ unsafe fn sdot<const R: usize>(k_groups: usize, lhs: *const u8, rhs: *const i8, 
     }
 }
 
-/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of the left operand and 1 of the right. The last of an odd
-/// number of rows is computed twice.
+/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of the left operand and 1 of the right.
+/// The last of an odd number of rows is computed twice.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]

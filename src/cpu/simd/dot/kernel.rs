@@ -1,4 +1,4 @@
-//! What a microkernel for 8-bit integers is: its shape, the layout of its operands, and its tiles.
+//! The description of a microkernel for 8-bit integers: its shape, the layout of its operands, and its tiles.
 
 use crate::options::Isa;
 
@@ -62,7 +62,7 @@ pub struct Int8Kernel {
     pub(super) kr: Kr,
     /// NR: columns of the tile and of a panel.
     pub nr: usize,
-    /// What activations look like.
+    /// The format of activations.
     pub format: LhsFormat,
     /// One function for each number of rows from 1 to MR.
     pub(super) tiles: &'static [TileFn],

@@ -1,5 +1,5 @@
-//! The microkernels for 8-bit integers, one per instruction. Sums are exact integers, so all kernels are equal by nature, and
-//! each may order its operands as its instruction likes: an [`Int8Kernel`] describes that order.
+//! The microkernels for 8-bit integers, one per instruction. Sums are exact integers, so all kernels compute the same, and each
+//! may order its operands as its instruction needs them: an [`Int8Kernel`] describes that order.
 
 #[cfg(target_arch = "aarch64")]
 mod arm;

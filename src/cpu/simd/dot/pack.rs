@@ -16,7 +16,7 @@ impl Int8Kernel {
             panel.fill(0);
         }
         let packed = match self.kr {
-            // Not where floats may be moved through registers that change the bits of a NaN.
+            // Not in plain Rust, which may move floats through registers that change the bits of a NaN.
             Kr::Four if S::ISA != Isa::Scalar => s.dispatch(InterleaveLines { rows, nr, panel }),
             _ => 0,
         };
@@ -53,7 +53,7 @@ fn interleave<const KR: usize>(rows: &[&[u8]], nr: usize, panel: &mut [i8]) {
 }
 
 /// Interleaves groups of four bytes, for as many cache lines as the rows fill: the lines of [`LANES`] rows at a time,
-/// transposed as if the groups were floats. Gives the number of bytes of each row that it has packed.
+/// transposed as if the groups were floats. Returns the number of bytes of each row that it has packed.
 struct InterleaveLines<'a> {
     rows: &'a [&'a [u8]],
     nr: usize,
