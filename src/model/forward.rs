@@ -244,7 +244,7 @@ fn post_norm_layers<K: Kernels>(
 }
 
 /// The layers of ModernBERT, from `a.x` to what the head reads in `a.pooled`: each sublayer begins with a norm,
-/// x = x + attention(norm(x)), x = x + feed_forward(norm(x)), and one more follows the last layer.
+/// x = x + attention(norm(x)), x = x + feed_forward(norm(x)), and a final norm follows the last layer.
 fn pre_norm_layers<K: Kernels>(
     k: &mut K,
     spec: &Spec,

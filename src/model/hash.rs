@@ -11,7 +11,7 @@ impl ModelFiles {
     /// XXH3 (64 bits) of the length and bytes of every other file, and of the XXH3 of each header and tensor of the weight
     /// files, in order: equal for equal models wherever they lie. The weight files are read through once.
     ///
-    /// Errors: those of a weight file that cannot be read, or is none.
+    /// Errors: those of a file that cannot be read, or that is not a weight file.
     pub fn hash(&self) -> Result<u64> {
         hash_model(self, &Checkpoint::open(self)?)
     }

@@ -17,8 +17,8 @@ use crate::model::network::{Network, TensorRole};
 use crate::model::reader::TensorReader;
 use crate::options::Precision;
 
-/// Writes a model's weights to a safetensors file as [`Precision::Int8`] keeps them: loaded from there, the model gives the
-/// same bits as with that option, from about a quarter of float32's bytes.
+/// Writes a model's weights to a safetensors file as [`Precision::Int8`] keeps them: loaded from there, the model
+/// computes the same bits as with that option, from about a quarter of float32's bytes.
 ///
 /// The file holds, for every matrix `NAME` `[rows, cols]` of the encoder's linear layers and embedding tables, `NAME` as I8
 /// and `NAME_scale` as F32 `[rows]`: a weight is its byte, from -127 to 127, times the scale of its row. All other tensors

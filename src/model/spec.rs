@@ -13,11 +13,11 @@ pub struct Spec {
     pub names: &'static TensorNames,
     /// Encoder layers.
     pub layers: usize,
-    /// Width of the residual stream (H).
+    /// Features of the residual stream (H).
     pub hidden: usize,
     /// Attention heads (N); divides `hidden`.
     pub heads: usize,
-    /// Width of the feed-forward layer (F).
+    /// Features of the feed-forward layer (F).
     pub intermediate: usize,
     /// Rows of the word-embedding table (V).
     pub vocabulary: usize,
@@ -118,8 +118,8 @@ pub struct SlidingWindow {
 pub enum NormOrder {
     /// Post-norm: after each sublayer, on the residual stream.
     Post,
-    /// Pre-norm: before each sublayer, beside the residual stream. The first sublayer has none, and one more follows the
-    /// last layer.
+    /// Pre-norm: before each sublayer, beside the residual stream. The first sublayer has none, because it reads the normed
+    /// embeddings, and a final norm follows the last layer.
     Pre,
 }
 
