@@ -31,8 +31,8 @@ pub struct PairTemplate {
 
 impl PairTemplate {
     /// Checks that each text occurs once and that every id has its row: `vocabulary` is the number of rows of the model's
-    /// word table, `token_types` that of its token type table. With fewer than two token types the model tells none apart,
-    /// and all are 0.
+    /// word table, `token_types` that of its token type table. With fewer than two token types the model does not
+    /// distinguish them, and all are 0.
     pub fn new(
         mut pieces: Vec<TemplatePiece>,
         vocabulary: usize,

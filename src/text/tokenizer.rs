@@ -20,8 +20,8 @@ const BYTES_PER_TOKEN: usize = 6;
 /// `SPARSE_BYTES_PER_TOKEN` for each token that is asked for.
 const SPARSE_BYTES: usize = 1 << 20;
 const SPARSE_BYTES_PER_TOKEN: usize = 512;
-/// Tokens at the end of a prefix that ends inside a word; they may be others in the whole text. WordPiece needs
-/// the longest word that it looks up. For Unigram and byte pairs, no choice that reaches further back is known.
+/// Tokens at the end of a prefix that ends inside a word: they may differ from those of the whole text. WordPiece needs as
+/// many as the longest word that it looks up has characters. For Unigram and BPE, no text is known in which more tokens differ.
 const RAGGED_MARGIN: usize = 128;
 
 /// Turns texts into token ids.
@@ -43,7 +43,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads a tokenizer.json; `file` names it in errors. `vocabulary` is the number of rows of the model's word table,
     /// `token_types` that of its token type table: every id that the tokenizer can return has its row. With fewer than two
-    /// token types the model tells none apart, and all token types are 0.
+    /// token types the model does not distinguish them, and all token types are 0.
     ///
     /// Errors: [`Error::Format`].
     pub fn new(file: &str, json: &[u8], vocabulary: usize, token_types: usize) -> Result<Self> {
@@ -136,7 +136,7 @@ impl Tokenizer {
         let mut shortened = ShortenedText::new(text);
         loop {
             bytes = bytes.saturating_mul(2).min(max_bytes);
-            // The spans of a shortened text would be others.
+            // The spans of a shortened text would not be those of the text.
             let (text, to_end) = if self.shortens && !with_spans {
                 shortened.extend(bytes);
                 (shortened.text.as_str(), shortened.ended())
@@ -192,7 +192,7 @@ impl Tokenizer {
     }
 
     /// Tokenizes the words of `text` until there are at least `min_tokens` tokens. Only words that are not plain go through
-    /// the crate.
+    /// the `tokenizers` crate.
     fn tokenize_plain(
         &self,
         plain: &PlainWords,
@@ -220,7 +220,7 @@ impl Tokenizer {
                 Chunk::NotPlain(range) => {
                     let missing = min_tokens.saturating_sub(encoded.ids.len());
                     let other = self.tokenize_any(&text[range.clone()], missing, with_spans)?;
-                    // The chunk may hold no word, and then it is no rest.
+                    // A chunk without a word does not count as unread text.
                     let unread = full && !other.ids.is_empty();
                     encoded.complete = other.complete && !unread;
                     if !full {
@@ -237,7 +237,7 @@ impl Tokenizer {
         Ok(encoded)
     }
 
-    /// [`tokenize_plain`](Self::tokenize_plain) for any tokenizer: every word goes through the crate.
+    /// [`tokenize_plain`](Self::tokenize_plain) for any tokenizer: every word goes through the `tokenizers` crate.
     fn tokenize_any(&self, text: &str, min_tokens: usize, with_spans: bool) -> Result<Encoded> {
         self.library.tokenize(text, min_tokens, with_spans).ok_or_else(|| Error::Internal {
             message: format!("the tokenizer of {} failed on a text", self.file),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_words_give_the_tokens_that_the_crate_gives() {
+    fn plain_words_have_the_same_tokens_as_in_the_crate() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/crossrank-mini");
         let json = std::fs::read(folder.join("tokenizer.json")).unwrap();
         let mut json: Value = serde_json::from_slice(&json).unwrap();

@@ -24,7 +24,7 @@ pub fn kept_lengths(
 }
 
 /// The arithmetic of `truncate_encodings` in Hugging Face tokenizers. The shorter side is kept whole if it takes at most
-/// half of the budget. Otherwise each side gets half, and the longer one (the document, if equal) the odd token.
+/// half of the budget. Otherwise each side gets half, and the longer one (the document, if equal) gets the odd token.
 fn longest_first(query: usize, document: usize, budget: usize) -> (usize, usize) {
     let shorter = query.min(document);
     let (short, long) = match budget.checked_sub(shorter) {

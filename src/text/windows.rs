@@ -33,8 +33,8 @@ pub fn layout(query: usize, document: usize, budget: usize, options: Windows) ->
     Layout { query_tokens: query, windows }
 }
 
-/// The number of a document's tokens that all of its windows of `window` tokens can hold, and one more, which tells that
-/// there is more text.
+/// The number of a document's tokens that all of its windows of `window` tokens can hold, plus one, which shows that the
+/// document is longer.
 pub fn tokens_needed(window: usize, options: Windows) -> usize {
     window.saturating_mul(options.max_windows.max(1)).saturating_add(1)
 }
