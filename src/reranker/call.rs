@@ -229,8 +229,8 @@ impl Call<'_> {
         let model = self.model;
         let mut logits = vec![0.0; batch.sequences() * model.info.labels.len()];
         let check = || if self.deadline_passed() { Err(Error::Cancelled) } else { self.check_cancelled() };
-        let team = (sequential && model.pool.supports_nesting()).then_some(&model.pool);
-        match check().and_then(|()| model.engine.logits(batch, team, &check, &mut logits)) {
+        let pool = (sequential && model.pool.supports_nesting()).then_some(&model.pool);
+        match check().and_then(|()| model.engine.logits(batch, pool, &check, &mut logits)) {
             Ok(executed) => GroupOutcome::Logits(logits, executed),
             Err(Error::Cancelled) if self.check_cancelled().is_ok() => GroupOutcome::DeadlinePassed,
             Err(error) => GroupOutcome::Failed(error),

@@ -66,7 +66,7 @@ impl GpuEngine {
     pub(super) fn compute_on_cpu(
         &self,
         batch: &PackedBatch,
-        team: Option<&Arc<Pool>>,
+        pool: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
@@ -76,7 +76,7 @@ impl GpuEngine {
             let fits = |end: &usize| batch.starts[*end] - batch.starts[start] <= GROUP_TOKENS;
             let end = (start + 1..=batch.sequences()).take_while(fits).last().unwrap_or(start + 1);
             let part = batch.slice(start..end);
-            self.cpu.logits(&part, team, stop, &mut out[start * labels..end * labels])?;
+            self.cpu.logits(&part, pool, stop, &mut out[start * labels..end * labels])?;
             start = end;
         }
         Ok(self.cpu.runs())

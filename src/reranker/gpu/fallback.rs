@@ -39,12 +39,12 @@ impl Engine for GpuEngine {
     fn logits(
         &self,
         batch: &PackedBatch,
-        team: Option<&Arc<Pool>>,
+        pool: Option<&Arc<Pool>>,
         stop: &dyn Fn() -> Result<()>,
         out: &mut [f32],
     ) -> Result<Executed> {
         if batch.tokens() < self.min_gpu_tokens {
-            return self.compute_on_cpu(batch, team, stop, out);
+            return self.compute_on_cpu(batch, pool, stop, out);
         }
         let mut run = self.run.lock(stop)?;
         self.recover_lost_device(&mut run);
@@ -56,7 +56,7 @@ impl Engine for GpuEngine {
         match result {
             Ok(()) => Ok(self.runs()),
             Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
-                let executed = self.compute_on_cpu(batch, team, stop, out)?;
+                let executed = self.compute_on_cpu(batch, pool, stop, out)?;
                 Ok(Executed { gpu_failure: Some(error), ..executed })
             }
             Err(error) => Err(error),

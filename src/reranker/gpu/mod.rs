@@ -223,11 +223,11 @@ mod tests {
         fn logits(
             &self,
             batch: &PackedBatch,
-            team: Option<&Arc<Pool>>,
+            pool: Option<&Arc<Pool>>,
             stop: &dyn Fn() -> Result<()>,
             out: &mut [f32],
         ) -> Result<Executed> {
-            let executed = self.0.logits(batch, team, stop, out)?;
+            let executed = self.0.logits(batch, pool, stop, out)?;
             *out.last_mut().unwrap() += 0.01;
             Ok(executed)
         }
