@@ -19,7 +19,7 @@
 //! - [`Reranker::builder`] sets what a model is loaded with: backend, precision, threads, limits of memory.
 //! - [`RerankOptions`] sets what one call does: how many results, a threshold, truncation, windows over long documents,
 //!   cancellation, a deadline, progress.
-//! - [`Reranker::score`] gives every label of every pair in input order.
+//! - [`Reranker::score`] returns the scores of every label of every pair, in input order.
 //! - [`CachedReranker`] remembers scores, and [`RerankerModel`] is the trait that other rerankers can implement too.
 //!
 //! Every failure is an [`Error`]. The library prints nothing and never uses the network. On the CPU a pair's score has the same

@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// The faster of GPU and CPU, measured at load; never a GPU in software, and the CPU wherever the options hold an
+    /// The faster of GPU and CPU, measured at load; never a software adapter, and the CPU wherever the options hold an
     /// executor or a memory limit. Calls that are too small for the GPU are computed on the CPU. The default.
     #[default]
     Auto,
@@ -52,8 +52,8 @@ pub enum Precision {
     F16Weights,
     /// int8 with a float32 scale per output feature or row of a table: 1 byte per weight. Encoder layers quantize each
     /// token's inputs to 8 bits and multiply integers, two to three times as fast as floats. Attention, norms and the head
-    /// compute in float32. Logits change by a twentieth of their spread on average: see docs/measured.md. The same bits on every
-    /// CPU. The GPU does not support it: [`Backend::Auto`] stays on the CPU.
+    /// compute in float32. Logits change by a twentieth of their spread on average: see docs/measured.md. The same bits
+    /// on every CPU. The GPU does not support it: [`Backend::Auto`] stays on the CPU.
     Int8,
 }
 

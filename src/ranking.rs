@@ -11,9 +11,9 @@ use crate::options::{Backend, Isa};
 pub enum PairStatus {
     /// The pair has a logit and a score (or one of each per label).
     Scored,
-    /// The deadline passed before; logits and scores are NaN.
+    /// The deadline passed before the pair was scored; logits and scores are NaN.
     NotScored,
-    /// This pair failed, and no other because of it; logits and scores are NaN.
+    /// This pair failed, which has no effect on the others; logits and scores are NaN.
     Failed(Error),
 }
 

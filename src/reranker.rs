@@ -182,9 +182,9 @@ impl Reranker {
     ///
     /// # Errors
     ///
-    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU fails or computes other numbers than the CPU: the model's calls are then finished on the
-    /// CPU. [`Error::InvalidOption`](crate::Error::InvalidOption) where the folder of [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache)
-    /// cannot be written to.
+    /// [`Error::Gpu`](crate::Error::Gpu) where the GPU fails or computes other numbers than the CPU: the model's calls are
+    /// then finished on the CPU. [`Error::InvalidOption`](crate::Error::InvalidOption) where the folder of
+    /// [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache) cannot be written to.
     pub fn warmup(&self) -> Result<()> {
         let warm_up = || self.engine.warmup();
         in_default_float_mode(|| {

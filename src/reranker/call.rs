@@ -133,7 +133,8 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Tokenizes each query once and each document, in parallel. `None` for documents that the deadline prevented.
+    /// Tokenizes each query once and each document, in parallel. `None` for documents that were not
+    /// tokenized before the deadline.
     fn tokenize(&self) -> Result<Vec<Option<TokenizedDocument>>> {
         let (model, Request { queries, pairs, options, .. }) = (self.model, self.request);
         let fit = FitOptions {
@@ -151,8 +152,8 @@ impl Call<'_> {
         })
     }
 
-    /// Calls `tokenize` with each index below `count`, on the pool. `None` from the deadline on. Where several fail, the
-    /// error is that of the lowest index.
+    /// Calls `tokenize` with each index below `count`, on the pool. From the deadline on, values are `None`. Where several
+    /// calls fail, the error is that of the lowest index.
     fn tokenize_each<T: Send>(
         &self,
         count: usize,

@@ -38,7 +38,7 @@ pub struct Executed {
 
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
-    /// What computes a call, unless it fails.
+    /// What computes calls, unless the GPU fails.
     fn runs(&self) -> Executed;
 
     /// The adapter that computes, where it is a GPU.
@@ -71,7 +71,7 @@ pub trait Engine: Send + Sync {
         out: &mut [f32],
     ) -> Result<Executed>;
 
-    /// Says which files the weights were loaded from, and their hash, so that they can be loaded again.
+    /// Remembers which files the weights were loaded from, and their hash, so that they can be loaded again.
     fn loaded_from(&mut self, _files: &ModelFiles, _hash: u64) {}
 
     /// Does ahead of time what the first call would wait for.

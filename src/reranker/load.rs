@@ -52,8 +52,8 @@ pub fn load_reranker(options: &LoadOptions, files: &ModelFiles) -> Result<Rerank
         let spec = config::read_spec(files)?;
         Loader { options, files, spec: &spec }.load(&pool, start)
     };
-    // On the pool, whose threads have enough stack. The threads of a host are there for calls alone: then loading runs on this
-    // thread, in the default floating-point mode and not in the host's.
+    // Loading runs on the pool, whose threads have enough stack. The threads of a host are there for calls alone: then loading
+    // runs on this thread, in the default floating-point mode and not in the host's.
     in_default_float_mode(|| if pool.supports_nesting() { pool.call_on_worker(load) } else { Ok(load()) })?
 }
 
@@ -82,7 +82,7 @@ impl Loader<'_> {
             true => pool.parallel_for(count, task, || ()),
             false => serial(count, task),
         };
-        // Both at once; loading the weights divides itself into more tasks, which any free thread takes.
+        // Both run at once. Loading the weights is divided into more tasks, which any free thread takes.
         let (weights, tokenizer) = (Mutex::new(None), Mutex::new(None));
         let load_part = |index: usize| match index {
             0 => put(&weights, self.load_weights(&parallel_for, counters.as_ref())),
@@ -198,7 +198,7 @@ impl Loader<'_> {
     ) -> Result<Box<dyn Engine>> {
         let (backend, isa) = self.backend_and_isa();
         let load_cpu = || engine::load_engine(plan, isa, parallel_for, counters);
-        // A host that brings its own threads or limits memory gets the backend that it can foresee.
+        // A host that brings its own threads or limits memory gets the CPU, so that no measurement decides what it gets.
         #[cfg(feature = "gpu")]
         if self.options.backend == Backend::Auto
             && self.options.executor.is_none()

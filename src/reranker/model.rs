@@ -43,8 +43,9 @@ pub trait RerankerModel: Send + Sync {
     /// The implementation or service that computes, for example `crossrank`.
     fn provider(&self) -> &str;
 
-    /// A hash that is equal for two models only if they give equal scores: the key of [`CachedReranker`](crate::CachedReranker).
-    /// Default: a hash of provider and name, for implementations in which a name always means the same weights.
+    /// A hash that is equal for two models only if they compute equal scores: part of the keys of
+    /// [`CachedReranker`](crate::CachedReranker). Default: a hash of provider and name, for implementations in which a name
+    /// always means the same weights.
     fn model_hash(&self) -> u64 {
         let named = [self.provider(), self.model_id()].join("\0");
         xxhash_rust::xxh3::xxh3_64(named.as_bytes())

@@ -32,7 +32,7 @@ impl Reranker {
     /// - [`Error::Cancelled`]: through [`RerankOptions::cancel`].
     /// - [`Error::Internal`]: a panic below crossrank, or one of [`RerankOptions::on_progress`].
     ///
-    /// A pair that fails alone is no error: its [`Ranked::status`] says why, and it comes last. So is a deadline:
+    /// A pair that fails alone is no error: its [`Ranked::status`] says why, and it comes last. Neither is a deadline:
     /// pairs that it leaves unscored are [`PairStatus::NotScored`].
     pub fn rerank<D: Document>(
         &self,
@@ -81,9 +81,9 @@ impl Reranker {
         })
     }
 
-    /// The label that gives each pair its one score: the label of the options, else the model's only one, else the second
-    /// of two without names and without an activation of their own, which classify as not relevant and relevant, through
-    /// a softmax.
+    /// The label that gives each pair its one score: the label of the options, else the model's only one. A model with two
+    /// labels without names and without an activation classifies pairs as not relevant and relevant: its default is the
+    /// second label, through a softmax.
     fn label_scoring(&self, label: Option<&Label>) -> Result<LabelScoring> {
         let (labels, activation) = (&self.info.labels, self.spec.score);
         let found = match label {

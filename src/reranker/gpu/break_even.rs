@@ -1,4 +1,4 @@
-//! From how many tokens on the GPU is faster than the CPU, as measured.
+//! The number of tokens from which on the GPU is faster than the CPU, as measured.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ const FEW: [usize; 1] = [16];
 const MANY: [usize; 64] = [16; 64];
 
 impl GpuEngine {
-    /// From how many tokens on the GPU is faster; `None` if it never is. The model: the GPU takes a fixed time and a time
-    /// per token, the CPU a time per token.
+    /// The number of tokens from which on the GPU is faster; `None` if it never is. The model: the GPU takes a fixed time and
+    /// a time per token, the CPU a time per token.
     pub(super) fn measure_break_even(&self) -> Result<Option<usize>> {
         let never = || Ok(());
         let (few, many) = (self.probe_batch(&FEW), self.probe_batch(&MANY));
@@ -38,7 +38,7 @@ fn seconds(mut compute: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(best.as_secs_f64())
 }
 
-/// From how many tokens on the GPU is faster, given its seconds for `few` and `many` tokens and the CPU's for `many`.
+/// The number of tokens from which on the GPU is faster, from its seconds for `few` and `many` tokens and the CPU's for `many`.
 fn break_even([few, many]: [usize; 2], [gpu_few, gpu_many]: [f64; 2], cpu_many: f64) -> Option<usize> {
     let gpu_per_token = (gpu_many - gpu_few).max(0.0) / (many - few) as f64;
     let gpu_fixed = (gpu_few - gpu_per_token * few as f64).max(0.0);

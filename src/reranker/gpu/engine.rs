@@ -28,7 +28,7 @@ pub(super) struct GpuEngine {
     pub(super) group_tokens: AtomicUsize,
     pub(super) weights: Mutex<Arc<Weights<Gpu>>>,
     pub(super) options: GpuOptions,
-    /// From where a lost device gets its weights again; `None` if it gets none.
+    /// Where the weights of a lost device are loaded from again; `None` if it is not opened again.
     pub(super) weight_source: Mutex<Option<WeightSource>>,
     pub(super) suspended: AtomicBool,
     /// One at a time: the device has one queue, and each run its own activations.

@@ -1,4 +1,4 @@
-//! From where a lost device gets its weights again, and when it is tried.
+//! Where the weights of a lost device are loaded from again, and when the device is opened again.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,13 @@ use crate::options::Precision;
 /// loss it is not tried again.
 const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-/// From where a lost device gets its weights again, and when.
+/// Where the weights of a lost device are loaded from again, and when.
 pub(super) struct WeightSource {
     files: ModelFiles,
     hash: u64,
     options: GpuOptions,
     losses: usize,
-    /// When to try; `None` while the device works, and once it is tried no more.
+    /// When to try; `None` while the device works, and after the last try.
     retry_at: Option<Instant>,
 }
 
@@ -54,7 +54,7 @@ impl WeightSource {
 
     /// A new device with the same weights.
     pub(super) fn reopen(&self, spec: &Spec, precision: Precision) -> Result<(Gpu, Weights<Gpu>)> {
-        // Files that have changed since the load would give other scores.
+        // With files that have changed since the load, scores would differ.
         if self.files.hash()? != self.hash {
             return Err(Error::Gpu { message: "the model's files have changed since it was loaded".into() });
         }
