@@ -1,4 +1,4 @@
-/* The calls of bindings/cases.json as C and C++ see them. tests/bindings.rs writes the table, cases.inc. */
+/* The calls of bindings/cases.json as C and C++ see them. tests/bindings/table.rs writes the table, cases.inc. */
 #ifndef CASES_H
 #define CASES_H
 

@@ -1,7 +1,7 @@
 // crossrank for C++17: owners of handles, and results, over crossrank.h, which says what each function does. Works without
 // exceptions and RTTI. With CROSSRANK_EXCEPTIONS defined, or_throw(result) turns failures into exceptions.
 //
-//   auto model = crossrank::Model::load("models/minilm");
+//   auto model = crossrank::Model::load("models/crossrank-mini");
 //   if (!model) { std::puts(model.message.c_str()); return 1; }
 //   auto ranking = model->rerank("capital of France", {"Bananas are yellow.", "Paris is the capital of France."});
 

@@ -13,7 +13,7 @@ fn the_example_of_the_documentation_ranks_paris_first() {
     let program = compile(&root().join("tests/c/example.c"));
     let models = folder("example").join("models");
     std::fs::create_dir_all(&models).unwrap();
-    let link = models.join("minilm");
+    let link = models.join("crossrank-mini");
     let _ = std::fs::remove_file(&link);
     std::os::unix::fs::symlink(root().join("models/crossrank-mini"), &link).unwrap();
     let printed = output(Command::new(&program).current_dir(folder("example")));
@@ -22,7 +22,7 @@ fn the_example_of_the_documentation_ranks_paris_first() {
     // Without the model the example prints the message and exits with 1.
     let out = Command::new(&program).current_dir(tiny_model()).output().unwrap();
     assert_eq!(out.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&out.stdout).contains("minilm"));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("crossrank-mini"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ public class Crossrank : ModuleRules
 		PublicDependencyModuleNames.Add("Core");
 		PrivateDependencyModuleNames.Add("Projects");
 
-		// include/crossrank.h and lib/<platform>/, as crossrank's install puts them there.
+		// include/crossrank.h and lib/<platform>/, where the README asks for them.
 		string ThirdParty = Path.Combine(PluginDirectory, "Source", "ThirdParty", "crossrank");
 		string Libraries = Path.Combine(ThirdParty, "lib", Target.Platform.ToString());
 		PrivateIncludePaths.Add(Path.Combine(ThirdParty, "include"));
