@@ -132,8 +132,8 @@ fn every_op_matches_the_reference_checked() {
     assert_matches_reference(true, None, Tier::F32);
 }
 
-/// The logits of a network whose widths are multiples of no tile, no vec4 and no step along k, computed from the embedding
-/// to the head.
+/// The logits of a network whose sizes are multiples of no tile, of no vec4 and not of KC, computed from the embedding to the
+/// head.
 fn odd_network_logits<K: Kernels>(k: &mut K) -> Vec<f32> {
     let spec = Spec {
         architecture: String::new(),
@@ -420,7 +420,7 @@ fn impossible_requests_are_errors_and_the_device_works_on() {
     gpu.shape(&mut buf, 2, 258).unwrap();
     gpu.attention(&batch, &qkv, 2, &mut buf);
     let error = gpu.read(&buf, &mut [0.0; 2 * 258]).unwrap_err();
-    assert!(error.to_string().contains("heads of width 129"), "{error}");
+    assert!(error.to_string().contains("head_dim 129"), "{error}");
 
     let written = gpu.write(1, 2, &[3.0, 4.0]).unwrap();
     let mut out = [0.0; 2];

@@ -36,7 +36,7 @@ fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
     (module, info)
 }
 
-/// The module with its overrides set, as a driver gets it. 2 is valid for each: a width, a number of heads.
+/// The module with its overrides set, as a driver gets it. 2 is valid for each: a number of columns, a number of heads.
 fn specialised<'a>(
     shader: &Shader,
     module: &'a Module,

@@ -1,11 +1,11 @@
-// Piece: the way of both operands of a linear shader from memory to workgroup memory, KC steps of k at a time.
+// Piece: copies both operands of a linear shader to workgroup memory, a block of KC along k at a time.
 //
 // x, residual and out have whole tiles of rows, so that none is out of bounds. weight: [N/32][K][32], with zeros beyond the
 // last output up to a multiple of 128; bias likewise.
 // Needs the constant TILE, the side of the tile, and a storage piece with `x`, `weight` and `as_f32`. The workgroup has
 // 2 TILE invocations: the first half fetches x, the second half weight, four vec4s each.
 
-// Steps of k that are staged at a time. 16 of the largest tile's 128 rows and columns are the 16 KiB of workgroup memory
+// Depth along k that is staged at a time. 16 of the largest tile's 128 rows and columns are the 16 KiB of workgroup memory
 // that WebGPU promises.
 const KC: u32 = 16u;
 // Outputs that lie side by side in a packed weight: as many as the smallest tile has columns.
@@ -20,7 +20,7 @@ const PANEL_BLOCK: u32 = KC * PANEL4;
 var<workgroup> lhs: array<vec4<f32>, KC * TILE4>;
 var<workgroup> rhs: array<vec4<f32>, KC * TILE4>;
 
-// What one invocation fetches: 4 rows of x by 4 steps of k, or four vec4s of weight that are TILE vec4s apart.
+// What one invocation fetches: 4 rows of x by 4 columns of it along k, or four vec4s of weight that are TILE vec4s apart.
 struct Fetched {
     r0: Stored4,
     r1: Stored4,
@@ -36,7 +36,7 @@ const WITHIN_1: u32 = TILE % PANEL_BLOCK;
 const WITHIN_2: u32 = 2u * TILE % PANEL_BLOCK;
 const WITHIN_3: u32 = 3u * TILE % PANEL_BLOCK;
 
-// The row blocks of lhs are permuted by exclusive or with the block of four steps of k, so that the invocations that store
+// The row blocks of lhs are permuted by exclusive or with the block of four along k, so that the invocations that store
 // a transposed block meet in no memory bank.
 fn permuted(row_block: u32, k_block: u32) -> u32 {
     return row_block ^ (k_block * 2u);

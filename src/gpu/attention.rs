@@ -107,7 +107,7 @@ impl Gpu {
     ) {
         let (hidden, head_dim, longest) = (out.cols, out.cols / heads, batch.max_sequence_tokens());
         if head_dim > MAX_HEAD_DIM {
-            let message = format!("attention heads of width {head_dim}: the most is {MAX_HEAD_DIM}");
+            let message = format!("attention with head_dim {head_dim}: the most is {MAX_HEAD_DIM}");
             return self.record_failure(gpu_error(message));
         }
         if score_mod.flags > 0 && longest > score_mod.center + 1 {

@@ -2,7 +2,7 @@
 //! result.
 //!
 //! Matrices are padded (pack.rs), so that shaders check neither rows nor steps along k: every op that writes a row also
-//! writes zeros to its padding columns. Shapes are never run-time values of a shader: widths are constants of its
+//! writes zeros to its padding columns. Shapes are never run-time values of a shader: numbers of columns are constants of its
 //! pipeline, and numbers of rows are numbers of workgroups.
 //!
 //! On the caller's thread: recorder.rs keeps what is recorded; ops.rs is the op set, with linear.rs, attention.rs and

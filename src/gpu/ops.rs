@@ -161,7 +161,7 @@ impl Kernels for Gpu {
             || qkv.cols != 3 * heads * rotary.head_dim
             || qkv.is_f16
         {
-            let message = "rotations of other positions, widths or numbers".into();
+            let message = "rotary tables of other positions, head_dim or heads".into();
             return self.record_failure(Error::Internal { message });
         }
         let overrides = [rotary.head_dim / 2, heads, qkv.stride()].map(|v| v as f64);

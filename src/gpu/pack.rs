@@ -7,7 +7,7 @@ use crate::kernels::{LinearPart, Tensor};
 
 /// Rows of an activation are padded to whole tiles of the largest linear shader, so that no shader checks a row.
 pub const ROW_TILE: usize = 128;
-/// Columns of an activation are padded with zeros to a multiple of KC, the steps of k that a linear shader stages at a time.
+/// Columns of an activation are padded with zeros to a multiple of KC, the depth that a linear shader stages at a time.
 pub const COLUMN_TILE: usize = 16;
 /// Outputs of a weight are padded with zeros to whole tiles of the largest linear shader.
 pub const OUTPUT_TILE: usize = 128;

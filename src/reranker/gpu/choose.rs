@@ -66,7 +66,7 @@ impl GpuEngine {
         let head_dim = spec.hidden / spec.heads;
         if head_dim > MAX_HEAD_DIM {
             return Err(Error::Unsupported {
-                what: format!("attention with heads of width {head_dim} on the GPU"),
+                what: format!("attention with head_dim {head_dim} on the GPU"),
                 hint: format!("the most is {MAX_HEAD_DIM}; use the CPU backend"),
             });
         }
