@@ -323,11 +323,11 @@ fn cancelling_from_on_progress_ends_the_call_early() {
         model.score(&pairs[..150]).unwrap();
         let whole = start.elapsed() * 10;
         let (token, calls) = (CancelToken::new(), Arc::new(AtomicUsize::new(0)));
-        let (raise, count) = (token.clone(), Arc::clone(&calls));
+        let (trigger, count) = (token.clone(), Arc::clone(&calls));
         let options = options().cancel(token).on_progress(move |progress| {
             count.fetch_add(1, Ordering::Relaxed);
             assert!(progress.done < progress.total);
-            raise.cancel();
+            trigger.cancel();
         });
         let start = Instant::now();
         assert_eq!(model.score_with(&pairs, &options).unwrap_err(), Error::Cancelled);
@@ -380,12 +380,12 @@ fn a_single_pair_is_cancelled_between_two_layers() {
     let whole = start.elapsed();
 
     let token = CancelToken::new();
-    let raise = token.clone();
+    let trigger = token.clone();
     let start = Instant::now();
     let result = std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(whole / 10);
-            raise.cancel();
+            trigger.cancel();
         });
         model.score_with(&pair, &options().cancel(token))
     });

@@ -249,13 +249,13 @@ fn a_pair_that_fails_alone_has_an_error_and_the_others_have_scores() {
     let token = *ids(1).iter().find(|id| !ids(0).contains(id)).unwrap() as usize;
     let path = directory.join("model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    let (start, width) = {
+    let (start, row_bytes) = {
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let table = tensors.tensor("bert.embeddings.word_embeddings.weight").unwrap();
         (table.data().as_ptr() as usize - bytes.as_ptr() as usize, table.shape()[1] * 4)
     };
-    let row = &mut bytes[start + token * width..][..width];
-    row.copy_from_slice(&f32::NAN.to_le_bytes().repeat(width / 4));
+    let row = &mut bytes[start + token * row_bytes..][..row_bytes];
+    row.copy_from_slice(&f32::NAN.to_le_bytes().repeat(row_bytes / 4));
     fs::write(&path, bytes).unwrap();
 
     let case = |case: usize| &golden["cases"][case];

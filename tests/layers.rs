@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("bin", &[""]),
 ];
 
-/// Words of the code and the files they may stand in. `name::` is a crate; a dependency without a row belongs to bin/.
+/// Texts of the code and the files they may stand in. `name::` is a crate; a dependency without a row belongs to bin/.
 const DOORS: &[(&str, &[&str])] = &[
     ("tokenizers::", &["text/hf_tokenizer.rs"]),
     ("safetensors::", &["model/header.rs", "model/matrix.rs", "model/quantize.rs"]),
@@ -98,12 +98,12 @@ fn violations(path: &str, code: &str, dependencies: &[String]) -> Vec<String> {
 
     let inner = |c: char| c.is_alphanumeric() || c == '_';
     let mut crates: Vec<String> = dependencies.iter().map(|name| format!("{name}::")).collect();
-    crates.retain(|name| DOORS.iter().all(|(word, _)| word != name));
+    crates.retain(|name| DOORS.iter().all(|(text, _)| text != name));
     let bin_only = crates.iter().map(|name| (name.as_str(), &["bin/"][..]));
-    for (word, doors) in DOORS.iter().copied().chain(bin_only) {
-        let used = code.match_indices(word).any(|(at, _)| !code[..at].ends_with(inner));
+    for (text, doors) in DOORS.iter().copied().chain(bin_only) {
+        let used = code.match_indices(text).any(|(at, _)| !code[..at].ends_with(inner));
         if used && !doors.iter().any(|door| path.starts_with(door)) {
-            found.push(format!("src/{path}: `{}` belongs in {doors:?}", word.trim()));
+            found.push(format!("src/{path}: `{}` belongs in {doors:?}", text.trim()));
         }
     }
     found

@@ -28,16 +28,16 @@ pub fn link_library(folder: &Path) {
 
 /// Runs a command in the repository's root, without cargo's library search path, which may lead to a library of an earlier
 /// build.
-pub fn run(words: &[&str]) -> Output {
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).env_remove("LD_LIBRARY_PATH").current_dir(root()).output().unwrap()
+pub fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(arguments[0]);
+    command.args(&arguments[1..]).env_remove("LD_LIBRARY_PATH").current_dir(root()).output().unwrap()
 }
 
 /// [`run`]s a program that [`compile`] has made; under the command of CROSSRANK_RUNNER, where that is set.
-pub fn run_program(words: &[&str]) -> Output {
+pub fn run_program(arguments: &[&str]) -> Output {
     let runner = std::env::var("CROSSRANK_RUNNER").unwrap_or_default();
-    let words: Vec<&str> = runner.split_whitespace().chain(words.iter().copied()).collect();
-    run(&words)
+    let arguments: Vec<&str> = runner.split_whitespace().chain(arguments.iter().copied()).collect();
+    run(&arguments)
 }
 
 /// The text of both output streams.
@@ -53,13 +53,13 @@ pub fn compile(command: &[&str], source: &str, folder: &Path) -> PathBuf {
     let program = folder.join("program");
     let (at, program_at) = (folder.to_str().unwrap(), program.to_str().unwrap());
     let (include, table, rpath) = (format!("-I{at}"), format!("-L{at}"), format!("-Wl,-rpath,{at}"));
-    let mut words = command.to_vec();
-    words.extend(WARNINGS);
+    let mut arguments = command.to_vec();
+    arguments.extend(WARNINGS);
     let flags = std::env::var("CROSSRANK_CFLAGS").unwrap_or_default();
-    words.extend(flags.split_whitespace());
-    words.extend([source, "-Iinclude", "-Ibindings/c", "-Ibindings/cpp", &include, "-o", program_at]);
-    words.extend([&*table, "-lcrossrank", "-lm", "-pthread", &rpath]);
-    let output = run(&words);
-    assert!(output.status.success(), "{words:?}\n{}", printed(&output));
+    arguments.extend(flags.split_whitespace());
+    arguments.extend([source, "-Iinclude", "-Ibindings/c", "-Ibindings/cpp", &include, "-o", program_at]);
+    arguments.extend([&*table, "-lcrossrank", "-lm", "-pthread", &rpath]);
+    let output = run(&arguments);
+    assert!(output.status.success(), "{arguments:?}\n{}", printed(&output));
     program
 }

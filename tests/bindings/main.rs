@@ -70,7 +70,7 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// Changes a value to one just outside of the tolerance.
-fn spoil(value: &mut Value, tolerance: f64) {
+fn change(value: &mut Value, tolerance: f64) {
     *value = match &*value {
         Value::Number(n) if n.is_f64() => (n.as_f64().unwrap() + 3.0 * tolerance).into(),
         Value::Number(n) => (n.as_u64().unwrap() + 1).into(),
@@ -88,19 +88,19 @@ fn a_runner_fails_every_case_of_which_one_expectation_is_changed() {
     let tolerance = cases()["tolerance"].as_f64().unwrap();
     // Each round changes another expectation of each case; the largest cases have about 30.
     for round in 0..8 {
-        let mut spoiled = cases();
-        let list = spoiled["cases"].as_array_mut().unwrap();
+        let mut changed = cases();
+        let list = changed["cases"].as_array_mut().unwrap();
         for case in list.iter_mut() {
             let expect = &mut case["expect"];
             let mut pointers = Vec::new();
             leaves(expect, "", &mut pointers);
             let pointer = &pointers[round * 4 % pointers.len()];
-            spoil(expect.pointer_mut(pointer).unwrap(), tolerance);
+            change(expect.pointer_mut(pointer).unwrap(), tolerance);
         }
         let count = list.len();
         let (command, source) = RUNNERS[[0, 2][round % 2]];
         if has(command[0]) {
-            let output = runs(command, source, &spoiled);
+            let output = runs(command, source, &changed);
             let text = printed(&output);
             assert_eq!(output.status.code(), Some(1), "round {round}\n{text}");
             assert_eq!(
@@ -295,8 +295,8 @@ fn loads_callbacks_threads_and_the_log_work_through_the_cpp_header() {
             link_library(folder.path());
             let program = compile(command, "tests/bindings/everything.cpp", folder.path());
             let archive = folder.path().join("archive");
-            let words = [program.to_str().unwrap(), "tests/fixtures/bert", archive.to_str().unwrap()];
-            let output = run_program(&words);
+            let arguments = [program.to_str().unwrap(), "tests/fixtures/bert", archive.to_str().unwrap()];
+            let output = run_program(&arguments);
             assert_eq!(output.status.code(), Some(0), "{command:?} {}", printed(&output));
         }
     }
@@ -310,12 +310,12 @@ fn the_cpp_header_compiles_alone_in_every_mode() {
         }
         for mode in [&["-fno-exceptions", "-fno-rtti"][..], &["-DCROSSRANK_EXCEPTIONS"], &[]] {
             for standard in ["-std=c++17", "-std=c++20"] {
-                let mut words = vec![compiler, standard, "-fsyntax-only", "-Iinclude", "-include"];
-                words.extend(["bindings/cpp/crossrank.hpp", "-x", "c++", "/dev/null"]);
-                words.extend(mode);
-                words.extend(WARNINGS);
-                let output = run(&words);
-                assert!(output.status.success(), "{words:?}\n{}", printed(&output));
+                let mut arguments = vec![compiler, standard, "-fsyntax-only", "-Iinclude", "-include"];
+                arguments.extend(["bindings/cpp/crossrank.hpp", "-x", "c++", "/dev/null"]);
+                arguments.extend(mode);
+                arguments.extend(WARNINGS);
+                let output = run(&arguments);
+                assert!(output.status.success(), "{arguments:?}\n{}", printed(&output));
             }
         }
     }

@@ -54,9 +54,9 @@ fn nothing_of_ours_runs_when_the_library_is_loaded() {
     // The start-up code of the C compiler has one entry, and Rust's standard library has one that notes argv.
     let size = |name: &str| {
         let line = sections.lines().find(|line| line.contains(name))?;
-        let words: Vec<_> = line.split_once(name).unwrap().1.split_whitespace().collect();
+        let columns: Vec<_> = line.split_once(name).unwrap().1.split_whitespace().collect();
         // Type, address, offset, size.
-        u64::from_str_radix(words[3], 16).ok()
+        u64::from_str_radix(columns[3], 16).ok()
     };
     assert!(size(" .init_array ").unwrap_or(0) <= 16, "{sections}");
     assert_eq!(size(" .preinit_array "), None);

@@ -88,12 +88,12 @@ pub fn compile(source: &Path) -> PathBuf {
 pub fn run(program: &Path) -> String {
     let scratch = folder(&format!("run-{}", program.file_name().unwrap().display()));
     let runner = std::env::var("CROSSRANK_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace();
-    let mut command = match words.next() {
+    let mut arguments = runner.split_whitespace();
+    let mut command = match arguments.next() {
         None => Command::new(program),
         Some(first) => Command::new(first),
     };
-    command.args(words);
+    command.args(arguments);
     if !runner.is_empty() {
         command.arg(program);
     }

@@ -54,8 +54,8 @@ impl Kernels for Saboteur {
     fn make_bias(&self, bias: Tensor<'_>) -> Result<Matrix> {
         self.inner.make_bias(bias)
     }
-    fn make_rotary(&self, turns: Tensor<'_>) -> Result<Matrix> {
-        self.inner.make_rotary(turns)
+    fn make_rotary(&self, cos_sin: Tensor<'_>) -> Result<Matrix> {
+        self.inner.make_rotary(cos_sin)
     }
     fn make_relative(&self, positions: RelativePositions<'_, Norm>, heads: usize) -> Result<Relative> {
         self.inner.make_relative(positions, heads)

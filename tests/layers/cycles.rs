@@ -106,12 +106,12 @@ impl Files {
     /// Groups of modules that reach each other by imports, with the imports inside each group.
     pub fn cycles(&self) -> Vec<Vec<String>> {
         let edges = self.edges();
-        let reach: BTreeMap<&str, BTreeSet<&str>> =
+        let reachable_from: BTreeMap<&str, BTreeSet<&str>> =
             edges.keys().map(|module| (*module, reachable(&edges, module))).collect();
         let mut groups = BTreeSet::new();
-        for (module, others) in &reach {
+        for (module, others) in &reachable_from {
             let group: BTreeSet<&str> =
-                others.iter().filter(|other| reach[**other].contains(module)).copied().collect();
+                others.iter().filter(|other| reachable_from[**other].contains(module)).copied().collect();
             groups.insert(group);
         }
         let imports = |group: &BTreeSet<&str>| {
