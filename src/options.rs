@@ -66,7 +66,7 @@ pub enum GpuPrecision {
     #[default]
     F32,
     /// float16, with cooperative matrices where the GPU has them: faster, and half the memory for weights. Logits are within
-    /// 5e-3 of the CPU's, so documents whose logits differ by less may swap places.
+    /// 5e-3 of the CPU's, so documents whose logits differ by less than twice that may swap places.
     F16,
 }
 
