@@ -87,8 +87,12 @@ root=${XDG_CACHE_HOME:-$HOME/.cache}/crossrank-godot
 if ! chroot "$root" godot --headless --version >/dev/null 2>&1; then
     rm -rf "$root"
     mkdir -p "$root"
-    dpkg -s debootstrap >/dev/null 2>&1 || apt-get install -qq -y --no-install-recommends debootstrap >/dev/null
-    mirror=$(awk '$1 == "URIs:" { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+    if ! dpkg -s debootstrap >/dev/null 2>&1; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends debootstrap >/dev/null
+    fi
+    mirror=$(awk '$1 == "URIs:" { print $2; exit }' /etc/apt/sources.list.d/debian.sources 2>/dev/null) ||
+        mirror=http://deb.debian.org/debian
     debootstrap --variant=minbase sid "$root" "$mirror" >/dev/null
     chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends godot >/dev/null
     chroot "$root" apt-get clean

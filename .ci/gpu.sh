@@ -17,8 +17,9 @@ unpack_mesa() {
     rm -rf "$cache"
     mkdir -p "$apt"/{lists/partial,archives/partial,parts} "$cache/root"
     touch "$apt/status"
-    # The archive that this machine is set up to reach.
-    uri=$(awk '$1 == "URIs:" && $2 !~ /security/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+    # The archive that this machine is set up to reach, else Debian's own. Installers write another file than images have.
+    uri=$(awk '$1 == "URIs:" && $2 !~ /security/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources 2>/dev/null) ||
+        uri=http://deb.debian.org/debian
     for suite in trixie trixie-backports; do
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main"
     done >"$apt/sources.list"

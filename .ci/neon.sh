@@ -24,12 +24,14 @@ dependency() {
 # Unpacks rustc-web, the Rust compiler that Debian keeps current, and the standard libraries of both architectures.
 # The package lists of the second architecture have a folder of their own: the machine's apt settings do not change.
 unpack_compiler() {
-    local apt=$cache/apt uri suite runtime llvm deb
+    local apt=$cache/apt uris uri suite runtime llvm deb
     rm -rf "$cache"
     mkdir -p "$apt"/{lists/partial,archives/partial,parts,debs} "$cache/root"
     touch "$apt/status"
-    # The archives that this machine is set up to reach.
-    for uri in $(awk '$1 == "URIs:" { print $2 }' /etc/apt/sources.list.d/debian.sources | sort -u); do
+    # The archives that this machine is set up to reach, else Debian's own. Installers write another file than images have.
+    uris=$(awk '$1 == "URIs:" && !seen[$2]++ { print $2 }' /etc/apt/sources.list.d/debian.sources 2>/dev/null) ||
+        uris="http://deb.debian.org/debian http://deb.debian.org/debian-security"
+    for uri in $uris; do
         case $uri in *security*) suite=bookworm-security ;; *) suite=bookworm ;; esac
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main"
     done >"$apt/sources.list"
