@@ -241,7 +241,7 @@ fn score_gives_the_golden_logits_in_input_order() {
 fn a_pair_that_fails_alone_has_an_error_and_the_others_have_scores() {
     let directory = folder("failed_pair");
     copy_model("bert", &directory);
-    // The word vector of one token is NaN, so only pairs with that token fail.
+    // The embedding of one token is NaN, so only pairs with that token fail.
     let golden = golden("bert");
     let ids = |case: usize| -> Vec<u64> {
         golden["cases"][case]["input_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()

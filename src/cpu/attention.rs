@@ -1,7 +1,7 @@
 //! Fused attention: softmax(q k^T) v without ever holding a `[len, len]` matrix.
 //!
 //! Scores are computed transposed, a block of queries at a time: `scores[key][query]`. So the softmax runs down the keys
-//! with one query per lane and needs no sum across lanes, and the block of weights is at once the left operand of the
+//! with one query per lane and needs no sum across lanes, and the block of weights is at once the lhs of the
 //! product with the values. Work space is linear in the length of a sequence.
 
 use std::ops::Range;

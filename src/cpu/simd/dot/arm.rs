@@ -33,7 +33,7 @@ static I8MM: Int8Kernel = Int8Kernel {
     tiles: tiles!(smmla: 1 2 3 4 5 6),
 };
 
-/// 6 x 16: 24 registers of sums, 4 of the right operand, 1 of the left.
+/// 6 x 16: 24 registers of sums, 4 of the rhs, 1 of the lhs.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]
@@ -70,8 +70,8 @@ unsafe fn sdot<const R: usize>(k_groups: usize, lhs: *const u8, rhs: *const i8, 
     }
 }
 
-/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of the left operand and 1 of the right.
-/// The last of an odd number of rows is computed twice.
+/// Three pairs of rows by eight pairs of columns: 24 registers of sums, each 2 x 2; 3 of the lhs and 1 of the rhs. The last of
+/// an odd number of rows is computed twice.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 #[expect(clippy::needless_range_loop, reason = "constant indices are what keeps the sums in registers")]

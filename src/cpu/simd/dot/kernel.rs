@@ -2,11 +2,11 @@
 
 use crate::options::Isa;
 
-/// Bytes of a row of the left operand in one call of a microkernel: 1536 numbers of 8 bits, as many inputs as the widest
+/// Bytes of a row of the lhs in one call of a microkernel: 1536 numbers of 8 bits, as many inputs as the widest
 /// layer of small models has. A constant, so that the rows of a tile are one register plus a displacement.
 pub const KC_BYTES: usize = 1536;
 
-/// Bytes from row to row of the left operand: an odd number of cache lines, so that the rows spread over all L1 sets.
+/// Bytes from row to row of the lhs: an odd number of cache lines, so that the rows spread over all L1 sets.
 pub const LHS_STRIDE: usize = KC_BYTES + 64;
 
 /// Most rows of any microkernel's tile.
@@ -48,8 +48,8 @@ pub enum Kr {
     Eight = 8,
 }
 
-/// Computes or adds to a tile of some rows: (groups of KR inputs, left operand, right operand, sums, whether to add). Rows
-/// of the left operand are [`LHS_STRIDE`] bytes apart, rows of sums NR sums.
+/// Computes or adds to a tile of some rows: (groups of KR inputs, lhs, rhs, sums, whether to add). Rows
+/// of the lhs are [`LHS_STRIDE`] bytes apart, rows of sums NR sums.
 pub type TileFn = unsafe fn(usize, *const u8, *const i8, *mut i32, bool);
 
 /// An instruction set's microkernel of c\[m, n\] = (c\[m, n\] +) sum over k of a\[m, k\] * b\[k, n\].

@@ -44,7 +44,7 @@ static AVX512_VNNI: Int8Kernel = Int8Kernel {
     tiles: tiles!(vnni512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
 };
 
-/// Registers as in the f32 tiles: R by 2 sums, two vectors of the right operand and one broadcast group of the left. Plain
+/// Registers as in the f32 tiles: R by 2 sums, two vectors of the rhs and one broadcast group of the lhs. Plain
 /// index loops, for iterators leave the sums in memory.
 macro_rules! tile {
     ($name:ident, $features:literal, $vector:ty, $zero:ident, $load:ident, $store:ident, $splat:ident,
