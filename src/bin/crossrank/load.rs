@@ -28,7 +28,7 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t)]
     isa: IsaArg,
 
-    /// Worker threads [default: one per core this process may use]
+    /// Worker threads [default: one per physical core this process may use]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
