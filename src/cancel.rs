@@ -7,6 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// [`cancel`](Self::cancel) may be called before, during or after a call, from any thread.
 ///
 /// A running call checks the token between the layers of every group and returns [`Error::Cancelled`](crate::Error::Cancelled).
+///
+/// ```
+/// use crossrank::{CancelToken, RerankOptions};
+///
+/// let token = CancelToken::new();
+/// let options = RerankOptions::new().cancel(token.clone());
+/// // On any thread, while a call with these options runs:
+/// token.cancel();
+/// # assert!(options.cancel.unwrap().is_cancelled());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken {
     cancelled: Arc<AtomicBool>,

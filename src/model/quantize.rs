@@ -25,6 +25,16 @@ use crate::options::Precision;
 /// are copied as they are: biases, norms, and the head. The metadata's key `quantization` says so too. The modules of a head
 /// in folders of its own are not written, nor are the model's other files, which stay valid.
 ///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use crossrank::{ModelFiles, quantize};
+///
+/// let files = ModelFiles::find(Path::new("my-model"))?;
+/// quantize(&files, Path::new("my-model-int8/model.safetensors"))?;
+/// # Ok::<(), crossrank::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// Those of loading the model, and [`Error::Io`] where the file cannot be written: then no file is left behind.

@@ -10,6 +10,14 @@ use crate::model::files::ModelFiles;
 use crate::options::{Backend, Executor, GpuPrecision, Isa, LoadOptions, Precision};
 
 /// Loads a [`Reranker`] with other options than the defaults.
+///
+/// ```no_run
+/// use crossrank::{Precision, Reranker};
+///
+/// let builder = Reranker::builder().precision(Precision::Int8).threads(2).memory_limit(512 << 20);
+/// let reranker = builder.load("my-model")?;
+/// # Ok::<(), crossrank::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct RerankerBuilder {
     options: LoadOptions,
