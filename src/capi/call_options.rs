@@ -30,7 +30,8 @@ pub extern "C" fn crossrank_options_set_truncation(
 
 /// Per call: reads documents longer than the window in several overlapping windows instead of truncating them. The window
 /// with the best score gives the document's score, and crossrank_ranked says which bytes it covers. A query longer than half
-/// of the window is cut to half. Needs a model with one label.
+/// of the window is truncated to half. Needs a model with one label or,
+/// in crossrank_rerank, a label set with crossrank_options_set_label.
 ///
 /// - `count`: the maximum number of windows per document; 0 truncates. Default: 0.
 ///
@@ -64,7 +65,7 @@ pub extern "C" fn crossrank_options_set_window_overlap(
 
 /// Per call: limits the number of documents in a ranking.
 ///
-/// - `count`: the maximum. Default: as many as the results have room for.
+/// - `count`: the maximum. Default: the capacity of `results`.
 ///
 /// Any thread. Since 0.1.
 #[unsafe(no_mangle)]

@@ -51,7 +51,7 @@ unsafe fn optional_slice_mut<'a, T>(data: *mut T, count: usize, name: &str) -> R
 /// Ranks documents by relevance to a query. A model with several labels needs crossrank_options_set_label.
 ///
 /// - `query`: the query.
-/// - `documents`: `count` documents. None give an empty ranking.
+/// - `documents`: `count` documents. With 0 documents the ranking is empty.
 /// - `options`: options of the call, or CROSSRANK_DEFAULTS.
 /// - `results`: receives the best documents, best first and ties in input order: `capacity` of them, or fewer if there are fewer
 ///   or the options say so.

@@ -49,7 +49,7 @@ pub enum crossrank_status {
     CROSSRANK_ERR_CANCELLED = 63,
     /// The time limit passed before this pair was scored.
     CROSSRANK_ERR_NOT_SCORED = 64,
-    /// The GPU or its driver failed. The model computes on the CPU from then on.
+    /// The GPU or its driver failed. The model computes on the CPU until its device is opened again.
     CROSSRANK_ERR_GPU = 80,
     /// A defect of this library was caught: please report it.
     CROSSRANK_ERR_INTERNAL = 90,

@@ -214,7 +214,7 @@ impl Report<'_> {
     }
 }
 
-/// Sorts the values and returns the middle one (the upper one of two).
+/// Sorts the values and returns the median, of an even count the upper one.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
