@@ -97,13 +97,13 @@
 #define CROSSRANK_PRECISION_INT8 3
 
 /*
- GPU precision: float32, with logits within 1e-4 of the CPU's.
+ GPU precision: float32, with logits within 1e-4 of float64.
  */
 #define CROSSRANK_GPU_PRECISION_F32 0
 
 /*
  GPU precision: float16, with cooperative matrices where the GPU has them: faster, half the memory for weights, and logits
- within 5e-3 of the CPU's.
+ within 5e-3 of float64.
  */
 #define CROSSRANK_GPU_PRECISION_F16 1
 
@@ -281,7 +281,7 @@ enum crossrank_status
    */
   CROSSRANK_ERR_NOT_SCORED = 64,
   /*
-   The GPU or its driver failed. The model computes on the CPU from then on.
+   The GPU or its driver failed. The model computes on the CPU until its device is opened again.
    */
   CROSSRANK_ERR_GPU = 80,
   /*
@@ -779,7 +779,8 @@ crossrank_status crossrank_options_set_truncation(struct crossrank_options optio
 /*
  Per call: reads documents longer than the window in several overlapping windows instead of truncating them. The window
  with the best score gives the document's score, and crossrank_ranked says which bytes it covers. A query longer than half
- of the window is cut to half. Needs a model with one label.
+ of the window is truncated to half. Needs a model with one label or,
+ in crossrank_rerank, a label set with crossrank_options_set_label.
 
  - `count`: the maximum number of windows per document; 0 truncates. Default: 0.
 
@@ -800,7 +801,7 @@ crossrank_status crossrank_options_set_window_overlap(struct crossrank_options o
 /*
  Per call: limits the number of documents in a ranking.
 
- - `count`: the maximum. Default: as many as the results have room for.
+ - `count`: the maximum. Default: the capacity of `results`.
 
  Any thread. Since 0.1.
  */
@@ -1029,7 +1030,7 @@ crossrank_status crossrank_last_usage(struct crossrank_usage *usage);
  Ranks documents by relevance to a query. A model with several labels needs crossrank_options_set_label.
 
  - `query`: the query.
- - `documents`: `count` documents. None give an empty ranking.
+ - `documents`: `count` documents. With 0 documents the ranking is empty.
  - `options`: options of the call, or CROSSRANK_DEFAULTS.
  - `results`: receives the best documents, best first and ties in input order: `capacity` of them, or fewer if there are fewer
    or the options say so.

@@ -62,11 +62,11 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GpuPrecision {
-    /// float32: logits within 1e-4 of the CPU's. The default.
+    /// float32: logits within 1e-4 of float64. The default.
     #[default]
     F32,
     /// float16, with cooperative matrices where the GPU has them: faster, and half the memory for weights. Logits are within
-    /// 5e-3 of the CPU's, so documents whose logits differ by less than twice that may swap places.
+    /// 5e-3 of float64, so documents whose logits differ by less than twice that may swap places.
     F16,
 }
 

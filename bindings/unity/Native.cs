@@ -50,7 +50,7 @@ namespace Crossrank
         Cancelled = 63, // CROSSRANK_ERR_CANCELLED
         /// <summary>The time limit passed before this pair was scored.</summary>
         NotScored = 64, // CROSSRANK_ERR_NOT_SCORED
-        /// <summary>The GPU or its driver failed. The model computes on the CPU from then on.</summary>
+        /// <summary>The GPU or its driver failed. The model computes on the CPU until its device is opened again.</summary>
         Gpu = 80, // CROSSRANK_ERR_GPU
         /// <summary>A defect of this library was caught: please report it.</summary>
         Internal = 90, // CROSSRANK_ERR_INTERNAL
@@ -111,9 +111,9 @@ namespace Crossrank
     /// <summary>Values of CROSSRANK_GPU_PRECISION_ in crossrank.h.</summary>
     public enum GpuPrecision
     {
-        /// <summary>GPU precision: float32, with logits within 1e-4 of the CPU's.</summary>
+        /// <summary>GPU precision: float32, with logits within 1e-4 of float64.</summary>
         F32 = 0, // CROSSRANK_GPU_PRECISION_F32
-        /// <summary>GPU precision: float16, with cooperative matrices where the GPU has them: faster, half the memory for weights, and logits within 5e-3 of the CPU's.</summary>
+        /// <summary>GPU precision: float16, with cooperative matrices where the GPU has them: faster, half the memory for weights, and logits within 5e-3 of float64.</summary>
         F16 = 1, // CROSSRANK_GPU_PRECISION_F16
     }
 

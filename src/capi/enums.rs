@@ -25,10 +25,10 @@ pub const CROSSRANK_PRECISION_F16_WEIGHTS: i32 = 2;
 /// float32, and logits move by a few hundredths of their spread. Not for the GPU.
 pub const CROSSRANK_PRECISION_INT8: i32 = 3;
 
-/// GPU precision: float32, with logits within 1e-4 of the CPU's.
+/// GPU precision: float32, with logits within 1e-4 of float64.
 pub const CROSSRANK_GPU_PRECISION_F32: i32 = 0;
 /// GPU precision: float16, with cooperative matrices where the GPU has them: faster, half the memory for weights, and logits
-/// within 5e-3 of the CPU's.
+/// within 5e-3 of float64.
 pub const CROSSRANK_GPU_PRECISION_F16: i32 = 1;
 
 /// Instruction set: the best that this machine has; in results of the reference backend, none.
