@@ -1,38 +1,94 @@
-//! Allocations that return an error instead of ending the program where there is no memory: zeroed, filled and empty vectors,
-//! and buffers that grow.
+//! Zeroed memory that begins at a cache line, for weights, activations and work space. Where there is no memory left, an
+//! error is returned instead of ending the program.
 
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::Zeroable;
 use bytemuck::allocation::try_zeroed_vec;
 
 use crate::error::{Error, Result};
 
+/// Bytes of a cache line, and of the widest vector: a vector load that crosses a line costs twice as much.
+const ALIGNMENT: usize = 64;
+
+/// A slice of fixed length that begins at a multiple of [`ALIGNMENT`].
+pub struct AlignedVec<T> {
+    /// The slice, and before it what keeps it from beginning at the allocation's own address. A vector with the alignment
+    /// in its type would get pages that the system's allocator has cleared once more.
+    values: Vec<T>,
+    start: usize,
+}
+
+impl<T> Default for AlignedVec<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), start: 0 }
+    }
+}
+
+impl<T> Deref for AlignedVec<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        &self.values[self.start..]
+    }
+}
+
+impl<T> DerefMut for AlignedVec<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.values[self.start..]
+    }
+}
+
 /// `count` zeros, or an error where the system has no memory left. Fresh pages are zeros already: each is touched first by
 /// the thread that writes to it.
-pub fn zeros(count: usize) -> Result<Vec<f32>> {
-    try_zeroed_vec(count).map_err(|()| Error::OutOfMemory { bytes: (count * size_of::<f32>()) as u64 })
-}
-
-/// `count` copies of `value`, or an error where the system has no memory left.
-pub fn filled<T: Copy>(count: usize, value: T) -> Result<Vec<T>> {
-    let mut values = with_capacity(count)?;
-    values.resize(count, value);
-    Ok(values)
-}
-
-/// An empty vector with room for `count` values, or an error where the system has no memory left.
-pub fn with_capacity<T>(count: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(count)
-        .map_err(|_| Error::OutOfMemory { bytes: (count * size_of::<T>()) as u64 })?;
-    Ok(values)
+pub fn zeros<T: Zeroable>(count: usize) -> Result<AlignedVec<T>> {
+    let bytes = || (count as u64).saturating_mul(size_of::<T>() as u64);
+    let room = (ALIGNMENT / size_of::<T>()).saturating_sub(1);
+    let mut values: Vec<T> = count
+        .checked_add(room)
+        .and_then(|total| try_zeroed_vec(total).ok())
+        .ok_or_else(|| Error::OutOfMemory { bytes: bytes() })?;
+    let start = values.as_ptr().align_offset(ALIGNMENT).min(room);
+    values.truncate(start + count);
+    Ok(AlignedVec { values, start })
 }
 
 /// Makes `values` at least `count` long; its old contents are lost if it grows. Allocates only where it has never been that
 /// long before.
-pub fn grow(values: &mut Vec<f32>, count: usize) -> Result<()> {
+pub fn grow(values: &mut AlignedVec<f32>, count: usize) -> Result<()> {
     if values.len() < count {
-        *values = Vec::new();
+        *values = AlignedVec::default();
         *values = zeros(count)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_begin_at_a_cache_line_and_are_as_many_as_asked_for() {
+        fn check<T: Zeroable + PartialEq>() {
+            for count in [0, 1, 15, 16, 17, 1000, 100_000] {
+                let mut values = zeros::<T>(count).unwrap();
+                assert_eq!(values.len(), count);
+                assert_eq!(values.as_ptr().addr() % ALIGNMENT, 0, "{count}");
+                assert!(values.iter_mut().all(|value| *value == T::zeroed()));
+            }
+        }
+        check::<f32>();
+        check::<i8>();
+        check::<[u8; 2]>();
+    }
+
+    #[test]
+    fn what_has_no_room_is_an_error() {
+        for count in [usize::MAX, usize::MAX / 4, usize::MAX / 8] {
+            let refused = zeros::<f32>(std::hint::black_box(count));
+            assert!(matches!(refused.map(|values| values.len()), Err(Error::OutOfMemory { .. })));
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::alloc::{filled, with_capacity, zeros};
+use super::alloc::{AlignedVec, zeros};
 use super::epilogue::{Accumulators, apply_epilogue};
 use super::pack::stacked_bias;
 use super::simd::{
@@ -24,15 +24,15 @@ pub const MAX_INPUTS: usize = 65_536;
 /// with zeros; and the bias, as long as all panels.
 pub struct Int8Panels {
     kernel: &'static Int8Kernel,
-    values: Vec<i8>,
+    values: AlignedVec<i8>,
     /// Inputs of a panel: whole groups of KR, the last filled up with zeros.
     depth: usize,
     outputs: usize,
     /// Per output feature.
-    scales: Vec<f32>,
+    scales: AlignedVec<f32>,
     /// The sum of each output feature's weights, by which a zero point other than the microkernel's own is multiplied.
-    weight_sums: Vec<i32>,
-    bias: Vec<f32>,
+    weight_sums: AlignedVec<i32>,
+    bias: AlignedVec<f32>,
 }
 
 impl Int8Panels {
@@ -43,12 +43,12 @@ impl Int8Panels {
         let (depth, padded) = (inputs.next_multiple_of(kernel.kr()), outputs.next_multiple_of(kernel.nr));
         let mut packed = Self {
             kernel,
-            values: with_capacity(padded * depth)?,
+            values: zeros(padded * depth)?,
             depth,
             outputs,
             scales: zeros(padded)?,
-            weight_sums: filled(padded, 0)?,
-            bias: stacked_bias(parts, kernel.nr),
+            weight_sums: zeros(padded)?,
+            bias: stacked_bias(parts, kernel.nr)?,
         };
         let rows: Vec<_> =
             parts.iter().flat_map(|part| (0..part.weight.rows).map(move |row| (part, row))).collect();
@@ -60,11 +60,11 @@ impl Int8Panels {
             packed.weight_sums[output] = shifted.cast_signed() - 128 * bytes.len() as i32;
         }
         // Packs into a buffer of one panel and copies it, so that fresh memory is written once.
-        let mut panel = filled(kernel.nr * depth, 0)?;
-        for rows in rows.chunks(kernel.nr) {
+        let mut panel = zeros(kernel.nr * depth)?;
+        for (rows, to) in rows.chunks(kernel.nr).zip(packed.values.chunks_exact_mut(panel.len().max(1))) {
             let rows: Vec<&[u8]> = rows.iter().map(|(part, row)| part.weight.row(*row)).collect();
             kernel.pack_panel(s, &rows, &mut panel);
-            packed.values.extend_from_slice(&panel);
+            to.copy_from_slice(&panel);
         }
         Ok(packed)
     }

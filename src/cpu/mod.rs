@@ -29,7 +29,7 @@ use crate::kernels::{
     Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
 };
 use crate::text::batch::PackedBatch;
-use alloc::grow;
+use alloc::{AlignedVec, grow};
 use attention::Attention;
 use embed::Embed;
 use first::{FirstAttention, KeyValue};
@@ -55,7 +55,7 @@ pub struct Cpu<S> {
 /// A row-major matrix; grows, never shrinks.
 #[derive(Default)]
 pub struct Buf {
-    values: Vec<f32>,
+    values: AlignedVec<f32>,
     rows: usize,
     cols: usize,
 }

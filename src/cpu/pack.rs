@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::alloc::{filled, with_capacity, zeros};
+use bytemuck::Zeroable;
+
+use super::alloc::{AlignedVec, zeros};
 use super::simd::{LANES, Simd};
 use crate::error::Result;
 use crate::kernels::{Dtype, LinearPart, Tensor};
@@ -13,7 +15,7 @@ use crate::tensor::widen;
 /// `[panel][in][NR]`, the last panel filled up with zeros; and the bias, as long as all panels.
 pub struct FloatPanels<S> {
     values: PanelValues,
-    bias: Vec<f32>,
+    bias: AlignedVec<f32>,
     inputs: usize,
     outputs: usize,
     isa: PhantomData<S>,
@@ -21,10 +23,10 @@ pub struct FloatPanels<S> {
 
 /// The weights in the type that they are kept in.
 enum PanelValues {
-    F32(Vec<f32>),
+    F32(AlignedVec<f32>),
     /// f16 or bf16, widened panel by panel when they are read, then multiplied by a factor for each output.
     Half {
-        values: Vec<[u8; 2]>,
+        values: AlignedVec<[u8; 2]>,
         dtype: Dtype,
         scales: Vec<f64>,
     },
@@ -43,7 +45,7 @@ impl<S: Simd> FloatPanels<S> {
         let rows: Vec<_> = rows.collect();
         let values = match dtype {
             Dtype::F16 | Dtype::Bf16 => {
-                let values = Self::pack_panels(inputs, outputs, [0; 2], |output, to| {
+                let values = Self::pack_panels(inputs, outputs, |output, to| {
                     let (part, row) = rows[output];
                     to.copy_from_slice(part.weight.row(row).as_chunks().0);
                 })?;
@@ -51,15 +53,13 @@ impl<S: Simd> FloatPanels<S> {
                 scales.resize(outputs.next_multiple_of(Self::NR), 1.0);
                 PanelValues::Half { values, dtype, scales }
             }
-            Dtype::F32 | Dtype::I8 => {
-                PanelValues::F32(Self::pack_panels(inputs, outputs, 0.0, |output, to| {
-                    let (part, row) = rows[output];
-                    part.weight.widen_row(row, to);
-                    scale_in_place(to, part.scale);
-                })?)
-            }
+            Dtype::F32 | Dtype::I8 => PanelValues::F32(Self::pack_panels(inputs, outputs, |output, to| {
+                let (part, row) = rows[output];
+                part.weight.widen_row(row, to);
+                scale_in_place(to, part.scale);
+            })?),
         };
-        let bias = stacked_bias(parts, Self::NR);
+        let bias = stacked_bias(parts, Self::NR)?;
         Ok(Self { values, bias, inputs, outputs, isa: PhantomData })
     }
 
@@ -76,29 +76,29 @@ impl<S: Simd> FloatPanels<S> {
                 panels[(panel * inputs + input) * Self::NR..][..values.len()].copy_from_slice(values);
             }
         }
-        let bias = vec![0.0; padded];
+        let bias = zeros(padded)?;
         Ok(Self { values: PanelValues::F32(panels), bias, inputs, outputs, isa: PhantomData })
     }
 
-    /// Panels of the rows that `read_row` writes, the last one filled up with `zero`. One cache line of each row at a time is
+    /// Panels of the rows that `read_row` writes, the last one filled up with zeros. One cache line of each row at a time is
     /// transposed through a tile, so that fresh memory is written once and in order.
-    fn pack_panels<T: Copy>(
+    fn pack_panels<T: Copy + Zeroable>(
         inputs: usize,
         outputs: usize,
-        zero: T,
         mut read_row: impl FnMut(usize, &mut [T]),
-    ) -> Result<Vec<T>> {
+    ) -> Result<AlignedVec<T>> {
         // The floats of a cache line.
         const TILE_KS: usize = 16;
-        let mut panels = with_capacity(outputs.next_multiple_of(Self::NR) * inputs)?;
-        let mut rows = filled(Self::NR * inputs, zero)?;
-        let mut tile = vec![zero; TILE_KS * Self::NR];
+        let mut panels = zeros(outputs.next_multiple_of(Self::NR) * inputs)?;
+        let mut rows = zeros(Self::NR * inputs)?;
+        let mut tile = vec![T::zeroed(); TILE_KS * Self::NR];
+        let mut unwritten = &mut panels[..];
         for first in (0..outputs).step_by(Self::NR) {
             let count = Self::NR.min(outputs - first);
             for (output, to) in (first..first + count).zip(rows.chunks_exact_mut(inputs.max(1))) {
                 read_row(output, to);
             }
-            rows[count * inputs..].fill(zero);
+            rows[count * inputs..].fill(T::zeroed());
             for start in (0..inputs).step_by(TILE_KS) {
                 let ks = TILE_KS.min(inputs - start);
                 for lane in 0..Self::NR {
@@ -107,7 +107,9 @@ impl<S: Simd> FloatPanels<S> {
                         *to = *value;
                     }
                 }
-                panels.extend_from_slice(&tile[..ks * Self::NR]);
+                let (to, rest) = unwritten.split_at_mut(ks * Self::NR);
+                to.copy_from_slice(&tile[..ks * Self::NR]);
+                unwritten = rest;
             }
         }
         Ok(panels)
@@ -194,15 +196,17 @@ impl<S: Simd> FloatPanels<S> {
 }
 
 /// The biases of `parts`, scaled and one after the other, filled up with zeros to whole panels of `panel_cols` columns.
-pub fn stacked_bias(parts: &[LinearPart<'_>], panel_cols: usize) -> Vec<f32> {
-    let mut bias = Vec::new();
+pub fn stacked_bias(parts: &[LinearPart<'_>], panel_cols: usize) -> Result<AlignedVec<f32>> {
+    let outputs: usize = parts.iter().map(|part| part.bias.cols).sum();
+    let mut bias = zeros(outputs.next_multiple_of(panel_cols))?;
+    let mut unwritten = &mut bias[..];
     for part in parts {
-        let mut values = part.bias.values();
-        scale_in_place(&mut values, part.scale);
-        bias.extend(values);
+        let (to, rest) = unwritten.split_at_mut(part.bias.cols);
+        part.bias.widen_row(0, to);
+        scale_in_place(to, part.scale);
+        unwritten = rest;
     }
-    bias.resize(bias.len().next_multiple_of(panel_cols), 0.0);
-    bias
+    Ok(bias)
 }
 
 /// Multiplies in f64 and rounds once.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::alloc::grow;
+use super::alloc::{AlignedVec, grow};
 use super::simd::MatMut;
 use super::threads::Pool;
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub struct OutputPart {
 pub struct Parallel {
     /// `None` computes on the calling thread alone.
     pool: Option<Arc<Pool>>,
-    scratch: Vec<Mutex<Vec<f32>>>,
+    scratch: Vec<Mutex<AlignedVec<f32>>>,
 }
 
 impl Default for Parallel {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::alloc::{AlignedVec, zeros};
 use super::score_mod::{QueryBlock, ScoreMod};
 use super::simd::{LANES, Lhs, MatMut, Rhs, RowMajor, SCORE_STRIDE, Simd, even_tiles, multiply_tile};
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ const MAX_TILE_POSITIONS: usize = MAX_MR + MAX_NR;
 /// A bias by head and relative position.
 pub struct RelativeBias {
     /// `[N, stride]`: column `query - key + middle`, then zeros that idle lanes may read.
-    values: Vec<f32>,
+    values: AlignedVec<f32>,
     stride: usize,
     middle: usize,
 }
@@ -29,7 +30,7 @@ impl RelativeBias {
     /// From `[N, 2L-1]`.
     pub fn new(bias: Tensor<'_>) -> Result<Self> {
         let stride = bias.cols + MAX_NR;
-        let mut values = super::alloc::zeros(bias.rows * stride)?;
+        let mut values = zeros(bias.rows * stride)?;
         for (row, to) in values.chunks_exact_mut(stride).enumerate() {
             bias.widen_row(row, &mut to[..bias.cols]);
         }
@@ -90,9 +91,9 @@ impl ScoreMod for SlidingWindow {
 /// Keys and queries of relative positions, which DeBERTa multiplies with the queries and keys of tokens.
 pub struct DisentangledPositions {
     /// Keys, `[N,R,D]`; empty where the model has none.
-    keys: Vec<f32>,
+    keys: AlignedVec<f32>,
     /// Queries transposed, `[N,D,stride]`, with [`MAX_NR`] zeros after each row; empty where the model has none.
-    queries: Vec<f32>,
+    queries: AlignedVec<f32>,
     stride: usize,
     /// R.
     rows: usize,
@@ -117,8 +118,8 @@ impl DisentangledPositions {
         }
         let stride = rows + MAX_NR;
         let mut made = Self {
-            keys: Vec::new(),
-            queries: Vec::new(),
+            keys: AlignedVec::default(),
+            queries: AlignedVec::default(),
             stride,
             rows,
             row_of: row_of.to_vec(),
@@ -127,7 +128,7 @@ impl DisentangledPositions {
         if let Some(keys) = keys {
             let hidden = keys.len() / rows;
             let head_dim = hidden / heads;
-            made.keys = super::alloc::zeros(keys.len())?;
+            made.keys = zeros(keys.len())?;
             for (i, to) in made.keys.chunks_exact_mut(head_dim).enumerate() {
                 let (head, row) = (i / rows, i % rows);
                 to.copy_from_slice(&keys[row * hidden + head * head_dim..][..head_dim]);
@@ -135,7 +136,7 @@ impl DisentangledPositions {
         }
         if let Some(queries) = queries {
             let hidden = queries.len() / rows;
-            made.queries = super::alloc::zeros(hidden * stride)?;
+            made.queries = zeros(hidden * stride)?;
             for (row, from) in queries.chunks_exact(hidden).enumerate() {
                 for (h, q) in from.iter().enumerate() {
                     made.queries[h * stride + row] = *q;

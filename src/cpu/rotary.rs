@@ -1,6 +1,6 @@
 //! Rotary positions: queries and keys rotated by their position, in place.
 
-use super::alloc::zeros;
+use super::alloc::{AlignedVec, zeros};
 use super::simd::{LANES, Simd, SimdKernel};
 use crate::error::Result;
 use crate::kernels::Tensor;
@@ -8,7 +8,7 @@ use crate::text::batch::PackedBatch;
 
 /// Cosines and sines by position, `[L,D]`: in each row D/2 cosines and then D/2 sines.
 pub struct Rotary {
-    cos_sin: Vec<f32>,
+    cos_sin: AlignedVec<f32>,
     head_dim: usize,
 }
 
