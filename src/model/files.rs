@@ -7,6 +7,14 @@ use crate::error::Error;
 
 /// The file that sentence-transformers writes beside config.json.
 pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
+/// The tokenizer's settings.
+pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// The special tokens by name, in models of former versions of transformers.
+pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+/// Tokens beside the vocabulary, in models of former versions of transformers.
+pub const ADDED_TOKENS: &str = "added_tokens.json";
+/// The settings of sentence-transformers' first module.
+pub const SENTENCE_BERT_CONFIG: &str = "sentence_bert_config.json";
 
 /// The files of one model in Hugging Face layout.
 #[derive(Clone, Debug)]
@@ -19,6 +27,12 @@ pub struct ModelFiles {
     pub tokenizer: Vec<u8>,
     /// The contents of tokenizer_config.json, where there is one.
     pub tokenizer_config: Option<Vec<u8>>,
+    /// The contents of special_tokens_map.json, where there is one: older models name their special tokens in it.
+    pub special_tokens_map: Option<Vec<u8>>,
+    /// The contents of added_tokens.json, where there is one: older models list tokens in it that tokenizer.json may lack.
+    pub added_tokens: Option<Vec<u8>>,
+    /// The contents of sentence_bert_config.json, where there is one: it may limit the length of a pair.
+    pub sentence_bert_config: Option<Vec<u8>>,
     /// The contents of config_sentence_transformers.json, where there is one: it may name the score activation.
     pub sentence_transformers: Option<Vec<u8>>,
     /// model.safetensors, or its shards.
@@ -51,7 +65,8 @@ pub struct ModuleFiles {
 
 impl ModelFiles {
     /// A model in memory: the contents of config.json, tokenizer.json and model.safetensors (or of its shards).
-    /// Set [`tokenizer_config`](Self::tokenizer_config) on the result where the model has one.
+    /// Set [`tokenizer_config`](Self::tokenizer_config) and the other optional files on the result where the model has them:
+    /// they can change what is read of a text.
     pub fn from_bytes(
         name: impl Into<String>,
         config: impl Into<Vec<u8>>,
@@ -71,10 +86,29 @@ impl ModelFiles {
             config: config.into(),
             tokenizer: tokenizer.into(),
             tokenizer_config: None,
+            special_tokens_map: None,
+            added_tokens: None,
+            sentence_bert_config: None,
             sentence_transformers: None,
             weights,
             modules: Vec::new(),
         }
+    }
+
+    /// The names and contents of all files but weights and modules, in a fixed order, without those that are not there.
+    pub fn small_files(&self) -> Vec<(&'static str, &[u8])> {
+        let optional = [
+            (TOKENIZER_CONFIG, &self.tokenizer_config),
+            (SPECIAL_TOKENS_MAP, &self.special_tokens_map),
+            (ADDED_TOKENS, &self.added_tokens),
+            (SENTENCE_BERT_CONFIG, &self.sentence_bert_config),
+            (SENTENCE_TRANSFORMERS, &self.sentence_transformers),
+        ];
+        let optional = optional.into_iter().filter_map(|(name, bytes)| Some((name, bytes.as_deref()?)));
+        [("config.json", &*self.config), ("tokenizer.json", &*self.tokenizer)]
+            .into_iter()
+            .chain(optional)
+            .collect()
     }
 
     /// The model embedded in the library: crossrank-mini with its weights in 8 bits.

@@ -6,7 +6,10 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS, WeightFile};
+use crate::model::files::{
+    ADDED_TOKENS, ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS, SPECIAL_TOKENS_MAP,
+    TOKENIZER_CONFIG, WeightFile,
+};
 use crate::model::io::{MAX_CONFIG_BYTES, io_error, is_file, is_plain_name, parse_json, read_small};
 use crate::model::modules;
 
@@ -58,8 +61,7 @@ impl ModelFiles {
         find_in_folders(&[folder.to_owned()], name)
     }
 
-    /// Reads config.json, tokenizer.json and tokenizer_config.json of a directory and locates model.safetensors or the
-    /// shards that model.safetensors.index.json lists; the weights themselves stay on disk until loading.
+    /// Reads config.json, tokenizer.json and the small files beside them and locates model.safetensors or the shards that model.safetensors.index.json lists; the weights themselves stay on disk until loading.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let name = dir.display().to_string();
         if !fs::metadata(dir).map_err(|e| io_error(dir, e))?.is_dir() {
@@ -74,12 +76,16 @@ impl ModelFiles {
                 ),
             })
         };
+        let optional = |file: &str| read_small(&dir.join(file), MAX_CONFIG_BYTES);
         Ok(Self {
             config: needed("config.json", MAX_CONFIG_BYTES)?,
             weights: find_weights(dir)?,
             tokenizer: needed("tokenizer.json", MAX_TOKENIZER_BYTES)?,
-            tokenizer_config: read_small(&dir.join("tokenizer_config.json"), MAX_CONFIG_BYTES)?,
-            sentence_transformers: read_small(&dir.join(SENTENCE_TRANSFORMERS), MAX_CONFIG_BYTES)?,
+            tokenizer_config: optional(TOKENIZER_CONFIG)?,
+            special_tokens_map: optional(SPECIAL_TOKENS_MAP)?,
+            added_tokens: optional(ADDED_TOKENS)?,
+            sentence_bert_config: optional(SENTENCE_BERT_CONFIG)?,
+            sentence_transformers: optional(SENTENCE_TRANSFORMERS)?,
             modules: modules::read_modules(dir)?,
             name,
         })

@@ -4,7 +4,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::Result;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::files::ModelFiles;
+use crate::model::files::{ADDED_TOKENS, ModelFiles, SENTENCE_BERT_CONFIG, SPECIAL_TOKENS_MAP};
 use crate::model::header::StoredTensor;
 
 impl ModelFiles {
@@ -28,6 +28,17 @@ pub fn hash_model(files: &ModelFiles, weights: &Checkpoint<'_>) -> Result<u64> {
     add(&files.tokenizer);
     add(files.tokenizer_config.as_deref().unwrap_or_default());
     add(files.sentence_transformers.as_deref().unwrap_or_default());
+    // With their names, and only where they are there: the hash of a model without them is what it was before they were read.
+    for (name, bytes) in [
+        (SPECIAL_TOKENS_MAP, &files.special_tokens_map),
+        (ADDED_TOKENS, &files.added_tokens),
+        (SENTENCE_BERT_CONFIG, &files.sentence_bert_config),
+    ] {
+        if let Some(bytes) = bytes {
+            add(name.as_bytes());
+            add(bytes);
+        }
+    }
     for module in &files.modules {
         add(module.path.as_bytes());
         add(module.class.as_bytes());

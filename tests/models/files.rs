@@ -332,6 +332,9 @@ fn the_hash_depends_on_every_file_and_not_on_their_place() {
         changed(|f| f.tokenizer[100] ^= 1),
         changed(|f| f.tokenizer_config = None),
         changed(|f| f.sentence_transformers = Some(b"{}".to_vec())),
+        changed(|f| f.special_tokens_map = Some(b"{}".to_vec())),
+        changed(|f| f.added_tokens = Some(b"{}".to_vec())),
+        changed(|f| f.sentence_bert_config = Some(b"{}".to_vec())),
         changed(|f| {
             let WeightFile::Bytes(_, bytes) = &mut f.weights[0] else { unreachable!("it is in memory") };
             *bytes.to_mut().last_mut().unwrap() ^= 1;

@@ -43,16 +43,8 @@ pub fn print_info(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
 
 /// The names and bytes of a model's files.
 fn file_sizes(files: &ModelFiles) -> Result<Vec<(String, u64)>, Failure> {
-    let mut sizes = vec![
-        ("config.json".to_owned(), files.config.len() as u64),
-        ("tokenizer.json".to_owned(), files.tokenizer.len() as u64),
-    ];
-    if let Some(bytes) = &files.tokenizer_config {
-        sizes.push(("tokenizer_config.json".to_owned(), bytes.len() as u64));
-    }
-    if let Some(bytes) = &files.sentence_transformers {
-        sizes.push(("config_sentence_transformers.json".to_owned(), bytes.len() as u64));
-    }
+    let small = files.small_files().into_iter();
+    let mut sizes: Vec<_> = small.map(|(name, bytes)| (name.to_owned(), bytes.len() as u64)).collect();
     let modules = files.modules.iter().filter_map(|module| module.weights.as_ref());
     for weights in files.weights.iter().chain(modules) {
         sizes.push(match weights {

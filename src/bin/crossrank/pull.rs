@@ -38,8 +38,15 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Lists the folders of a head that is not in the checkpoint.
 const MODULES: &str = "modules.json";
 /// Downloaded if the repository has them.
-const OPTIONAL: [&str; 4] =
-    ["tokenizer_config.json", "config_sentence_transformers.json", "golden.json", MODULES];
+const OPTIONAL: [&str; 7] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "golden.json",
+    MODULES,
+];
 
 /// Download a model from the Hugging Face hub
 ///

@@ -45,16 +45,8 @@ pub fn quantize_model(args: &Args, out: &mut impl Write) -> Result<(), Failure> 
 
 /// Returns the bytes of the weights before and after.
 fn write_model(files: &ModelFiles, folder: &Path) -> Result<(u64, u64), Failure> {
-    write(&folder.join("config.json"), &files.config)?;
-    write(&folder.join("tokenizer.json"), &files.tokenizer)?;
-    let optional = [
-        ("tokenizer_config.json", &files.tokenizer_config),
-        ("config_sentence_transformers.json", &files.sentence_transformers),
-    ];
-    for (name, bytes) in optional {
-        if let Some(bytes) = bytes {
-            write(&folder.join(name), bytes)?;
-        }
+    for (name, bytes) in files.small_files() {
+        write(&folder.join(name), bytes)?;
     }
     let encoder =
         json!({ "idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer" });
