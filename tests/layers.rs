@@ -54,7 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     ("hashbrown::", &["text/wordpiece.rs"]),
     ("wgpu::", &["gpu/"]),
-    ("bytemuck::", &["cpu/alloc.rs", "gpu/"]),
+    ("bytemuck::", &["cpu/alloc.rs", "cpu/pack.rs", "gpu/"]),
     ("half::", &["gpu/"]),
     ("pollster::", &["gpu/"]),
     ("core::arch", &["cpu/simd/"]),
