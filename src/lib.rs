@@ -66,7 +66,7 @@ pub use error::{Error, IoSource, Result};
 pub use model::files::{ModelFiles, ModuleFiles, WeightFile};
 pub use model::quantize::quantize;
 pub use options::{Backend, Executor, GpuPrecision, Isa, Precision};
-pub use ranking::{PairStatus, Ranked, Ranking, Scored, Scores, TruncatedTokens, Usage};
+pub use ranking::{PairStatus, Ranked, Ranking, Scored, Scores, TokenizedPair, TruncatedTokens, Usage};
 pub use rerank_options::{Label, Progress, ProgressFn, RerankOptions, Truncation, Windows};
 pub use reranker::builder::RerankerBuilder;
 pub use reranker::cached::CachedReranker;

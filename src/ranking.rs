@@ -34,6 +34,19 @@ impl TruncatedTokens {
     }
 }
 
+/// A query and a document as the model reads them: the value of [`Reranker::tokenize`](crate::Reranker::tokenize).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenizedPair {
+    /// Token ids, special tokens included: Hugging Face's `input_ids` without padding.
+    pub ids: Vec<u32>,
+    /// Token type ids, as many as [`ids`](Self::ids): Hugging Face's `token_type_ids`. All 0 where the model does not
+    /// distinguish the query from the document by them.
+    pub token_types: Vec<u32>,
+    /// Tokens removed to fit the window.
+    pub truncated: TruncatedTokens,
+}
+
 /// One document of a [`Ranking`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{bits, files, golden, load, with_nan, with_sigmoid};
 use crossrank::{
     Backend, CancelToken, Document, Error, Isa, Item, ModelFiles, PairStatus, RerankOptions, Reranker,
-    RerankerBuilder, Scored, Truncation,
+    RerankerBuilder, Scored, Truncation, Windows,
 };
 
 const BERT: &str = "tests/fixtures/bert";
@@ -244,6 +244,31 @@ fn the_error_policy_names_the_first_pair_that_is_too_long() {
     let message = model.rerank("query", &[&long], &refuse).unwrap_err().to_string();
     assert!(message.starts_with("pair 0 has ") && message.contains("the window is 128"), "{message}");
     assert!(!message.contains("d d"), "{message}");
+}
+
+#[test]
+fn tokenize_returns_what_score_reads() {
+    let model = model();
+    for (query, document) in many(26) {
+        for (window, truncation) in [(128, None), (20, None), (20, Some(Truncation::DocumentOnly))] {
+            let options = options().max_tokens(window);
+            let options = truncation.map_or(options.clone(), |policy| options.truncation(policy));
+            let pair = model.tokenize(&query, &document, &options).unwrap();
+            let scored = model.score_with(&[(&query, &document)], &options).unwrap().results.remove(0);
+            assert_eq!((pair.ids.len(), pair.truncated), (scored.tokens, scored.truncated));
+            assert_eq!(pair.token_types.len(), scored.tokens);
+        }
+    }
+    let long = "d ".repeat(500);
+    let refused = model.tokenize("q", &long, &options().truncation(Truncation::Error));
+    assert!(matches!(refused, Err(Error::TooLong { index: 0, .. })), "{refused:?}");
+    let windows = model.tokenize("q", &long, &options().windows(Windows::default()));
+    assert!(matches!(windows, Err(Error::InvalidOption { option: "windows", .. })), "{windows:?}");
+    let token = CancelToken::new();
+    token.cancel();
+    assert_eq!(model.tokenize("q", "d", &options().cancel(token)), Err(Error::Cancelled));
+    // A deadline is about scores.
+    assert!(model.tokenize("q", "d", &options().deadline(Instant::now())).is_ok());
 }
 
 #[test]

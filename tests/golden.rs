@@ -4,8 +4,8 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{backends, max_logit_error};
-use crossrank::{Reranker, Scored};
+use common::{backends, golden, load, max_logit_error};
+use crossrank::{RerankOptions, Reranker, Scored};
 
 /// The largest allowed difference of a logit from float64: a promise to users.
 const BOUND: f64 = 1e-5;
@@ -15,6 +15,26 @@ fn check(folder: &str) {
     for (name, builder) in backends() {
         let worst = max_logit_error(folder, &name, builder);
         assert!(worst <= BOUND, "{folder} on {name}: {worst:e}");
+    }
+}
+
+#[test]
+fn tokens_and_token_types_equal_hugging_face() {
+    for folder in ["bert", "roberta", "xlm-roberta", "electra", "mpnet", "deberta-v2", "modernbert", "gte"] {
+        let folder = format!("tests/fixtures/{folder}");
+        let golden = golden(&folder);
+        let model = load(&folder, Reranker::builder().threads(1));
+        let options = RerankOptions::new().max_tokens(golden.max_length);
+        let mut truncated = 0;
+        for case in &golden.cases {
+            let pair = model.tokenize(&case.query, &case.document, &options).unwrap();
+            assert_eq!(pair.ids, case.input_ids, "{folder}");
+            // The DeBERTa fixture has no table of token types, so its model reads none.
+            let token_types = case.token_type_ids.clone().filter(|_| !folder.ends_with("deberta-v2"));
+            assert_eq!(pair.token_types, token_types.unwrap_or(vec![0; pair.ids.len()]), "{folder}");
+            truncated += usize::from(pair.truncated.any());
+        }
+        assert!(truncated > 0, "{folder}: pairs are longer than the window");
     }
 }
 

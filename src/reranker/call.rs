@@ -65,6 +65,14 @@ pub fn score_pairs(model: &Reranker, request: &Request<'_>) -> Result<(Vec<Score
     Ok((results, usage))
 }
 
+/// Tokenizes every pair of a request, in the order of its pairs; `None` for those that the deadline left out.
+pub fn tokenize_pairs(model: &Reranker, request: &Request<'_>) -> Result<Vec<Option<TokenizedDocument>>> {
+    let call = Call { model, request };
+    call.check_cancelled()?;
+    call.check_windows()?;
+    call.tokenize()
+}
+
 fn milliseconds_since(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }

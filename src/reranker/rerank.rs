@@ -1,13 +1,14 @@
-//! The public calls of a loaded model: rank documents, score pairs.
+//! The public calls of a loaded model: rank documents, score pairs, tokenize one.
 
-use super::call::{Request, TextPair, score_pairs};
+use super::call::{Request, TextPair, score_pairs, tokenize_pairs};
 use super::{Document, Reranker};
 use crate::cpu::simd::in_default_float_mode;
 use crate::error::{Error, Result};
 use crate::model::score::LabelScoring;
 use crate::model::spec::ScoreActivation;
-use crate::ranking::{PairStatus, Ranked, Ranking, Scored, Scores, Usage};
+use crate::ranking::{PairStatus, Ranked, Ranking, Scored, Scores, TokenizedPair, Usage};
 use crate::rerank_options::{Label, RerankOptions, Truncation};
+use crate::text::batch::Pair;
 
 impl Reranker {
     /// Ranks documents by relevance to a query, best first. An empty list of documents gives an empty ranking.
@@ -145,6 +146,48 @@ impl Reranker {
         };
         let (results, usage) = in_default_float_mode(|| score_pairs(self, &request))?;
         Ok(Scores { results, usage })
+    }
+
+    /// The token ids and token type ids that the model reads for a pair. Nothing is computed: use it to compare with another
+    /// tokenizer, to count tokens, or to see what truncation leaves.
+    ///
+    /// Of the options, [`truncation`](RerankOptions::truncation) (default: `LongestFirst`, as in [`score`](Self::score)),
+    /// [`max_tokens`](RerankOptions::max_tokens) and [`cancel`](RerankOptions::cancel) apply.
+    ///
+    /// ```no_run
+    /// use crossrank::{RerankOptions, Reranker};
+    ///
+    /// let reranker = Reranker::load("cross-encoder/ms-marco-MiniLM-L6-v2")?;
+    /// let pair = reranker.tokenize("red planet", "Mars is red.", &RerankOptions::new())?;
+    /// assert_eq!(pair.ids, [101, 2417, 4774, 102, 7733, 2003, 2417, 1012, 102]);
+    /// assert_eq!(pair.token_types, [0, 0, 0, 0, 1, 1, 1, 1, 1]);
+    /// assert!(!pair.truncated.any());
+    /// # Ok::<(), crossrank::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InvalidOption`]: a window without room for the special tokens, or [`RerankOptions::windows`], which make
+    ///   several sequences of one pair.
+    /// - [`Error::TooLong`]: the pair is longer than the window under [`Truncation::Error`].
+    /// - [`Error::Cancelled`] and [`Error::Internal`], as in [`rerank`](Self::rerank).
+    pub fn tokenize(&self, query: &str, document: &str, options: &RerankOptions) -> Result<TokenizedPair> {
+        if options.windows.is_some() {
+            let message = "one pair has one sequence of tokens here: tokenize without windows".to_owned();
+            return Err(Error::InvalidOption { option: "windows", message });
+        }
+        let request = Request {
+            queries: vec![query],
+            pairs: vec![TextPair { query: 0, document }],
+            options: &RerankOptions { deadline: None, ..options.clone() },
+            default_truncation: Truncation::LongestFirst,
+            label_scoring: None,
+        };
+        let documents = tokenize_pairs(self, &request)?;
+        let window = documents.into_iter().flatten().flat_map(|document| document.windows).next();
+        let Pair { ids, token_types, truncated } =
+            window.ok_or_else(|| Error::Internal { message: "a pair was not tokenized".into() })?.pair;
+        Ok(TokenizedPair { ids, token_types, truncated })
     }
 }
 

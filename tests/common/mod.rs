@@ -13,6 +13,8 @@ pub struct Case {
     pub query: String,
     pub document: String,
     pub input_ids: Vec<u32>,
+    /// `None` where the model has no token types.
+    pub token_type_ids: Option<Vec<u32>>,
     pub logits: Vec<f64>,
 }
 
