@@ -245,15 +245,120 @@ fn monotonous_texts_give_the_ids_of_whole_tokenization() {
     }
 }
 
+/// Every fixture's tokenizer, with the crate's own of the same file.
+fn all_tokenizers() -> Vec<(String, Tokenizer, Whole)> {
+    let all = fs::read_dir(root().join("tests/fixtures")).unwrap().map(|entry| entry.unwrap().path());
+    let all = all.filter(|path| path.is_dir()).chain([root().join("models/crossrank-mini")]);
+    all.map(|folder| {
+        let whole = Whole::new(&fs::read(folder.join("tokenizer.json")).unwrap());
+        (folder.display().to_string(), load(&folder), whole)
+    })
+    .collect()
+}
+
+/// The ids of the text are the first ones of the whole text's, and all of them where it says so.
+fn check_prefix(name: &str, tokenizer: &Tokenizer, whole: &Whole, text: &str, min_tokens: usize) {
+    let expected = whole.0.encode_char_offsets(text, false).unwrap();
+    let case = || format!("{name}, {min_tokens} tokens of {} bytes: {:.60?}", text.len(), text);
+    for found in [tokenizer.encode(text, min_tokens), tokenizer.encode_with_spans(text, min_tokens)] {
+        let found = found.unwrap();
+        assert!(expected.get_ids().starts_with(&found.ids), "{}", case());
+        assert!(found.ids.len() >= min_tokens.min(expected.len()), "{}: {}", case(), found.ids.len());
+        assert!(!found.complete || found.ids.len() == expected.len(), "{}", case());
+    }
+}
+
+#[test]
+fn long_runs_have_the_first_ids_of_the_whole_text() {
+    for (name, tokenizer, whole) in all_tokenizers() {
+        for unit in
+            [".", "-", "=", "a", "ab", "the", "...-", "か", "漢字", "é", "e\u{301}", "\u{ad}", "▁", "1", "!?"]
+        {
+            for length in [600, 1699, 1700, 1701, 5003] {
+                let text = unit.repeat(length / unit.len());
+                for text in [text.clone(), format!("So {text} and the end."), format!("{text}x")] {
+                    check_prefix(&name, &tokenizer, &whole, &text, 20);
+                    check_prefix(&name, &tokenizer, &whole, &text, 129);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_repetitive_texts_have_the_first_ids_of_the_whole_text() {
+    const PIECES: &[&str] = &[
+        ".", "..", "-", "a", "s", "the", "n", "0", "1", " ", "  ", "\n", "か", "が", "漢", "字", "'", "ll",
+        "é", "\u{301}",
+    ];
+    for (name, tokenizer, whole) in all_tokenizers() {
+        let mut texts = Texts(99);
+        for _ in 0..60 {
+            let mut text = String::new();
+            for _ in 0..1 + texts.below(8) {
+                // A run of one or two pieces: short, or longer than a prefix.
+                let (a, b) = (PIECES[texts.below(PIECES.len())], PIECES[texts.below(PIECES.len())]);
+                let times = if texts.below(2) == 0 { texts.below(20) } else { texts.below(1500) };
+                let both = texts.below(2);
+                (0..times).for_each(|_| text.extend([a, if both == 0 { "" } else { b }]));
+            }
+            check_prefix(&name, &tokenizer, &whole, &text, 1 + texts.below(200));
+        }
+    }
+}
+
+#[test]
+fn no_tokenizer_is_trusted_to_end_words_at_spaces() {
+    // Without a pre-tokenizer, or with one that divides elsewhere, a whole text is one word: the dots on both sides of a
+    // space, or a token with a space in it.
+    let unigram = json!({"type": "Unigram", "unk_id": 0, "vocab": [["[UNK]", 0.0], [" ", -2.0], [".", -2.0], [". .", -3.0],
+        ["a", -2.5], ["▁", -2.0], [".▁.", -3.0]]});
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let unsplit =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false});
+    for (normalizer, pre_tokenizer) in
+        [(Value::Null, Value::Null), (replace, Value::Null), (Value::Null, digits), (Value::Null, unsplit)]
+    {
+        let changes =
+            [("/model", unigram.clone()), ("/normalizer", normalizer), ("/pre_tokenizer", pre_tokenizer)];
+        let json = file(&changes);
+        let (tokenizer, whole) = (Tokenizer::new("tokenizer.json", &json, 14, 2).unwrap(), Whole::new(&json));
+        for times in [300, 301, 1000, 1001] {
+            for text in [". ".repeat(times), format!("{}a", ". ".repeat(times)), ".a ".repeat(times)] {
+                check_prefix(&changes[2].1.to_string(), &tokenizer, &whole, &text, 40);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_text_without_spaces_is_not_read_to_its_end() {
+    let tokenizer = load(&root().join("tests/fixtures/xlm-roberta"));
+    let text = "日本の首都は東京です。人口は約千四百万人です。".repeat(100_000);
+    let start = Instant::now();
+    let encoded = tokenizer.encode(&text, 512).unwrap();
+    assert!(encoded.ids.len() >= 512 && !encoded.complete);
+    // All of it takes ten times as long in a debug build.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // One word of megabytes, whose first tokens depend on its end, is read as if it ended earlier.
+    let encoded = tokenizer.encode(&".".repeat(10 << 20), 512).unwrap();
+    assert!(encoded.ids.len() >= 512 && !encoded.complete);
+}
+
 #[test]
 fn ten_megabytes_are_tokenized_only_as_far_as_the_window_needs() {
     let tokenizer = load(&root().join("models/crossrank-mini"));
-    for unit in UNITS.iter().chain(&["\u{1}"]) {
+    // Texts without a token before their end.
+    const EMPTY: &[&str] = &["\u{1}", "\u{200b}\0", " \u{ad}", "\u{301}", "\t\u{301}\u{feff}"];
+    for unit in UNITS.iter().chain(EMPTY) {
         let text = format!("{} and the end.", unit.repeat((10 << 20) / unit.len()));
         let start = Instant::now();
         let encoded = tokenizer.encode(&text, 512).unwrap();
-        // Only a text of control characters, which have no tokens, is not read to its end.
-        assert!(encoded.complete || encoded.ids.len() >= 512 || *unit == "\u{1}", "{unit:?}");
+        assert!(encoded.complete || encoded.ids.len() >= 512, "{unit:?}");
+        if EMPTY.contains(unit) {
+            assert_eq!(encoded, tokenizer.encode(" and the end.", 512).unwrap(), "{unit:?}");
+        }
         // Whole tokenization takes a minute and a gigabyte in a debug build.
         assert!(start.elapsed() < Duration::from_secs(10), "{unit:?}: {:?}", start.elapsed());
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tokenizers::models::TrainerWrapper;
@@ -13,12 +14,13 @@ use tokenizers::normalizers::{Precompiled, Sequence};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{
     DecoderWrapper, Encoding, Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper,
-    OffsetReferential, OffsetType, PostProcessor, PostProcessorWrapper, PreTokenizer as _, Token,
-    TokenizerImpl, TruncationDirection,
+    OffsetReferential, OffsetType, PostProcessor, PostProcessorWrapper, PreTokenizedString,
+    PreTokenizer as _, Token, TokenizerImpl, TruncationDirection,
 };
 
 use super::definition::{self, AddedToken, DefinitionResult, SubwordModel};
 use super::encoded::Encoded;
+use super::settled::Neighbours;
 use super::template::TemplatePiece;
 use super::wordpiece::WordPiece;
 
@@ -26,6 +28,12 @@ use super::wordpiece::WordPiece;
 /// the crate's.
 pub struct HfTokenizer {
     inner: Inner,
+    /// Whether [`Neighbours`] apply to the model: a Unigram, or a BPE whose tokens have no marks of the word's edges.
+    neighbours_apply: bool,
+    /// The last character of a Unigram's unknown token. A text that contains it as such may be fused with unknown text.
+    unknown_end: Option<char>,
+    /// Made when they are needed for the first time.
+    neighbours: OnceLock<Neighbours>,
 }
 
 type Inner =
@@ -103,6 +111,16 @@ impl HfTokenizer {
         added_tokens: Vec<AddedToken>,
         vocabulary: usize,
     ) -> DefinitionResult<Self> {
+        let (neighbours_apply, unknown_end) = match &model {
+            SubwordModel::WordPiece { .. } => (false, None),
+            SubwordModel::Bpe { options, .. } => {
+                let marks = [&options.prefix, &options.suffix];
+                (marks.iter().all(|mark| mark.as_deref().is_none_or(str::is_empty)), None)
+            }
+            SubwordModel::Unigram { vocab, unk, .. } => {
+                (true, vocab.get(*unk).and_then(|(token, _)| token.chars().next_back()))
+            }
+        };
         let mut tokenizer = Inner::new(word_model(model)?);
         if let Some(part) = normalizer {
             tokenizer
@@ -136,7 +154,8 @@ impl HfTokenizer {
         for id in contents.iter().filter_map(|content| tokenizer.token_to_id(content)) {
             definition::check_id(id.into(), vocabulary)?;
         }
-        Ok(Self { inner: tokenizer })
+        let neighbours = OnceLock::new();
+        Ok(Self { inner: tokenizer, neighbours_apply, unknown_end, neighbours })
     }
 
     /// The model of words, if it is a WordPiece.
@@ -147,38 +166,120 @@ impl HfTokenizer {
         }
     }
 
-    /// Tokenizes the words of `text` until there are at least `min_tokens` tokens, or to its end. `None` where the crate
-    /// fails or panics: its message is dropped, because it may quote the text.
-    pub fn tokenize(&self, text: &str, min_tokens: usize, with_spans: bool) -> Option<Encoded> {
-        let tokenize = || self.try_tokenize(text, min_tokens, with_spans);
+    /// Tokenizes the words of `text` until there are at least `min_tokens` and `margin` more tokens, or to its end. Then it
+    /// drops the last `margin` tokens and, unless that is 0, as many before them as may depend on what follows the text.
+    /// `None` where the crate fails or panics: its message is dropped, because it may quote the text.
+    pub fn tokenize(
+        &self,
+        text: &str,
+        min_tokens: usize,
+        margin: usize,
+        with_spans: bool,
+    ) -> Option<Encoded> {
+        let tokenize = || self.try_tokenize(text, min_tokens, margin, with_spans);
         catch_unwind(AssertUnwindSafe(tokenize)).ok()?.ok()
     }
 
-    fn try_tokenize(&self, text: &str, min_tokens: usize, with_spans: bool) -> tokenizers::Result<Encoded> {
+    /// Whether words end before every space, so that a text may be divided there. The pre-tokenizer says so of a space
+    /// between characters of every kind that it could tell apart.
+    pub fn splits_at_spaces(&self) -> bool {
+        let splits = |text: &str, space: usize| {
+            let words = self.words(text).ok()?;
+            let words = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let across = |(start, end): (usize, usize)| start < space && space < end;
+            Some(!words.into_iter().any(|(_, span, _)| across(span)))
+        };
+        const SIDES: [&str; 6] = ["a", "bc", "D", "1", ".", "ж"];
+        SIDES.iter().all(|before| {
+            SIDES.iter().all(|after| {
+                let split = || splits(&format!("{before} {after}"), before.len());
+                catch_unwind(AssertUnwindSafe(split)).ok().flatten() == Some(true)
+            })
+        })
+    }
+
+    /// The words of a text, without tokens.
+    fn words(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
         let tokenizer = &self.inner;
         let mut words =
             tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
         if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut words)?;
         }
+        Ok(words)
+    }
+
+    fn try_tokenize(
+        &self,
+        text: &str,
+        min_tokens: usize,
+        margin: usize,
+        with_spans: bool,
+    ) -> tokenizers::Result<Encoded> {
+        let mut words = self.words(text)?;
         let count = words.get_splits(OffsetReferential::Normalized, OffsetType::None).len();
-        let model = tokenizer.get_model();
+        let model = self.inner.get_model();
         words.tokenize_with_limit(
             |word| model.tokenize(word.get()),
-            min_tokens,
+            min_tokens.saturating_add(margin),
             TruncationDirection::Right,
         )?;
         let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
         let complete = splits.len() == count;
-        let tokens = splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten());
-        let ids: Vec<u32> = tokens.map(|token| token.id).collect();
+        let splits: Vec<(&str, &[Token])> = splits
+            .into_iter()
+            .map(|(word, _, tokens)| (word, tokens.as_deref().unwrap_or_default()))
+            .collect();
+        let tokens = || splits.iter().flat_map(|(_, tokens)| tokens.iter());
+        let kept = if margin == 0 {
+            usize::MAX
+        } else {
+            self.settled(&splits, tokens().count().saturating_sub(margin))
+        };
+        let ids: Vec<u32> = tokens().map(|token| token.id).take(kept).collect();
         let spans = if with_spans {
             let encoding = words.into_encoding(None, 0, OffsetType::Byte)?;
-            encoding.get_offsets().iter().map(|span| widen_to_characters(text, *span)).collect()
+            encoding.get_offsets().iter().map(|span| widen_to_characters(text, *span)).take(kept).collect()
         } else {
             Vec::new()
         };
         Ok(Encoded { ids, spans, complete })
+    }
+
+    /// How many of the first `kept` tokens of these words end with a word, or where [`Neighbours`] divide one: at most those
+    /// do not depend on what follows the last word, by which it may go on.
+    fn settled(&self, words: &[(&str, &[Token])], kept: usize) -> usize {
+        let mut start = 0;
+        for (word, tokens) in words {
+            if kept < start + tokens.len() {
+                let settled = |&count: &usize| {
+                    let at = tokens[count - 1].offsets.1;
+                    at == tokens[count].offsets.0 && self.neighbours().settled(word, at)
+                };
+                let in_word = (1..=kept - start).rev().filter(|_| self.neighbours_apply).find(settled);
+                return start + in_word.unwrap_or(0);
+            }
+            start += tokens.len();
+        }
+        kept
+    }
+
+    fn neighbours(&self) -> &Neighbours {
+        self.neighbours.get_or_init(|| {
+            let mut neighbours = match self.inner.get_model() {
+                WordModel::WordPiece(_) => Neighbours::new(std::iter::empty()),
+                WordModel::Crate(model) => match &**model {
+                    ModelWrapper::Unigram(model) => {
+                        Neighbours::new(model.iter().map(|(token, _)| token.as_str()))
+                    }
+                    model => Neighbours::new(model.get_vocab().keys().map(String::as_str)),
+                },
+            };
+            if let Some(end) = self.unknown_end {
+                neighbours.remove_token(end);
+            }
+            neighbours
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! How much of a long text to tokenize: prefixes whose first tokens are those of the whole text.
 
-/// Maximum characters that [`ShortenedText`] keeps of a run. A run of letters must stay longer than the longest word that
-/// a WordPiece model looks up ([`MAX_WORD_CHARS`](super::definition::MAX_WORD_CHARS)).
+/// Maximum characters that [`ShortenedText`] keeps of a run. A run of letters, or of marks that are not dropped, must stay
+/// longer than the longest word that a WordPiece model looks up ([`MAX_WORD_CHARS`](super::definition::MAX_WORD_CHARS)).
 const MAX_RUN_SPACES: usize = 64;
 const MAX_RUN_LETTERS: usize = super::definition::MAX_WORD_CHARS + 1;
 
@@ -11,8 +11,9 @@ pub struct PrefixEnd {
     /// Length of the prefix in bytes.
     pub bytes: usize,
     /// Whether it ends between a word and the space after it: no tokenizer that splits at spaces joins across that
-    /// point, and no Unicode normalization does (a space composes with nothing). Otherwise the prefix may end inside a
-    /// word.
+    /// point, and no Unicode normalization does (a space composes with nothing). The word ends with a letter, a digit or
+    /// ASCII punctuation: of other characters, normalization may make a space or nothing. Otherwise the prefix may end inside
+    /// a word.
     pub clean: bool,
 }
 
@@ -24,7 +25,8 @@ pub fn prefix_end(text: &str, bytes: usize) -> PrefixEnd {
     let ragged = boundary(text, bytes);
     let half = boundary(text, bytes / 2);
     let mut spaces = text[half..ragged].rmatch_indices(' ').map(|(at, _)| half + at);
-    match spaces.find(|&at| text[..at].chars().next_back().is_some_and(|c| !c.is_whitespace())) {
+    let ends_word = |c: char| c.is_alphanumeric() || c.is_ascii_punctuation();
+    match spaces.find(|&at| text[..at].chars().next_back().is_some_and(ends_word)) {
         Some(bytes) => PrefixEnd { bytes, clean: true },
         None => PrefixEnd { bytes: ragged, clean: false },
     }
@@ -35,13 +37,23 @@ fn boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
-/// A text without the excess of its long runs of spaces and of letters, made from its start on demand. BERT's tokenizer
-/// gives it the same tokens as the text: spaces only separate words, and a word above the length limit is one unknown
-/// token, however long.
+/// What BERT's normalizer drops.
+#[derive(Clone, Copy)]
+pub struct Shortening {
+    /// Control characters: `clean_text`.
+    pub drops_controls: bool,
+    /// Combining marks: `strip_accents`.
+    pub drops_marks: bool,
+}
+
+/// A text without the excess of its long runs of spaces, of letters and of what is dropped, made from its start on demand.
+/// BERT's tokenizer gives it the same tokens as the text: spaces only separate words, and a word above the length limit is
+/// one unknown token, however long.
 pub struct ShortenedText<'a> {
     /// The shortened text so far.
     pub text: String,
     rest: &'a str,
+    how: Shortening,
     run: Option<CharClass>,
     run_length: usize,
 }
@@ -54,14 +66,18 @@ enum CharClass {
     Letter,
     /// Part of a word, but normalization may drop it.
     Mark,
+    /// A control character, which normalization may drop.
+    Control,
+    /// What normalization drops.
+    Dropped,
     /// Anything else, for example punctuation, which is a word by itself.
     Other,
 }
 
 impl<'a> ShortenedText<'a> {
     /// Nothing read yet.
-    pub fn new(text: &'a str) -> Self {
-        Self { text: String::new(), rest: text, run: None, run_length: 0 }
+    pub fn new(text: &'a str, how: Shortening) -> Self {
+        Self { text: String::new(), rest: text, how, run: None, run_length: 0 }
     }
 
     /// Reads more of the text until `self.text` has at least `bytes` bytes or the text ends.
@@ -69,14 +85,25 @@ impl<'a> ShortenedText<'a> {
         let mut chars = self.rest.chars();
         while self.text.len() < bytes {
             let Some(c) = chars.next() else { break };
-            let class = classify(c);
-            if self.run != Some(class) && !(class == CharClass::Mark && self.run == Some(CharClass::Letter)) {
+            let class = match classify(c) {
+                CharClass::Mark if self.how.drops_marks => CharClass::Dropped,
+                CharClass::Control if self.how.drops_controls => CharClass::Dropped,
+                class => class,
+            };
+            let goes_on = match (class, self.run) {
+                (CharClass::Mark | CharClass::Dropped, Some(CharClass::Letter)) => true,
+                (CharClass::Dropped, Some(CharClass::Space)) => true,
+                (class, run) => run == Some(class),
+            };
+            if !goes_on {
                 (self.run, self.run_length) = (Some(class), 0);
             }
-            self.run_length += usize::from(self.run == Some(class));
+            // Among letters, only letters count: the limit is one of the word's length.
+            let counts = self.run != Some(CharClass::Letter) || class == CharClass::Letter;
+            self.run_length += usize::from(counts);
             let keep = match self.run {
-                Some(CharClass::Space) => self.run_length <= MAX_RUN_SPACES,
-                Some(CharClass::Letter) => self.run_length <= MAX_RUN_LETTERS,
+                Some(CharClass::Space | CharClass::Dropped) => self.run_length <= MAX_RUN_SPACES,
+                Some(CharClass::Letter | CharClass::Mark) => self.run_length <= MAX_RUN_LETTERS,
                 _ => true,
             };
             if keep {
@@ -111,8 +138,14 @@ fn classify(c: char) -> CharClass {
         '\u{5d0}'..='\u{5ea}' | '\u{621}'..='\u{63a}' | '\u{e01}'..='\u{e2e}' => CharClass::Letter,
         '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{ac00}'..='\u{d7a3}' => CharClass::Letter,
         '\u{1f300}'..='\u{1f5ff}' | '\u{1f600}'..='\u{1f64f}' => CharClass::Letter,
-        // Combining accents, joiner, variation selectors.
-        '\u{300}'..='\u{36f}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' => CharClass::Mark,
+        // Combining accents, variation selectors.
+        '\u{300}'..='\u{36f}' | '\u{fe0e}' | '\u{fe0f}' => CharClass::Mark,
+        // Controls, soft hyphen, zero-width space and joiners, marks of direction, word joiner, byte order mark, replacement
+        // character.
+        '\0'..='\u{8}' | '\u{b}'..='\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => CharClass::Control,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2063}' | '\u{feff}' | '\u{fffd}' => {
+            CharClass::Control
+        }
         _ => CharClass::Other,
     }
 }
@@ -127,6 +160,11 @@ pub mod tests {
         (of(CharClass::Letter), of(CharClass::Mark))
     }
 
+    /// For the tokenizer's tests: the characters that are dropped.
+    pub fn controls() -> Vec<char> {
+        ('\0'..=char::MAX).filter(|&c| classify(c) == CharClass::Control).collect()
+    }
+
     #[test]
     fn a_prefix_ends_before_the_last_space_that_follows_a_word() {
         assert_eq!(prefix_end("one two", 7), PrefixEnd { bytes: 7, clean: true });
@@ -134,6 +172,7 @@ pub mod tests {
         assert_eq!(prefix_end("one two   three", 12), PrefixEnd { bytes: 7, clean: true });
         assert_eq!(prefix_end("a\tbcd\tefgh", 6), PrefixEnd { bytes: 6, clean: false });
         assert_eq!(prefix_end("éééé", 3), PrefixEnd { bytes: 2, clean: false });
+        assert_eq!(prefix_end("é a\u{200b} bcd", 8), PrefixEnd { bytes: 8, clean: false });
         assert_eq!(prefix_end("      ", 3), PrefixEnd { bytes: 3, clean: false });
     }
 
@@ -142,11 +181,39 @@ pub mod tests {
         let letters = "é\u{301}".repeat(MAX_RUN_LETTERS);
         let text = format!("a{}b,{letters}", " \n".repeat(MAX_RUN_SPACES / 2));
         let long = format!("a{}b,{letters}{}", " \n".repeat(MAX_RUN_SPACES), "x\u{fe0f}".repeat(9));
-        let mut shortened = ShortenedText::new(&long);
-        shortened.extend(10);
-        assert_eq!((shortened.text.len(), shortened.ended()), (10, false));
-        shortened.extend(usize::MAX);
-        assert!(shortened.ended());
-        assert_eq!(shortened.text, text);
+        let (all, nothing) = (shortening(true, true), shortening(false, false));
+        for how in [all, nothing] {
+            let mut shortened = ShortenedText::new(&long, how);
+            shortened.extend(10);
+            assert_eq!((shortened.text.len(), shortened.ended()), (10, false));
+            shortened.extend(usize::MAX);
+            assert!(shortened.ended());
+            assert_eq!(shortened.text, text);
+        }
+    }
+
+    fn shortening(drops_controls: bool, drops_marks: bool) -> Shortening {
+        Shortening { drops_controls, drops_marks }
+    }
+
+    #[test]
+    fn what_is_dropped_is_shortened_alone_among_spaces_and_among_letters() {
+        let chars = |text: &str, how| {
+            let mut shortened = ShortenedText::new(text, how);
+            shortened.extend(usize::MAX);
+            shortened.text.chars().count()
+        };
+        for (unit, how, kept) in [
+            ("\u{1}", shortening(true, false), MAX_RUN_SPACES),
+            (" \u{1}", shortening(true, false), MAX_RUN_SPACES),
+            ("\u{301}", shortening(true, true), MAX_RUN_SPACES),
+            ("x\u{1}", shortening(true, true), 2 * MAX_RUN_LETTERS),
+            // Marks that stay are letters, and controls that stay are what they may be.
+            ("\u{301}", shortening(true, false), MAX_RUN_LETTERS),
+            ("\u{1}", shortening(false, false), 5000),
+        ] {
+            assert_eq!(chars(&unit.repeat(5000 / unit.chars().count()), how), kept, "{unit:?}");
+        }
+        assert_eq!(chars("a\u{1} \u{1}b", shortening(true, true)), 5);
     }
 }

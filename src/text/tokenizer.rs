@@ -8,7 +8,7 @@ use super::definition::{Definition, DefinitionResult, SubwordModel};
 pub use super::encoded::Encoded;
 use super::hf_tokenizer::{self, HfTokenizer};
 use super::plain::{Chunk, PlainWords};
-use super::prefix::{self, ShortenedText};
+use super::prefix::{self, ShortenedText, Shortening};
 use super::template::PairTemplate;
 use super::wordpiece::WordPiece;
 use crate::error::{Error, Result};
@@ -20,8 +20,10 @@ const BYTES_PER_TOKEN: usize = 6;
 /// `SPARSE_BYTES_PER_TOKEN` for each token that is asked for.
 const SPARSE_BYTES: usize = 1 << 20;
 const SPARSE_BYTES_PER_TOKEN: usize = 512;
-/// Tokens at the end of a prefix that ends inside a word: they may differ from those of the whole text. WordPiece needs as
-/// many as the longest word that it looks up has characters. For Unigram and BPE, no text is known in which more tokens differ.
+/// Tokens at the end of a prefix that ends inside a word: the words that they are of may be others in the whole text, as where
+/// a contraction is one word and its beginning two, and so may characters that normalization composes. WordPiece needs as many
+/// as the longest word that it looks up has characters. Of Unigram and BPE, more tokens are dropped: all that are not settled,
+/// see settled.rs.
 const RAGGED_MARGIN: usize = 128;
 
 /// Turns texts into token ids.
@@ -30,12 +32,14 @@ pub struct Tokenizer {
     /// The name of the tokenizer.json, for errors.
     file: String,
     template: PairTemplate,
-    /// Tokens to drop at the end of a prefix that ends at a space.
+    /// Whether words end before every space.
+    splits_at_spaces: bool,
+    /// Tokens to drop at the end of a prefix that ends at a space, if words end there.
     clean_margin: usize,
     /// Tokens to drop at the end of any other prefix.
     ragged_margin: usize,
-    /// Whether [`ShortenedText`] has the same tokens as the text.
-    shortens: bool,
+    /// How to make a [`ShortenedText`] that has the same tokens as the text, if there is a way.
+    shortens: Option<Shortening>,
     /// Finds the words that only need a look-up in the WordPiece vocabulary.
     plain_words: Option<PlainWords>,
 }
@@ -72,8 +76,17 @@ impl Tokenizer {
         };
         let added = &definition.added_tokens;
         let ends_runs = |text: &str| text.starts_with(prefix::ends_runs);
+        let normalizes = |step: &str| definition.normalizer.as_ref().is_some_and(|part| part[step] != false);
+        let lowercase = normalizes("lowercase");
+        // Absent or null, accents are stripped where letters are lowercased.
+        let strips_accents = definition
+            .normalizer
+            .as_ref()
+            .and_then(|part| part["strip_accents"].as_bool())
+            .unwrap_or(lowercase);
+        let shortening = Shortening { drops_controls: normalizes("clean_text"), drops_marks: strips_accents };
         let shortens = bert && word_piece && added.iter().all(|t| ends_runs(&t.content));
-        let lowercase = definition.normalizer.as_ref().is_some_and(|part| part["lowercase"] != false);
+        let shortens = shortens.then_some(shortening);
         let plain_words = (bert && word_piece).then(|| PlainWords::new(lowercase, added)).flatten();
         let longest_added = added.iter().map(|t| t.content.len()).max().unwrap_or(0);
         // A prefix can end inside an added token even at a space, if the token contains one.
@@ -82,15 +95,17 @@ impl Tokenizer {
         let ragged_margin = RAGGED_MARGIN.max(max_word_chars) + longest_added;
 
         let pieces = hf_tokenizer::template_pieces(definition.post_processor)?;
+        let library = HfTokenizer::new(
+            definition.model,
+            definition.normalizer,
+            definition.pre_tokenizer,
+            definition.added_tokens,
+            vocabulary,
+        )?;
         let tokenizer = Self {
             template: PairTemplate::new(pieces, vocabulary, token_types)?,
-            library: HfTokenizer::new(
-                definition.model,
-                definition.normalizer,
-                definition.pre_tokenizer,
-                definition.added_tokens,
-                vocabulary,
-            )?,
+            splits_at_spaces: library.splits_at_spaces(),
+            library,
             file: file.to_owned(),
             clean_margin,
             ragged_margin,
@@ -110,8 +125,9 @@ impl Tokenizer {
     }
 
     /// Reads `text` until there are at least `min_tokens` tokens, or to its end. The ids are the first ones of the whole
-    /// text's. Work is bounded by `min_tokens`, not by the text: of a text with less than one token in 512 bytes, about
-    /// the first MiB is read.
+    /// text's. Work is bounded by `min_tokens`, not by the text: about the first MiB is read of a text with less than one token
+    /// in 512 bytes, or of one word or run of that size whose first tokens depend on its end. Such a text is tokenized as if it
+    /// ended there, and is not [`complete`](Encoded::complete).
     ///
     /// [`PairTemplate::truncated_pair`] needs more than `max_tokens` tokens of both sides. Since Hugging Face's
     /// `longest_first` gives an odd token to the side that is longer as a whole, it also needs more tokens of the document
@@ -133,15 +149,16 @@ impl Tokenizer {
             return Ok(encoded);
         }
         let max_bytes = SPARSE_BYTES.saturating_add(min_tokens.saturating_mul(SPARSE_BYTES_PER_TOKEN));
-        let mut shortened = ShortenedText::new(text);
+        let mut shortened = self.shortens.filter(|_| !with_spans).map(|how| ShortenedText::new(text, how));
         loop {
             bytes = bytes.saturating_mul(2).min(max_bytes);
             // The spans of a shortened text would not be those of the text.
-            let (text, to_end) = if self.shortens && !with_spans {
-                shortened.extend(bytes);
-                (shortened.text.as_str(), shortened.ended())
-            } else {
-                (text, true)
+            let (text, to_end) = match &mut shortened {
+                Some(shortened) => {
+                    shortened.extend(bytes);
+                    (shortened.text.as_str(), shortened.ended())
+                }
+                None => (text, true),
             };
             if let Some(encoded) = self.encode_prefix(text, to_end, bytes, min_tokens, with_spans)? {
                 return Ok(encoded);
@@ -168,7 +185,7 @@ impl Tokenizer {
         let to_end = to_end && end.bytes == text.len();
         let margin = match (to_end, end.clean && end.bytes < text.len()) {
             (true, _) => 0,
-            (_, true) => self.clean_margin,
+            (_, true) if self.splits_at_spaces => self.clean_margin,
             _ => self.ragged_margin,
         };
         let Encoded { ids, spans, complete } =
@@ -178,13 +195,13 @@ impl Tokenizer {
     }
 
     /// Tokenizes the words of `text` until there are at least `min_tokens` and `margin` more, then drops the last `margin`
-    /// tokens.
+    /// tokens, and unless that is 0 those before them that may depend on what follows the text.
     fn tokenize(&self, text: &str, min_tokens: usize, margin: usize, with_spans: bool) -> Result<Encoded> {
-        let min_tokens = min_tokens.saturating_add(margin);
-        let mut encoded = match (&self.plain_words, self.library.word_piece()) {
-            (Some(plain), Some(model)) => self.tokenize_plain(plain, model, text, min_tokens, with_spans)?,
-            _ => self.tokenize_any(text, min_tokens, with_spans)?,
+        let (Some(plain), Some(model)) = (&self.plain_words, self.library.word_piece()) else {
+            return self.tokenize_any(text, min_tokens, margin, with_spans);
         };
+        let min_tokens = min_tokens.saturating_add(margin);
+        let mut encoded = self.tokenize_plain(plain, model, text, min_tokens, with_spans)?;
         let kept = encoded.ids.len().saturating_sub(margin);
         encoded.ids.truncate(kept);
         encoded.spans.truncate(kept);
@@ -219,7 +236,7 @@ impl Tokenizer {
                 }
                 Chunk::NotPlain(range) => {
                     let missing = min_tokens.saturating_sub(encoded.ids.len());
-                    let other = self.tokenize_any(&text[range.clone()], missing, with_spans)?;
+                    let other = self.tokenize_any(&text[range.clone()], missing, 0, with_spans)?;
                     // A chunk without a word does not count as unread text.
                     let unread = full && !other.ids.is_empty();
                     encoded.complete = other.complete && !unread;
@@ -237,9 +254,15 @@ impl Tokenizer {
         Ok(encoded)
     }
 
-    /// [`tokenize_plain`](Self::tokenize_plain) for any tokenizer: every word goes through the `tokenizers` crate.
-    fn tokenize_any(&self, text: &str, min_tokens: usize, with_spans: bool) -> Result<Encoded> {
-        self.library.tokenize(text, min_tokens, with_spans).ok_or_else(|| Error::Internal {
+    /// [`tokenize`](Self::tokenize) for any tokenizer: every word goes through the `tokenizers` crate.
+    fn tokenize_any(
+        &self,
+        text: &str,
+        min_tokens: usize,
+        margin: usize,
+        with_spans: bool,
+    ) -> Result<Encoded> {
+        self.library.tokenize(text, min_tokens, margin, with_spans).ok_or_else(|| Error::Internal {
             message: format!("the tokenizer of {} failed on a text", self.file),
         })
     }
@@ -333,7 +356,7 @@ mod tests {
                 let text = text(&mut state);
                 let limit = if case % 2 == 0 { usize::MAX } else { case % 23 + 1 };
                 let ours = tokenizer.tokenize_plain(plain, model, &text, limit, true).unwrap();
-                let all = tokenizer.tokenize_any(&text, usize::MAX, true).unwrap();
+                let all = tokenizer.tokenize_any(&text, usize::MAX, 0, true).unwrap();
                 let count = ours.ids.len();
                 assert!(count >= limit.min(all.ids.len()), "{text:?}, {limit} tokens: {ours:?}");
                 assert_eq!(ours.complete, count == all.ids.len(), "{text:?}, {limit} tokens");
@@ -352,6 +375,18 @@ mod tests {
         }
         for mark in marks {
             assert_eq!(words(&format!("a{mark}a")).len(), 2, "{mark:?}");
+            // Nothing where accents are stripped, and a word where they are kept.
+            assert_eq!(words(&mark.to_string()), [1], "{mark:?}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_character_neither_makes_nor_divides_nor_lengthens_a_word() {
+        let controls = prefix::tests::controls();
+        assert!(controls.len() > 60);
+        for control in controls {
+            assert_eq!(words(&control.to_string()), [0; 0], "{control:?}");
+            assert_eq!(words(&format!("a{control}a")), [2, 2], "{control:?}");
         }
     }
 }
