@@ -96,7 +96,8 @@ pub enum Error {
     TooLong {
         /// Index of the document (or pair) in the input.
         index: usize,
-        /// Tokens of the whole pair, special tokens included. A lower bound for documents that were not read to their end.
+        /// Tokens of the whole pair, special tokens included. A lower bound for documents that were not read to their end, which
+        /// count as longer than the window.
         tokens: usize,
         /// Maximum tokens of a pair in this call.
         max_tokens: usize,

@@ -23,12 +23,15 @@ pub enum PairStatus {
 pub struct TruncatedTokens {
     /// Tokens removed from the query.
     pub query: usize,
-    /// Tokens removed from the document. A lower bound for long documents, which are not read to their end.
+    /// Tokens removed from the document.
     pub document: usize,
+    /// Whether at least so many were removed, and how many more is not known: a long text is not read to its end. Where all
+    /// that was read fits the window, because the first MiB has next to no tokens, the rest counts as one token.
+    pub at_least: bool,
 }
 
 impl TruncatedTokens {
-    /// Whether any token was removed.
+    /// Whether any token was removed, or text was not read.
     pub fn any(&self) -> bool {
         self.query + self.document > 0
     }
@@ -133,7 +136,8 @@ pub struct Scores {
 pub struct Usage {
     /// Tokens that the model read, special tokens included.
     pub tokens: usize,
-    /// Tokens removed to fit the window.
+    /// Tokens removed to fit the window: at least so many where a text was not read to its end, see
+    /// [`TruncatedTokens::at_least`].
     pub truncated_tokens: usize,
     /// Groups of whole pairs that were computed together.
     pub groups: usize,

@@ -46,7 +46,7 @@ pub fn score_pairs(model: &Reranker, request: &Request<'_>) -> Result<(Vec<Score
     let start = Instant::now();
     let call = Call { model, request };
     call.check_cancelled()?;
-    call.check_windows()?;
+    call.check_options()?;
     let documents = call.tokenize()?;
     let tokenize_ms = milliseconds_since(start);
     let compute_start = Instant::now();
@@ -127,7 +127,9 @@ impl Call<'_> {
         self.request.options.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn check_windows(&self) -> Result<()> {
+    fn check_options(&self) -> Result<()> {
+        let max_tokens = self.request.options.max_tokens.unwrap_or(usize::MAX).min(self.model.info.max_tokens);
+        self.model.tokenizer.template().check_window(max_tokens)?;
         let Some(windows) = self.request.options.windows else { return Ok(()) };
         if windows.max_windows == 0 {
             let message = "0 windows read nothing: give 1 or more".to_owned();

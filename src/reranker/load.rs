@@ -92,11 +92,7 @@ impl Loader<'_> {
         let (LoadedWeights { engine, precision, weight_bytes, hash, warnings }, tokenizer) =
             (take(weights)?, take(tokenizer)?);
         let max_tokens = self.window();
-        if max_tokens < tokenizer.template().special_tokens() {
-            let min = tokenizer.template().special_tokens();
-            let message = format!("{max_tokens} leaves no room for the {min} special tokens of every pair");
-            return Err(Error::InvalidOption { option: "max_tokens", message });
-        }
+        tokenizer.template().check_window(max_tokens)?;
         let info = ModelInfo {
             name: self.files.name.clone(),
             architecture: spec.architecture.clone(),

@@ -81,11 +81,12 @@ impl PairTemplate {
     ) -> Result<Pair> {
         let budget = self.text_tokens(max_tokens)?;
         let (q, d) = (query.ids.len(), document.ids.len());
-        let Some((kept_q, kept_d)) = truncation::kept_lengths(q, d, budget, policy) else {
-            let tokens = q + d + self.special_tokens;
-            return Err(Error::TooLong { index, tokens, max_tokens });
+        let kept = truncation::kept_lengths(q, d, budget, policy);
+        let unread = !query.complete || !document.complete;
+        let Some((kept_q, kept_d)) = kept.filter(|_| policy != Truncation::Error || !unread) else {
+            return Err(self.too_long(query, document, max_tokens, index));
         };
-        let truncated = TruncatedTokens { query: q - kept_q, document: d - kept_d };
+        let truncated = truncated_tokens((query, kept_q), (document, kept_d));
         Ok(self.fill(&query.ids[..kept_q], &document.ids[..kept_d], truncated))
     }
 
@@ -106,11 +107,10 @@ impl PairTemplate {
         let (q, d) = (query.ids.len(), document.ids.len());
         let Layout { query_tokens: kept_q, windows } = windows::layout(q, d, budget, options);
         let end = windows.last().map_or(0, |last| last.end);
-        if policy == Truncation::Error && (kept_q < q || end < d) {
-            let tokens = q + d + self.special_tokens;
-            return Err(Error::TooLong { index, tokens, max_tokens });
+        let truncated = truncated_tokens((query, kept_q), (document, end));
+        if policy == Truncation::Error && truncated.any() {
+            return Err(self.too_long(query, document, max_tokens, index));
         }
-        let truncated = TruncatedTokens { query: q - kept_q, document: d - end };
         let window_pair = |tokens: Range<usize>| {
             let bytes = if tokens.len() == d && document.complete {
                 0..text.len()
@@ -124,6 +124,30 @@ impl PairTemplate {
             (self.fill(&query.ids[..kept_q], &document.ids[tokens], truncated), bytes)
         };
         Ok(windows.into_iter().map(window_pair).collect())
+    }
+
+    /// The error of a pair that is longer than the window, or not known to fit it because a text was not read to its end:
+    /// then it counts as one token too long at least.
+    fn too_long(&self, query: &Encoded, document: &Encoded, max_tokens: usize, index: usize) -> Error {
+        let tokens = query.ids.len() + document.ids.len() + self.special_tokens;
+        let read = query.complete && document.complete;
+        let tokens = if read { tokens } else { tokens.max(max_tokens.saturating_add(1)) };
+        Error::TooLong { index, tokens, max_tokens }
+    }
+
+    /// Checks that a window of `max_tokens` has room for a token of each text. With less, pairs would lose a whole text.
+    ///
+    /// Errors: [`Error::InvalidOption`].
+    pub fn check_window(&self, max_tokens: usize) -> Result<()> {
+        let (special, min) = (self.special_tokens, self.special_tokens + 2);
+        if max_tokens >= min {
+            return Ok(());
+        }
+        let message = format!(
+            "{max_tokens} leaves no room for a token of the query and one of the document beside the {special} special tokens \
+             of a pair: give {min} or more"
+        );
+        Err(Error::InvalidOption { option: "max_tokens", message })
     }
 
     /// Tokens of both texts that fit into `max_tokens` beside the special ones.
@@ -151,4 +175,14 @@ impl PairTemplate {
         }
         pair
     }
+}
+
+/// The report of the tokens that are not kept of each text. Of a text that was not read to its end, at least one is not.
+fn truncated_tokens(
+    (query, kept_q): (&Encoded, usize),
+    (document, kept_d): (&Encoded, usize),
+) -> TruncatedTokens {
+    let removed = |text: &Encoded, kept: usize| (text.ids.len() - kept).max(usize::from(!text.complete));
+    let at_least = !query.complete || !document.complete;
+    TruncatedTokens { query: removed(query, kept_q), document: removed(document, kept_d), at_least }
 }
