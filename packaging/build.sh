@@ -6,6 +6,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+command -v cargo >/dev/null || {
+    echo "build.sh: there is no cargo in PATH: install Rust with rustup, or add ~/.cargo/bin to PATH" >&2
+    exit 1
+}
 abi=$(sed -n 's/^#define CROSSRANK_ABI //p' include/crossrank.h)
 # Android looks libraries up by file name alone: an application's library folder holds no versioned names.
 case "$* ${CARGO_BUILD_TARGET-}" in

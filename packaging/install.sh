@@ -1,28 +1,45 @@
 #!/bin/sh
 # Installs the C and C++ libraries: packaging/install.sh PREFIX [--from FOLDER | CARGO OPTIONS]
 #
-# PREFIX gets include/, lib/, lib/pkgconfig/ and lib/cmake/crossrank/. Without --from the libraries are built, with the
-# profile `dist` and CARGO OPTIONS such as `--features bundled-model`; with it they are taken from FOLDER. DESTDIR is
-# put before PREFIX, as packagers expect.
+# PREFIX gets include/, lib/, lib/pkgconfig/ and lib/cmake/crossrank/, and may be moved as a whole afterwards. Without --from
+# the libraries are built by cargo, with the profile `dist` and CARGO OPTIONS such as `--features bundled-model`; with it they are
+# taken from FOLDER, where packaging/build.sh has put them. DESTDIR is put before PREFIX, as packagers expect.
 set -eu
 
-[ $# -ge 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-case $1 in
+usage() {
+    sed -n '2,6s/^# \{0,1\}//p' "$0"
+}
+
+fail() {
+    echo "install.sh: $1" >&2
+    exit 1
+}
+
+case ${1-} in
+    -h | --help) usage; exit ;;
+    '' | -*) usage >&2; exit 2 ;;
     /*) prefix=$1 ;;
     *) prefix=$PWD/$1 ;;
 esac
 shift
-[ "$(uname -s)" = Linux ] || { echo "install.sh knows the file names of Linux only" >&2; exit 1; }
+[ "$(uname -s)" = Linux ] || fail "it knows the file names of Linux only"
 
 from=
 if [ "${1-}" = --from ]; then
-    from=$(cd "$2" && pwd)
-    shift 2
+    [ $# -eq 2 ] || { usage >&2; exit 2; }
+    from=$(cd "$2" && pwd) || fail "there is no folder '$2'"
+    [ -e "$from/libcrossrank.so" ] && [ -e "$from/libcrossrank.a" ] ||
+        fail "'$from' lacks libcrossrank.so or libcrossrank.a: build them with packaging/build.sh"
 fi
 cd "$(dirname "$0")/.."
 if [ -z "$from" ]; then
-    packaging/build.sh --profile dist "$@"
-    from=${CARGO_TARGET_DIR:-target}/dist
+    command -v cargo >/dev/null ||
+        fail "there is no cargo in PATH: install Rust with rustup, or add ~/.cargo/bin to PATH; or give --from a folder of libraries"
+    # Only cargo knows where its configuration, the environment and CARGO OPTIONS put the libraries.
+    artifacts=$(packaging/build.sh --profile dist --message-format=json-render-diagnostics "$@")
+    library=$(printf '%s\n' "$artifacts" | sed -n 's/.*"\([^"]*\/libcrossrank\.so\)".*/\1/p' | tail -n 1)
+    [ -e "$library" ] || fail "cargo did not say where it has put libcrossrank.so"
+    from=$(dirname "$library")
 fi
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -40,10 +57,11 @@ ln -sf "libcrossrank.so.$abi" "$to/lib/libcrossrank.so"
 strip --strip-debug -o "$to/lib/libcrossrank.a" "$from/libcrossrank.a"
 chmod 644 "$to/lib/libcrossrank.a"
 
+# The files find the prefix from where they are themselves: it is not in them, whatever characters it has.
 fill() {
     cmake_libs=$(echo "$native" | sed 's/-l//g; s/ /;/g')
-    sed -e "s|@PREFIX@|$prefix|g; s|@VERSION@|$version|g; s|@ABI@|$abi|g" \
-        -e "s|@NATIVE@|$native|g; s|@CMAKE_NATIVE@|$cmake_libs|g" "packaging/$1.in" >"$2/$1"
+    sed -e "s|@VERSION@|$version|g; s|@ABI@|$abi|g; s|@NATIVE@|$native|g; s|@CMAKE_NATIVE@|$cmake_libs|g" \
+        "packaging/$1.in" >"$2/$1"
 }
 fill crossrank.pc "$to/lib/pkgconfig"
 fill crossrankConfig.cmake "$to/lib/cmake/crossrank"
