@@ -193,6 +193,17 @@
 #define CROSSRANK_TEXT_TIER 5
 
 /*
+ Text of crossrank_model_text: the name of prompt `index`, for crossrank_options_set_prompt_name. CROSSRANK_ERR_ARGUMENT is
+ returned for an index after the last.
+ */
+#define CROSSRANK_TEXT_PROMPT_NAME 6
+
+/*
+ Text of crossrank_model_text: the name of the prompt that calls without one get; empty if there is none.
+ */
+#define CROSSRANK_TEXT_DEFAULT_PROMPT_NAME 7
+
+/*
  What a call returns. 0 is success. Codes are grouped, with gaps between the groups, and a code never changes its meaning.
  */
 enum crossrank_status
@@ -604,6 +615,19 @@ const char *crossrank_status_name(int32_t status);
 const char *crossrank_last_message(void);
 
 /*
+ Copies the message of this thread's last failed call, for bindings that keep it longer than until the next failure.
+
+ - `buffer`: receives the message, UTF-8 with a NUL at the end; may be NULL if `capacity` is 0. A message that is too long is
+   cut between two characters.
+ - `capacity`: bytes of `buffer`.
+
+ Returns the length of the whole message in bytes, without the NUL: it was copied whole if that is less than `capacity`. 0
+ before the first failure. It never fails, and the message stays. Any thread. Since 0.2.
+ */
+size_t crossrank_last_message_copy(char *buffer,
+                                   size_t capacity);
+
+/*
  Sets the function that receives messages, one for the whole process. When this returns, no call of the former function is
  in progress.
 
@@ -829,6 +853,29 @@ crossrank_status crossrank_options_set_label(struct crossrank_options options,
                                              size_t label);
 
 /*
+ Per call: sets a text that is read before every query, as part of it.
+
+ - `prompt`: UTF-8, for example "Given a web query: ", with the space at its end. {"", 0} and {NULL, 0} switch off the model's
+   default prompt. Default: that of crossrank_options_set_prompt_name.
+
+ Text that is not UTF-8 returns CROSSRANK_ERR_UTF8. Any thread. Since 0.2.
+ */
+crossrank_status crossrank_options_set_prompt(struct crossrank_options options,
+                                              struct crossrank_str prompt);
+
+/*
+ Per call: chooses one of the model's own prompts. Without effect beside crossrank_options_set_prompt. A call whose model has no
+ prompt of that name returns CROSSRANK_ERR_ARGUMENT.
+
+ - `name`: NUL-terminated UTF-8: a CROSSRANK_TEXT_PROMPT_NAME of crossrank_model_text. NULL for the model's default prompt.
+   Default: NULL.
+
+ Any thread. Since 0.2.
+ */
+crossrank_status crossrank_options_set_prompt_name(struct crossrank_options options,
+                                                   const char *name);
+
+/*
  Per call: stops after a time. The call succeeds; pairs that were not scored by then have status CROSSRANK_ERR_NOT_SCORED
  and come last.
 
@@ -956,7 +1003,7 @@ crossrank_status crossrank_model_info(struct crossrank_model model, struct cross
  Copies one of a model's texts. To learn its length first, call it with a `capacity` of 0.
 
  - `text`: a CROSSRANK_TEXT_ value.
- - `index`: the index of the label for CROSSRANK_TEXT_LABEL, else ignored.
+ - `index`: the index of the label for CROSSRANK_TEXT_LABEL, of the prompt for CROSSRANK_TEXT_PROMPT_NAME, else ignored.
  - `buffer`: receives the text, UTF-8 without a NUL at the end; may be NULL if `capacity` is 0.
  - `capacity`: bytes of `buffer`.
  - `length`: receives the length of the text in bytes, also if `buffer` is too small.

@@ -17,13 +17,49 @@
 //! ```
 //!
 //! - [`Reranker::builder`] sets what a model is loaded with: backend, precision, threads, limits of memory.
-//! - [`RerankOptions`] sets what one call does: how many results, a threshold, truncation, windows over long documents,
-//!   cancellation, a deadline, progress.
+//! - [`RerankOptions`] sets what one call does: how many results, a threshold, truncation, windows over long documents, a
+//!   prompt, cancellation, a deadline, progress.
 //! - [`Reranker::score`] returns the scores of every label of every pair, in input order.
 //! - [`CachedReranker`] remembers scores, and [`RerankerModel`] is the trait that other rerankers can implement too.
 //!
 //! Every failure is an [`Error`]. The library prints nothing and never uses the network. On the CPU a pair's score has the same
 //! bits in every batch and order, with any number of threads and on every instruction set.
+//!
+//! # In async programs
+//!
+//! Calls block the thread that makes them, and compute on the model's own threads. An async runtime has threads for calls that
+//! block; a [`CancelToken`] stops the call when nobody waits for it any more:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use crossrank::{CancelToken, RerankOptions, Reranker, Ranking, Result};
+//!
+//! /// Cancels the call when the future that waits for it is dropped, for example by a timeout.
+//! struct CancelOnDrop(CancelToken);
+//!
+//! impl Drop for CancelOnDrop {
+//!     fn drop(&mut self) {
+//!         self.0.cancel();
+//!     }
+//! }
+//!
+//! async fn rerank(
+//!     model: Arc<Reranker>,
+//!     query: String,
+//!     documents: Vec<String>,
+//!     options: RerankOptions,
+//! ) -> Result<Ranking> {
+//!     let token = CancelToken::new();
+//!     let _cancel_on_drop = CancelOnDrop(token.clone());
+//!     let call = move || model.rerank(&query, &documents, &options.cancel(token));
+//!     // A panic of a call is an error of the call: what is left is a runtime that shuts down.
+//!     tokio::task::spawn_blocking(call).await.unwrap_or(Err(crossrank::Error::Cancelled))
+//! }
+//! ```
+//!
+//! Load a model in the same way: that reads its files. A server shares one model in an `Arc`, and limits the calls under way with
+//! a semaphore: one call with enough documents uses every core already.
 //!
 //! # Features
 //!

@@ -156,6 +156,24 @@ pub struct Usage {
     pub gpu_failure: Option<Error>,
 }
 
+impl Usage {
+    /// The usage of two calls together, one after the other. A GPU's failure in either of them is the failure of both.
+    pub(crate) fn plus(self, other: &Self) -> Self {
+        let ran = if self.gpu_failure.is_none() && other.gpu_failure.is_some() { other } else { &self };
+        Self {
+            tokens: self.tokens + other.tokens,
+            truncated_tokens: self.truncated_tokens + other.truncated_tokens,
+            groups: self.groups + other.groups,
+            tokenize_ms: self.tokenize_ms + other.tokenize_ms,
+            compute_ms: self.compute_ms + other.compute_ms,
+            total_ms: self.total_ms + other.total_ms,
+            backend: ran.backend,
+            isa: ran.isa,
+            gpu_failure: ran.gpu_failure.clone(),
+        }
+    }
+}
+
 impl Ranking {
     /// Orders results, drops those whose score is below `threshold` and keeps the first `top_k`; without a value, each
     /// keeps all. Results without a score pass the threshold and come last, so that a failed document does not disappear

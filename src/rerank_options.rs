@@ -100,6 +100,13 @@ pub struct RerankOptions {
     pub max_tokens: Option<usize>,
     /// Reads documents longer than the window in several windows instead of truncating them. Default: none.
     pub windows: Option<Windows>,
+    /// A text that is read before every query of the call, as part of it: `Given a web query: `, for example, with the space
+    /// at its end. An empty one switches off the model's default prompt. Default: [`prompt_name`](Self::prompt_name)'s.
+    pub prompt: Option<String>,
+    /// The name of one of the model's own prompts, in [`ModelInfo::prompt_names`](crate::ModelInfo::prompt_names). Without
+    /// effect beside [`prompt`](Self::prompt). Default: [`ModelInfo::default_prompt_name`](crate::ModelInfo::default_prompt_name),
+    /// and without one no prompt.
+    pub prompt_name: Option<String>,
     /// Cancels the call from another thread. Default: none.
     pub cancel: Option<CancelToken>,
     /// When to stop: pairs not scored by then are returned as [`PairStatus::NotScored`](crate::PairStatus::NotScored).
@@ -167,6 +174,18 @@ impl RerankOptions {
         self
     }
 
+    /// Sets [`prompt`](Self::prompt).
+    pub fn prompt(mut self, text: impl Into<String>) -> Self {
+        self.prompt = Some(text.into());
+        self
+    }
+
+    /// Sets [`prompt_name`](Self::prompt_name).
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.prompt_name = Some(name.into());
+        self
+    }
+
     /// Sets [`cancel`](Self::cancel).
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = Some(token);
@@ -211,6 +230,8 @@ impl fmt::Debug for RerankOptions {
             .field("truncation", &self.truncation)
             .field("max_tokens", &self.max_tokens)
             .field("windows", &self.windows)
+            .field("prompt", &self.prompt.is_some())
+            .field("prompt_name", &self.prompt_name)
             .field("cancel", &self.cancel)
             .field("deadline", &self.deadline)
             .field("on_progress", &self.on_progress.is_some())

@@ -14,11 +14,13 @@ mod rerank;
 mod results;
 mod tokenize;
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::cpu::simd::in_default_float_mode;
 use crate::cpu::threads::Pool;
 use crate::error::Result;
+use crate::model::prompts::Prompts;
 use crate::model::spec::Spec;
 use crate::options::{Backend, Isa, Precision};
 use crate::text::tokenizer::Tokenizer;
@@ -86,9 +88,17 @@ pub struct Reranker {
     info: ModelInfo,
     spec: Spec,
     tokenizer: Tokenizer,
+    prompts: Prompts,
     engine: Box<dyn Engine>,
     pool: Arc<Pool>,
     counters: Option<Arc<Counters>>,
+}
+
+/// Shows the model's [`ModelInfo`]: neither weights nor texts.
+impl fmt::Debug for Reranker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reranker").field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 /// Facts about a loaded model.
@@ -115,6 +125,11 @@ pub struct ModelInfo {
     pub activation: &'static str,
     /// Maximum tokens of a pair, special tokens included.
     pub max_tokens: usize,
+    /// The names of the model's prompts, which config_sentence_transformers.json holds, in alphabetical order: for
+    /// [`RerankOptions::prompt_name`](crate::RerankOptions::prompt_name).
+    pub prompt_names: Vec<String>,
+    /// The name of the prompt that is read before the queries of every call whose options name none. `None`: no prompt.
+    pub default_prompt_name: Option<String>,
     /// Bytes of the weights in memory.
     pub weight_bytes: u64,
     /// The precision of the weights in memory: never [`Precision::Auto`].

@@ -747,3 +747,58 @@ fn a_build_without_the_gpu_says_so() {
     let Error::InvalidOption { option: "backend", message } = error else { panic!("{error}") };
     assert!(message.contains("build with the feature `gpu`"), "{message}");
 }
+
+/// The recipe of the crate's documentation.
+mod async_recipe {
+    use super::*;
+    use crossrank::{Ranking, Result};
+
+    struct CancelOnDrop(CancelToken);
+
+    impl Drop for CancelOnDrop {
+        fn drop(&mut self) {
+            self.0.cancel();
+        }
+    }
+
+    pub async fn rerank(
+        model: Arc<Reranker>,
+        query: String,
+        documents: Vec<String>,
+        options: RerankOptions,
+    ) -> Result<Ranking> {
+        let token = CancelToken::new();
+        let _cancel_on_drop = CancelOnDrop(token.clone());
+        let call = move || model.rerank(&query, &documents, &options.cancel(token));
+        tokio::task::spawn_blocking(call).await.unwrap_or(Err(Error::Cancelled))
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_cancels_its_call() {
+    let model = Arc::new(load(BERT, Reranker::builder().threads(1)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (query, documents) = texts();
+    let expected = model.rerank(&query, &documents, &options()).unwrap().results;
+    let found = async_recipe::rerank(model.clone(), query.clone(), documents, options());
+    assert_eq!(runtime.block_on(found).unwrap().results, expected);
+    // Minutes of work, of which the first report shows that it has begun.
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counter = begun.clone();
+    let options = options().on_progress(move |p| counter.store(p.done, Ordering::Relaxed));
+    let endless = async_recipe::rerank(model, query, vec!["desktop ".repeat(100); 50_000], options);
+    let done = runtime.block_on(async {
+        let mut endless = Box::pin(endless);
+        while begun.load(Ordering::Relaxed) == 0 {
+            let waited = tokio::time::timeout(Duration::from_millis(1), &mut endless).await;
+            assert!(waited.is_err(), "the call ended");
+        }
+        drop(endless);
+        begun.load(Ordering::Relaxed)
+    });
+    // Ends when the threads that block have: the call has stopped.
+    let start = Instant::now();
+    drop(runtime);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(done < 25_000, "{done}");
+}

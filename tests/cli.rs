@@ -384,6 +384,46 @@ fn info_shows_sizes_files_and_instruction_sets() {
 }
 
 #[test]
+fn the_models_prompt_goes_before_the_query_unless_a_flag_names_another() {
+    let model = folder("prompts");
+    copy_model("bert", &model);
+    let keys = json!({"model_type": "CrossEncoder", "prompts": {"web": "Given a web query: ", "docs": "Search: "},
+        "default_prompt_name": "web"});
+    fs::write(model.join("config_sentence_transformers.json"), keys.to_string()).unwrap();
+    let run = |command: &[&str], input: &str, flags: &[&str]| {
+        with_input(crossrank(command).arg("--model").arg(&model).args(flags), input)
+    };
+    let document = "This task localises the desktop in Esperanto.";
+    let rerank = |query: &str, flags: &[&str]| {
+        let output = run(&["rerank", "-", "--format", "jsonl", "-q", query], document, flags);
+        json_lines(&success(&output))[0]["logit"].as_f64().unwrap()
+    };
+    let score = |query: &str, flags: &[&str]| {
+        let pair = json!({"query": query, "document": document}).to_string();
+        json_lines(&success(&run(&["score", "--pairs", "-"], &pair, flags)))[0]["logits"][0].as_f64().unwrap()
+    };
+    // The float64 logit of sentence-transformers 6.2.0.
+    assert!((rerank("Esperanto desktop", &[]) - 0.827203).abs() <= 1e-5);
+    for call in [&rerank as &dyn Fn(&str, &[&str]) -> f64, &score] {
+        let without = |query: &str| call(query, &["--prompt", ""]);
+        let query = "Esperanto desktop";
+        assert_eq!(call(query, &[]), without("Given a web query: Esperanto desktop"));
+        assert_eq!(call(query, &["--prompt-name", "docs"]), without("Search: Esperanto desktop"));
+        assert_eq!(call(query, &["--prompt", "Find "]), without("Find Esperanto desktop"));
+        assert_ne!(call(query, &[]), without(query));
+    }
+    let output = run(&["rerank", "-", "-q", "q"], document, &["--prompt-name", "nonsense"]);
+    assert!(failure(&output, 2).contains("docs, web"));
+    let both = run(&["rerank", "-", "-q", "q"], document, &["--prompt-name", "docs", "--prompt", "p"]);
+    assert_eq!(both.status.code(), Some(2));
+    let info = success(&run(&["info"], "", &[]));
+    assert!(info.contains("prompts            docs, web\ndefault prompt     web\n"), "{info}");
+    // The recorded logits are those of the query alone.
+    fs::copy(fixture("bert").join("golden.json"), model.join("golden.json")).unwrap();
+    success(&run(&["verify"], "", &[]));
+}
+
+#[test]
 fn the_bundled_model_finds_the_example_document_that_answers() {
     let query = "how do I keep a process running after logout";
     let output = success(

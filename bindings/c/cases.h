@@ -4,10 +4,17 @@
 
 #include <crossrank.h>
 
-/* A setter or a fact with its value: every number in cases.json is exact in a double. */
+/* A fact with its value: every number in cases.json is exact in a double. */
 struct number {
     const char *name;
     double value;
+};
+
+/* A setter with its value, a number or a text that ends with a NUL. */
+struct option {
+    const char *name;
+    double value;
+    crossrank_str text;
 };
 
 /* One of the CROSSRANK_TEXT_ values of a model. */
@@ -46,7 +53,7 @@ struct call {
     /* The model is at `path`, or in `memory`; neither stands for the null handle. */
     const char *path;
     const struct memory *memory;
-    const struct number *options;
+    const struct option *options;
     size_t option_count;
     bool cancelled;
     /* `score` has one set per pair. */

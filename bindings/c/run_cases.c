@@ -32,7 +32,7 @@ static void *room(size_t count, size_t size) {
     return memory;
 }
 
-static crossrank_status set_option(crossrank_options o, const struct number *option) {
+static crossrank_status set_option(crossrank_options o, const struct option *option) {
     const double value = option->value;
     const struct {
         const char *name;
@@ -59,6 +59,8 @@ static crossrank_status set_option(crossrank_options o, const struct number *opt
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (strcmp(option->name, sizes[i].name) == 0) return sizes[i].set(o, (size_t)value);
     }
+    if (strcmp(option->name, "prompt") == 0) return crossrank_options_set_prompt(o, option->text);
+    if (strcmp(option->name, "prompt_name") == 0) return crossrank_options_set_prompt_name(o, option->text.data);
     if (strcmp(option->name, "memory_limit") == 0) return crossrank_options_set_memory_limit(o, (uint64_t)value);
     if (strcmp(option->name, "time_limit") == 0) return crossrank_options_set_time_limit(o, (uint64_t)value);
     if (strcmp(option->name, "threshold") == 0) return crossrank_options_set_threshold(o, value);

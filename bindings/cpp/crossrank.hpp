@@ -163,35 +163,37 @@ class Cancel : public Owner<crossrank_cancel, crossrank_cancel_free> {
     }
 };
 
-// Options of a load or of a call: Options().top_k(3).threads(2). The failure of the first setter that fails is the outcome
-// of every call with these options.
+// Options of a load or of a call: auto options = Options().top_k(3).threads(2). Setters of a temporary give an Options, those of
+// a variable a reference to it. The failure of the first setter that fails is the outcome of every call with these options.
 class Options : public Owner<crossrank_options, crossrank_options_free> {
   public:
-    Options &backend(std::int32_t value) { return set(crossrank_options_set_backend, value); }
-    Options &isa(std::int32_t value) { return set(crossrank_options_set_isa, value); }
-    Options &threads(std::size_t count) { return set(crossrank_options_set_threads, count); }
-    Options &max_tokens(std::size_t count) { return set(crossrank_options_set_max_tokens, count); }
-    Options &memory_limit(std::uint64_t bytes) { return set(crossrank_options_set_memory_limit, bytes); }
-    Options &truncation(std::int32_t value) { return set(crossrank_options_set_truncation, value); }
-    Options &windows(std::size_t count) { return set(crossrank_options_set_windows, count); }
-    Options &window_overlap(std::size_t tokens) { return set(crossrank_options_set_window_overlap, tokens); }
-    Options &top_k(std::size_t count) { return set(crossrank_options_set_top_k, count); }
-    Options &threshold(double score) { return set(crossrank_options_set_threshold, score); }
-    Options &label(std::size_t index) { return set(crossrank_options_set_label, index); }
-    Options &time_limit(std::uint64_t milliseconds) { return set(crossrank_options_set_time_limit, milliseconds); }
-    Options &strict_utf8(bool strict) { return set(crossrank_options_set_strict_utf8, strict); }
-    Options &progress(crossrank_progress_fn f, void *user) { return set(crossrank_options_set_progress, f, user); }
-    Options &executor(std::size_t n, crossrank_parallel_fn f, void *user) { return set(crossrank_options_set_executor, n, f, user); }
-    Options &allow_software_gpu(bool allow) { return set(crossrank_options_set_allow_software_gpu, allow); }
-    Options &precision(std::int32_t value) { return set(crossrank_options_set_precision, value); }
-    Options &gpu_precision(std::int32_t value) { return set(crossrank_options_set_gpu_precision, value); }
-    Options &gpu_cache(const std::string &folder) { return set(crossrank_options_set_gpu_cache, folder.c_str()); }
-    Options &cancel(const Cancel &with) {
-        set(crossrank_options_set_cancel, with.get());
-        // The null handle, of a Cancel that was moved from, would remove the cancel: it is an error here.
-        if (first) keep(crossrank_cancel_progress(with.get(), nullptr, nullptr));
-        return *this;
-    }
+#define CROSSRANK_SETTER(signature, ...) \
+    Options &signature & { return __VA_ARGS__; } Options signature && { return std::move(__VA_ARGS__); }
+#define CROSSRANK_OPTION(name, type, value) CROSSRANK_SETTER(name(type value), set(crossrank_options_set_##name, value))
+    CROSSRANK_OPTION(backend, std::int32_t, value)
+    CROSSRANK_OPTION(isa, std::int32_t, value)
+    CROSSRANK_OPTION(threads, std::size_t, count)
+    CROSSRANK_OPTION(max_tokens, std::size_t, count)
+    CROSSRANK_OPTION(memory_limit, std::uint64_t, bytes)
+    CROSSRANK_OPTION(truncation, std::int32_t, value)
+    CROSSRANK_OPTION(windows, std::size_t, count)
+    CROSSRANK_OPTION(window_overlap, std::size_t, tokens)
+    CROSSRANK_OPTION(top_k, std::size_t, count)
+    CROSSRANK_OPTION(threshold, double, score)
+    CROSSRANK_OPTION(label, std::size_t, index)
+    CROSSRANK_OPTION(time_limit, std::uint64_t, milliseconds)
+    CROSSRANK_OPTION(strict_utf8, bool, strict)
+    CROSSRANK_OPTION(allow_software_gpu, bool, allow)
+    CROSSRANK_OPTION(precision, std::int32_t, value)
+    CROSSRANK_OPTION(gpu_precision, std::int32_t, value)
+    CROSSRANK_SETTER(prompt(std::string_view text), set(crossrank_options_set_prompt, view(text)))
+    CROSSRANK_SETTER(prompt_name(const std::string &name), set(crossrank_options_set_prompt_name, name.c_str()))
+    CROSSRANK_SETTER(gpu_cache(const std::string &folder), set(crossrank_options_set_gpu_cache, folder.c_str()))
+    CROSSRANK_SETTER(progress(crossrank_progress_fn f, void *user), set(crossrank_options_set_progress, f, user))
+    CROSSRANK_SETTER(executor(std::size_t n, crossrank_parallel_fn f, void *user), set(crossrank_options_set_executor, n, f, user))
+    CROSSRANK_SETTER(cancel(const Cancel &with), set_cancel(with))
+#undef CROSSRANK_OPTION
+#undef CROSSRANK_SETTER
 
     const Outcome &outcome() const noexcept { return first; }
   private:
@@ -199,6 +201,12 @@ class Options : public Owner<crossrank_options, crossrank_options_free> {
         if (first) first = check_abi();
         if (first && handle.id == 0) keep(crossrank_options_new(&handle));
         if (first) keep(setter(handle, values...));
+        return *this;
+    }
+    Options &set_cancel(const Cancel &with) {
+        set(crossrank_options_set_cancel, with.get());
+        // The null handle, of a Cancel that was moved from, would remove the cancel: it is an error here.
+        if (first) keep(crossrank_cancel_progress(with.get(), nullptr, nullptr));
         return *this;
     }
     void keep(crossrank_status returned) { if (first) first = Outcome::of(returned); }

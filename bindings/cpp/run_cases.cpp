@@ -53,7 +53,9 @@ std::vector<std::string_view> documents(const crossrank_set &set) {
 // The outcome of an option in the table that this runner does not support.
 const Outcome unknown{Status::internal, "unknown"};
 
-Outcome set_option(crossrank::Options &options, std::string_view name, double value) {
+Outcome set_option(crossrank::Options &options, const option &option) {
+    const std::string_view name = option.name;
+    const double value = option.value;
     const auto number = static_cast<std::int32_t>(value);
     // Sizes are never negative in the cases.
     const auto size = value < 0 ? std::size_t{0} : static_cast<std::size_t>(value);
@@ -69,6 +71,8 @@ Outcome set_option(crossrank::Options &options, std::string_view name, double va
     if (name == "memory_limit") return options.memory_limit(size).outcome();
     if (name == "time_limit") return options.time_limit(size).outcome();
     if (name == "threshold") return options.threshold(value).outcome();
+    if (name == "prompt") return options.prompt(text(option.text)).outcome();
+    if (name == "prompt_name") return options.prompt_name(option.text.data).outcome();
     if (name == "strict_utf8") return options.strict_utf8(value != 0).outcome();
     return unknown;
 }
@@ -118,7 +122,7 @@ Outcome make(const call &c, bool &ok) {
     auto cancel = crossrank::Cancel::make();
     if (!cancel) return cancel;
     for (std::size_t i = 0; i < c.option_count; i++) {
-        const auto outcome = set_option(options, c.options[i].name, c.options[i].value);
+        const auto outcome = set_option(options, c.options[i]);
         // The calls below must report it; only an unsupported option ends the case here.
         if (outcome.message == unknown.message) return outcome;
     }

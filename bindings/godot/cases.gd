@@ -113,7 +113,7 @@ func constant(key: String) -> int:
 func set_options(reranker: CrossrankReranker, options: Dictionary) -> int:
 	for key: String in options:
 		var value: Variant = options[key]
-		if value is String:
+		if value is String and not key in ["prompt", "prompt_name"]:
 			value = constant("%s_%s" % [key.to_upper(), value])
 		var status: int = reranker.call("set_" + key, value)
 		if status != CrossrankReranker.OK:

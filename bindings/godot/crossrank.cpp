@@ -273,6 +273,17 @@ const Method methods[] = {
     OPTION(top_k, "count", INT, TO_SIZE),
     OPTION(threshold, "score", FLOAT, number),
     OPTION(label, "index", INT, TO_SIZE),
+    {"set_prompt", INT, {{"text", STRING}},
+     BODY {
+         auto text = utf8(a[0]);
+         set(result, SELF.keep(crossrank_options_set_prompt(SELF.options, view(text))));
+     }},
+    // An empty name for the model's default prompt.
+    {"set_prompt_name", INT, {{"name", STRING}},
+     BODY {
+         auto name = utf8(a[0]);
+         set(result, SELF.keep(crossrank_options_set_prompt_name(SELF.options, name.empty() ? nullptr : name.c_str())));
+     }},
     OPTION(time_limit, "milliseconds", INT, TO_UINT64),
     OPTION(strict_utf8, "strict", BOOL, TO_BOOL),
 };

@@ -187,6 +187,8 @@ internal static class Cases
                 case "top_k": options.SetTopK(value); break;
                 case "threshold": options.SetThreshold(value); break;
                 case "time_limit": options.SetTimeLimit(value); break;
+                case "prompt": options.SetPrompt(value); break;
+                case "prompt_name": options.SetPromptName(value); break;
                 case "strict_utf8": options.SetStrictUtf8(value); break;
                 default: throw new Mismatch("an option that this program does not know: " + option.Key);
             }

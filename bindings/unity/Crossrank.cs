@@ -252,6 +252,21 @@ namespace Crossrank
             return Set(Native.crossrank_options_set_label(handle, (UIntPtr)index));
         }
 
+        /// <summary>
+        /// Reads this text before every query; an empty one or null switches off the model's default prompt.
+        /// </summary>
+        public Options SetPrompt(string text)
+        {
+            using (var texts = new Texts(new[] { Texts.Utf8(text) }))
+                return Set(Native.crossrank_options_set_prompt(handle, texts.Items[0]));
+        }
+
+        /// <summary>Reads the model's prompt of this name before every query; null for the model's default prompt.</summary>
+        public Options SetPromptName(string name)
+        {
+            return Set(Native.crossrank_options_set_prompt_name(handle, Library.CString(name)));
+        }
+
         public Options SetTimeLimit(ulong milliseconds)
         {
             return Set(Native.crossrank_options_set_time_limit(handle, milliseconds));
@@ -411,7 +426,7 @@ namespace Crossrank
             }
         }
 
-        /// <summary>One of the model's texts; index is the index of the label.</summary>
+        /// <summary>One of the model's texts; index is the index of the label or the prompt.</summary>
         public string Text(TextKind kind, uint index = 0)
         {
             UIntPtr length;

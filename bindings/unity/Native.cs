@@ -80,6 +80,10 @@ namespace Crossrank
         Adapter = 4, // CROSSRANK_TEXT_ADAPTER
         /// <summary>Text of crossrank_model_text: the set of shaders that runs on the GPU, `f32`, `f16` or `cooperative`; empty on the CPU.</summary>
         Tier = 5, // CROSSRANK_TEXT_TIER
+        /// <summary>Text of crossrank_model_text: the name of prompt `index`, for crossrank_options_set_prompt_name. CROSSRANK_ERR_ARGUMENT is returned for an index after the last.</summary>
+        PromptName = 6, // CROSSRANK_TEXT_PROMPT_NAME
+        /// <summary>Text of crossrank_model_text: the name of the prompt that calls without one get; empty if there is none.</summary>
+        DefaultPromptName = 7, // CROSSRANK_TEXT_DEFAULT_PROMPT_NAME
     }
 
     /// <summary>Values of CROSSRANK_BACKEND_ in crossrank.h.</summary>
@@ -310,6 +314,9 @@ namespace Crossrank
         internal static extern IntPtr crossrank_last_message();
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern UIntPtr crossrank_last_message_copy([Out] byte[] buffer, UIntPtr capacity);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_set_log(LogFunction log, IntPtr user);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
@@ -379,6 +386,12 @@ namespace Crossrank
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_label(OptionsHandle options, UIntPtr label);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_prompt(OptionsHandle options, Str prompt);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_options_set_prompt_name(OptionsHandle options, byte[] name);
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_options_set_time_limit(OptionsHandle options, ulong milliseconds);

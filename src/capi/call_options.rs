@@ -1,10 +1,10 @@
 //! Options of one call.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::caller::User;
+use super::caller::{User, c_string, crossrank_str, utf8};
 use super::cancel::{self, crossrank_cancel};
 use super::enums::CValue;
 use super::options::{Options, crossrank_options, set};
@@ -105,6 +105,48 @@ pub extern "C" fn crossrank_options_set_threshold(
 pub extern "C" fn crossrank_options_set_label(options: crossrank_options, label: usize) -> crossrank_status {
     set(options, |o| {
         o.rerank.label = Some(Label::Index(label));
+        Ok(())
+    })
+}
+
+/// Per call: sets a text that is read before every query, as part of it.
+///
+/// - `prompt`: UTF-8, for example "Given a web query: ", with the space at its end. {"", 0} and {NULL, 0} switch off the model's
+///   default prompt. Default: that of crossrank_options_set_prompt_name.
+///
+/// Text that is not UTF-8 returns CROSSRANK_ERR_UTF8. Any thread. Since 0.2.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_options_set_prompt(
+    options: crossrank_options,
+    prompt: crossrank_str,
+) -> crossrank_status {
+    set(options, |o| {
+        // SAFETY: the header asks for a valid text.
+        let prompt = unsafe { utf8(prompt, true, "prompt", 0) }?;
+        o.rerank.prompt = Some(prompt.into_owned());
+        Ok(())
+    })
+}
+
+/// Per call: chooses one of the model's own prompts. Without effect beside crossrank_options_set_prompt. A call whose model has no
+/// prompt of that name returns CROSSRANK_ERR_ARGUMENT.
+///
+/// - `name`: NUL-terminated UTF-8: a CROSSRANK_TEXT_PROMPT_NAME of crossrank_model_text. NULL for the model's default prompt.
+///   Default: NULL.
+///
+/// Any thread. Since 0.2.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn crossrank_options_set_prompt_name(
+    options: crossrank_options,
+    name: *const c_char,
+) -> crossrank_status {
+    set(options, |o| {
+        o.rerank.prompt_name = if name.is_null() {
+            None
+        } else {
+            // SAFETY: the header asks for a NUL-terminated string or NULL.
+            Some(unsafe { c_string(name, "name") }?.to_owned())
+        };
         Ok(())
     })
 }

@@ -71,6 +71,12 @@ pub const CROSSRANK_TEXT_ADAPTER: i32 = 4;
 /// Text of crossrank_model_text: the set of shaders that runs on the GPU, `f32`, `f16` or `cooperative`; empty on the CPU.
 pub const CROSSRANK_TEXT_TIER: i32 = 5;
 
+/// Text of crossrank_model_text: the name of prompt `index`, for crossrank_options_set_prompt_name. CROSSRANK_ERR_ARGUMENT is
+/// returned for an index after the last.
+pub const CROSSRANK_TEXT_PROMPT_NAME: i32 = 6;
+/// Text of crossrank_model_text: the name of the prompt that calls without one get; empty if there is none.
+pub const CROSSRANK_TEXT_DEFAULT_PROMPT_NAME: i32 = 7;
+
 pub static MODELS: Table<Reranker> = Table::new(1, "model");
 
 /// Runs `body` on a thread with a stack of its own: parsing needs more stack than the threads of some programs have.
@@ -263,10 +269,16 @@ pub unsafe extern "C" fn crossrank_model_info(
     })
 }
 
+fn nth<'a>(texts: &'a [String], index: usize, what: &str) -> Result<&'a str, Failure> {
+    let count = texts.len();
+    let missing = || Failure::argument(format!("there is no {what} {index}, only {count}"));
+    texts.get(index).map(String::as_str).ok_or_else(missing)
+}
+
 /// Copies one of a model's texts. To learn its length first, call it with a `capacity` of 0.
 ///
 /// - `text`: a CROSSRANK_TEXT_ value.
-/// - `index`: the index of the label for CROSSRANK_TEXT_LABEL, else ignored.
+/// - `index`: the index of the label for CROSSRANK_TEXT_LABEL, of the prompt for CROSSRANK_TEXT_PROMPT_NAME, else ignored.
 /// - `buffer`: receives the text, UTF-8 without a NUL at the end; may be NULL if `capacity` is 0.
 /// - `capacity`: bytes of `buffer`.
 /// - `length`: receives the length of the text in bytes, also if `buffer` is too small.
@@ -288,14 +300,11 @@ pub unsafe extern "C" fn crossrank_model_text(
             CROSSRANK_TEXT_NAME => &info.name,
             CROSSRANK_TEXT_ARCHITECTURE => &info.architecture,
             CROSSRANK_TEXT_ACTIVATION => info.activation,
-            CROSSRANK_TEXT_LABEL => {
-                let count = info.labels.len();
-                info.labels
-                    .get(index)
-                    .ok_or_else(|| Failure::argument(format!("there is no label {index}, only {count}")))?
-            }
+            CROSSRANK_TEXT_LABEL => nth(&info.labels, index, "label")?,
             CROSSRANK_TEXT_ADAPTER => info.adapter.as_deref().unwrap_or_default(),
             CROSSRANK_TEXT_TIER => info.tier.unwrap_or_default(),
+            CROSSRANK_TEXT_PROMPT_NAME => nth(&info.prompt_names, index, "prompt")?,
+            CROSSRANK_TEXT_DEFAULT_PROMPT_NAME => info.default_prompt_name.as_deref().unwrap_or_default(),
             _ => return Err(Failure::argument(format!("{text} is no text of a model"))),
         };
         // SAFETY: the header asks for writable memory or NULL.

@@ -17,6 +17,7 @@ pub mod names;
 pub mod network;
 pub mod plan;
 mod position_tables;
+pub mod prompts;
 pub mod quantize;
 mod reader;
 pub mod score;

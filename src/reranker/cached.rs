@@ -1,8 +1,9 @@
 //! A bounded cache of scores.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::mem::take;
+use std::mem::{replace, take};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::model::RerankerModel;
@@ -64,6 +65,18 @@ impl Entries {
     }
 }
 
+/// Shows the wrapped reranker and the number of cached scores; there is no text in it.
+impl<R: fmt::Debug> fmt::Debug for CachedReranker<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("CachedReranker")
+            .field("inner", &self.inner)
+            .field("len", &(entries.young.len() + entries.old.len()))
+            .field("capacity", &entries.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<R: RerankerModel> CachedReranker<R> {
     /// Caches the scores of at most `capacity` pairs, about 200 bytes each. A capacity below 2 caches nothing.
     pub fn new(inner: R, capacity: usize) -> Self {
@@ -94,8 +107,9 @@ impl<R: RerankerModel> CachedReranker<R> {
     }
 
     fn key(&self, query: &str, document: &str, options: &RerankOptions) -> Key {
-        let RerankOptions { label, truncation, max_tokens, windows, .. } = options;
-        let parts = (self.inner.model_hash(), label, truncation, max_tokens, windows, query, document);
+        let RerankOptions { label, truncation, max_tokens, windows, prompt, prompt_name, .. } = options;
+        let read = (prompt, prompt_name, query, document);
+        let parts = (self.inner.model_hash(), label, truncation, max_tokens, windows, read);
         [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
     }
 }
@@ -114,40 +128,97 @@ impl<R: RerankerModel> RerankerModel for CachedReranker<R> {
     }
 
     fn rerank(&self, query: &str, documents: &[&str], options: &RerankOptions) -> Result<Ranking> {
-        let keys: Vec<Key> = documents.iter().map(|document| self.key(query, document, options)).collect();
-        let mut results = Vec::with_capacity(documents.len());
-        let mut missing = Vec::new();
-        {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rankings = self.rerank_many(&[(query, documents)], options)?;
+        rankings.pop().ok_or_else(|| Error::Internal { message: "no ranking for a set".into() })
+    }
+
+    fn rerank_many(&self, sets: &[(&str, &[&str])], options: &RerankOptions) -> Result<Vec<Ranking>> {
+        let looked_up = self.look_up(sets, options);
+        // Called even where nothing is missing: its usage names the backend, and it checks the options of every call.
+        let texts: Vec<Vec<&str>> = sets
+            .iter()
+            .zip(&looked_up)
+            .map(|((_, documents), set)| set.missing.iter().map(|&index| documents[index]).collect())
+            .collect();
+        let missing_sets: Vec<(&str, &[&str])> =
+            sets.iter().zip(&texts).map(|((query, _), texts)| (*query, &texts[..])).collect();
+        let missing =
+            Arc::new(over_all_sets(&looked_up, |set| set.missing.iter().copied()).collect::<Vec<_>>());
+        let mut inner_options = options.clone();
+        (inner_options.top_k, inner_options.threshold) = (None, None);
+        inner_options.on_progress = options
+            .on_progress
+            .clone()
+            .map(|f| progress_over_all(f, found_over_all(&looked_up), missing.clone()));
+        let rankings = self
+            .inner
+            .rerank_many(&missing_sets, &inner_options)
+            .map_err(|error| relocate(error, &missing))?;
+
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let complete = |(set, ranking): (LookedUp, Ranking)| {
+            let LookedUp { keys, found: mut results, missing } = set;
+            for mut ranked in ranking.results {
+                ranked.index = missing[ranked.index];
+                match ranked.status {
+                    PairStatus::Scored => entries.insert(keys[ranked.index], ranked.clone()),
+                    PairStatus::Failed(error) => {
+                        ranked.status = PairStatus::Failed(relocate(error, &missing));
+                    }
+                    PairStatus::NotScored => {}
+                }
+                results.push(ranked);
+            }
+            Ranking::select(results, ranking.usage, options.top_k, options.threshold)
+        };
+        Ok(looked_up.into_iter().zip(rankings).map(complete).collect())
+    }
+}
+
+/// What the cache knows of one set; indexes are those of the set's documents.
+struct LookedUp {
+    /// One per document.
+    keys: Vec<Key>,
+    found: Vec<Ranked>,
+    missing: Vec<usize>,
+}
+
+impl<R: RerankerModel> CachedReranker<R> {
+    fn look_up(&self, sets: &[(&str, &[&str])], options: &RerankOptions) -> Vec<LookedUp> {
+        let keys = sets.iter().map(|(query, documents)| {
+            documents.iter().map(|document| self.key(query, document, options)).collect::<Vec<Key>>()
+        });
+        // Hashed before the lock is taken.
+        let keys: Vec<Vec<Key>> = keys.collect();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut look_up = |keys: Vec<Key>| {
+            let (mut found, mut missing) = (Vec::with_capacity(keys.len()), Vec::new());
             for (index, key) in keys.iter().enumerate() {
                 match entries.get(*key) {
-                    Some(found) => results.push(Ranked { index, ..found }),
+                    Some(ranked) => found.push(Ranked { index, ..ranked }),
                     None => missing.push(index),
                 }
             }
-        }
-        // Called even where nothing is missing: its usage names the backend, and it checks the options of every call.
-        let texts: Vec<&str> = missing.iter().map(|&index| documents[index]).collect();
-        let missing = Arc::new(missing);
-        let mut inner_options = options.clone();
-        (inner_options.top_k, inner_options.threshold) = (None, None);
-        inner_options.on_progress =
-            options.on_progress.clone().map(|f| progress_over_all(f, results.clone(), missing.clone()));
-        let ranking =
-            self.inner.rerank(query, &texts, &inner_options).map_err(|error| relocate(error, &missing))?;
-
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        for mut ranked in ranking.results {
-            ranked.index = missing[ranked.index];
-            match ranked.status {
-                PairStatus::Scored => entries.insert(keys[ranked.index], ranked.clone()),
-                PairStatus::Failed(error) => ranked.status = PairStatus::Failed(relocate(error, &missing)),
-                PairStatus::NotScored => {}
-            }
-            results.push(ranked);
-        }
-        Ok(Ranking::select(results, ranking.usage, options.top_k, options.threshold))
+            LookedUp { keys, found, missing }
+        };
+        keys.into_iter().map(&mut look_up).collect()
     }
+}
+
+/// Indexes of documents of every set, each counted over the documents of all sets.
+fn over_all_sets<'a, I: Iterator<Item = usize>>(
+    sets: &'a [LookedUp],
+    indexes: impl Fn(&'a LookedUp) -> I,
+) -> impl Iterator<Item = usize> {
+    let starts = sets.iter().scan(0, |before, set| Some(replace(before, *before + set.keys.len())));
+    starts.zip(sets).flat_map(move |(start, set)| indexes(set).map(move |index| start + index))
+}
+
+/// The documents that the cache has, with indexes over the documents of all sets.
+fn found_over_all(sets: &[LookedUp]) -> Vec<Ranked> {
+    let found = sets.iter().flat_map(|set| &set.found);
+    let indexes = over_all_sets(sets, |set| set.found.iter().map(|ranked| ranked.index));
+    found.zip(indexes).map(|(ranked, index)| Ranked { index, ..ranked.clone() }).collect()
 }
 
 /// Replaces the index in an error about the missing documents by the index among all documents.
@@ -239,11 +310,15 @@ mod tests {
         cached.rerank("q", &["a"], &RerankOptions::new().max_tokens(9)).unwrap();
         cached.rerank("q", &["a"], &RerankOptions::new().label(1)).unwrap();
         assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 7);
+        // Another prompt: another key, and a prompt is not the prompt of that name.
+        cached.rerank("q", &["a"], &RerankOptions::new().prompt("p")).unwrap();
+        cached.rerank("q", &["a"], &RerankOptions::new().prompt_name("p")).unwrap();
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 9);
         // top_k and threshold choose among scores and are no part of the key.
         let top =
             cached.rerank("q", &["a", "aaa", "aa"], &RerankOptions::new().top_k(2).threshold(2.5)).unwrap();
         assert_eq!(indexes(&top), [1]);
-        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 7);
+        assert_eq!(cached.inner().scored.load(Ordering::Relaxed), 9);
     }
 
     #[test]

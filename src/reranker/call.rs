@@ -1,5 +1,6 @@
 //! One call: texts to token ids, pairs to groups, groups to scores.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -69,7 +70,7 @@ pub fn score_pairs(model: &Reranker, request: &Request<'_>) -> Result<(Vec<Score
 pub fn tokenize_pairs(model: &Reranker, request: &Request<'_>) -> Result<Vec<Option<TokenizedDocument>>> {
     let call = Call { model, request };
     call.check_cancelled()?;
-    call.check_windows()?;
+    call.check_options()?;
     call.tokenize()
 }
 
@@ -128,7 +129,8 @@ impl Call<'_> {
     }
 
     fn check_options(&self) -> Result<()> {
-        let max_tokens = self.request.options.max_tokens.unwrap_or(usize::MAX).min(self.model.info.max_tokens);
+        let max_tokens =
+            self.request.options.max_tokens.unwrap_or(usize::MAX).min(self.model.info.max_tokens);
         self.model.tokenizer.template().check_window(max_tokens)?;
         let Some(windows) = self.request.options.windows else { return Ok(()) };
         if windows.max_windows == 0 {
@@ -153,7 +155,16 @@ impl Call<'_> {
             windows: options.windows,
         };
         let max_query_tokens = fit.max_tokens.saturating_mul(MAX_QUERY_WINDOWS);
-        let encode_query = |i: usize| model.tokenizer.encode(queries[i], max_query_tokens).map(Some);
+        // Prompt and query are one text: the tokens at their border are those of the whole.
+        let prompt = model.prompts.resolve(options.prompt.as_deref(), options.prompt_name.as_deref())?;
+        let encode_query = |i: usize| {
+            let text = if prompt.is_empty() {
+                Cow::Borrowed(queries[i])
+            } else {
+                [prompt, queries[i]].concat().into()
+            };
+            model.tokenizer.encode(&text, max_query_tokens).map(Some)
+        };
         let queries = self.tokenize_each(queries.len(), encode_query)?;
         self.tokenize_each(pairs.len(), |i| {
             // `None` only where the deadline has passed, and then this is not reached.

@@ -18,6 +18,7 @@ use crate::model::files::ModelFiles;
 use crate::model::hash::hash_model;
 use crate::model::network::Network;
 use crate::model::plan::LoadPlan;
+use crate::model::prompts::Prompts;
 use crate::model::spec::Spec;
 use crate::model::weights::{ParallelFor, serial};
 use crate::options::{Backend, Isa, LoadOptions, Precision};
@@ -76,6 +77,7 @@ struct LoadedWeights {
 impl Loader<'_> {
     fn load(&self, pool: &Arc<Pool>, start: Instant) -> Result<Reranker> {
         let spec = self.spec;
+        let prompts = Prompts::read(self.files)?;
         let counters = self.options.profile.then(Arc::<Counters>::default);
         // The threads of a host are there for calls alone.
         let parallel_for = |count: usize, task: &(dyn Fn(usize) + Sync)| match pool.supports_nesting() {
@@ -104,6 +106,8 @@ impl Loader<'_> {
             labels: spec.labels.clone(),
             activation: spec.score.name(),
             max_tokens,
+            prompt_names: prompts.names().map(str::to_owned).collect(),
+            default_prompt_name: prompts.default_name().map(str::to_owned),
             weight_bytes,
             precision,
             hash,
@@ -115,7 +119,8 @@ impl Loader<'_> {
             threads: pool.threads(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
         };
-        Ok(Reranker { info, spec: spec.clone(), tokenizer, engine, pool: Arc::clone(pool), counters })
+        let pool = Arc::clone(pool);
+        Ok(Reranker { info, spec: spec.clone(), tokenizer, prompts, engine, pool, counters })
     }
 
     fn load_tokenizer(&self) -> Result<Tokenizer> {

@@ -27,8 +27,8 @@ impl Reranker {
     /// # Errors
     ///
     /// - [`Error::SeveralLabels`]: the model has several labels and [`RerankOptions::label`] names none.
-    /// - [`Error::InvalidOption`]: a label that the model does not have, a threshold of NaN, a window without room for
-    ///   a token of each text beside the special tokens, or no windows.
+    /// - [`Error::InvalidOption`]: a label or a prompt's name that the model does not have, a threshold of NaN, a window
+    ///   without room for a token of each text beside the special tokens, or no windows.
     /// - [`Error::TooLong`]: a pair is longer than the window under [`Truncation::Error`].
     /// - [`Error::Cancelled`]: through [`RerankOptions::cancel`].
     /// - [`Error::Internal`]: a panic below crossrank, or one of [`RerankOptions::on_progress`].

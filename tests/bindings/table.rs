@@ -147,6 +147,9 @@ fn view(bytes: &[u8]) -> String {
     format!("{{{}, {}}}", literal(bytes), bytes.len())
 }
 
+/// Options whose strings are texts and not the names of constants.
+const TEXT_OPTIONS: [&str; 2] = ["prompt", "prompt_name"];
+
 /// The number of an option's value.
 fn number(option: &str, value: &Value) -> String {
     match value {
@@ -179,6 +182,16 @@ impl Table {
     fn numbers<'a>(&mut self, map: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
         let items = map.into_iter().map(|(name, value)| format!("{{\"{name}\", {}}}", number(name, value)));
         self.array("struct number", items)
+    }
+
+    fn options(&mut self, options: &Map<String, Value>) -> String {
+        let items = options.iter().map(|(name, value)| match value {
+            Value::String(text) if TEXT_OPTIONS.contains(&&**name) => {
+                format!("{{\"{name}\", 0, {}}}", view(text.as_bytes()))
+            }
+            value => format!("{{\"{name}\", {}, {{NULL, 0}}}}", number(name, value)),
+        });
+        self.array("struct option", items)
     }
 
     fn set<'a>(&mut self, query: &Text, documents: impl IntoIterator<Item = &'a Text>) -> String {
@@ -252,7 +265,7 @@ impl Table {
             Some(Model::Path(path)) => (literal(path.as_bytes()), "NULL".into()),
             Some(Model::Memory(memory)) => ("NULL".into(), self.memory(memory)),
         };
-        let options = self.numbers(&case.options);
+        let options = self.options(&case.options);
         let sets = self.sets(case);
         let code = match &case.text {
             Some(text) => number("text", text),

@@ -105,6 +105,9 @@ static void options_with_wrong_values(void) {
         FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_gpu_precision(options, wrong));
     }
     FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_options_set_threshold(options, (double)NAN));
+    FAILS(CROSSRANK_ERR_UTF8, crossrank_options_set_prompt(options, CROSSRANK_STR("secret \xff")));
+    CHECK(strstr(crossrank_last_message(), "prompt") != NULL && strstr(crossrank_last_message(), "secret") == NULL);
+    FAILS(CROSSRANK_ERR_UTF8, crossrank_options_set_prompt_name(options, "\xff"));
     FAILS(CROSSRANK_ERR_HANDLE, crossrank_options_set_top_k(CROSSRANK_DEFAULTS, 1));
     OK(crossrank_options_free(options));
 }

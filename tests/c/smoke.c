@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void rerank(crossrank_model model, crossrank_options options, crossrank_ranked *results) {
@@ -352,8 +353,93 @@ static void precisions(const char *path, const crossrank_ranked *all) {
     }
 }
 
+/* A model with a prompt, which goes before the query: the fixture with the file that sentence-transformers writes. */
+static void prompts(const char *path, const char *scratch) {
+    static const char *const LINKED[4] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+    const char *folder = join(scratch, "prompts");
+    CHECK(mkdir(folder, 0700) == 0 || access(folder, F_OK) == 0);
+    for (size_t i = 0; i < 4; i++) {
+        unlink(join(folder, LINKED[i]));
+        CHECK(symlink(join(path, LINKED[i]), join(folder, LINKED[i])) == 0);
+    }
+    FILE *file = fopen(join(folder, "config_sentence_transformers.json"), "w");
+    CHECK(file != NULL);
+    fputs("{\"model_type\": \"CrossEncoder\", \"default_prompt_name\": \"web\", "
+          "\"prompts\": {\"web\": \"Given a web query: \", \"docs\": \"Search: \"}}", file);
+    CHECK(fclose(file) == 0);
+    crossrank_model model = load(folder), plain = load(path);
+
+    char text[64];
+    size_t length = 0;
+    OK(crossrank_model_text(model, CROSSRANK_TEXT_PROMPT_NAME, 1, text, sizeof text, &length));
+    CHECK(length == 3 && memcmp(text, "web", 3) == 0);
+    EXPECT(CROSSRANK_ERR_ARGUMENT, crossrank_model_text(model, CROSSRANK_TEXT_PROMPT_NAME, 2, text, sizeof text, &length));
+    OK(crossrank_model_text(model, CROSSRANK_TEXT_DEFAULT_PROMPT_NAME, 0, text, sizeof text, &length));
+    CHECK(length == 3 && memcmp(text, "web", 3) == 0);
+    OK(crossrank_model_text(plain, CROSSRANK_TEXT_DEFAULT_PROMPT_NAME, 0, text, sizeof text, &length));
+    CHECK(length == 0);
+
+    /* What the default, a name and a text read, and the same as queries of a model without prompts. */
+    crossrank_str documents[1] = {CROSSRANK_STR("This task localises the desktop in Esperanto.")};
+    crossrank_str query = CROSSRANK_STR("Esperanto desktop");
+    crossrank_str prompted[4] = {CROSSRANK_STR("Given a web query: Esperanto desktop"), CROSSRANK_STR("Search: Esperanto desktop"),
+                                 CROSSRANK_STR("Find Esperanto desktop"), CROSSRANK_STR("Esperanto desktop")};
+    crossrank_options options = {0};
+    OK(crossrank_options_new(&options));
+    for (int i = 0; i < 6; i++) {
+        if (i == 1) OK(crossrank_options_set_prompt_name(options, "docs"));
+        if (i == 2) OK(crossrank_options_set_prompt(options, CROSSRANK_STR("Find ")));
+        if (i == 3) OK(crossrank_options_set_prompt(options, CROSSRANK_STR("")));
+        /* Neither a text nor a name: the default again. */
+        if (i == 4) {
+            OK(crossrank_options_free(options));
+            OK(crossrank_options_new(&options));
+            OK(crossrank_options_set_prompt_name(options, "docs"));
+            OK(crossrank_options_set_prompt_name(options, NULL));
+        }
+        crossrank_str wanted = prompted[i < 4 ? i : 0];
+        crossrank_ranked one, other;
+        size_t found = 0;
+        OK(crossrank_rerank(model, query, documents, 1, options, &one, 1, &found));
+        OK(crossrank_rerank(plain, wanted, documents, 1, CROSSRANK_DEFAULTS, &other, 1, &found));
+        check_same(&one, &other, 1);
+        /* The float64 logit of sentence-transformers 6.2.0. */
+        CHECK(i != 0 || fabs((double)one.logit - 0.827203) <= 1e-5);
+    }
+    OK(crossrank_options_set_prompt_name(options, "nonsense"));
+    crossrank_ranked none;
+    size_t found = 0;
+    EXPECT(CROSSRANK_ERR_ARGUMENT, crossrank_rerank(model, query, documents, 1, options, &none, 1, &found));
+    CHECK(strstr(crossrank_last_message(), "docs, web") != NULL);
+    OK(crossrank_options_free(options));
+    OK(crossrank_model_free(model));
+    OK(crossrank_model_free(plain));
+}
+
+/* The copy of a message: whole, cut, and only its length. */
+static void messages(void) {
+    char buffer[256], part[5];
+    EXPECT(CROSSRANK_ERR_HANDLE, crossrank_options_set_top_k(CROSSRANK_DEFAULTS, 1));
+    const char *message = crossrank_last_message();
+    const size_t length = strlen(message);
+    CHECK(length > sizeof part && length < sizeof buffer);
+    CHECK(crossrank_last_message_copy(NULL, 0) == length && crossrank_last_message_copy(NULL, 9) == length);
+    CHECK(crossrank_last_message_copy(buffer, sizeof buffer) == length && strcmp(buffer, message) == 0);
+    CHECK(crossrank_last_message_copy(buffer, length + 1) == length && strcmp(buffer, message) == 0);
+    CHECK(crossrank_last_message_copy(part, sizeof part) == length && strlen(part) == sizeof part - 1);
+    CHECK(memcmp(part, message, sizeof part - 1) == 0);
+    buffer[0] = 'x';
+    CHECK(crossrank_last_message_copy(buffer, 0) == length && buffer[0] == 'x');
+    /* It stays, and is valid after the next failure. */
+    CHECK(crossrank_last_message_copy(buffer, sizeof buffer) == length);
+    EXPECT(CROSSRANK_ERR_NULL, crossrank_options_new(NULL));
+    CHECK(strncmp(buffer, crossrank_last_message(), sizeof buffer) != 0);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 4);
+    char nothing[2] = "x";
+    CHECK(crossrank_last_message_copy(nothing, sizeof nothing) == 0 && nothing[0] == 0);
     CHECK(crossrank_abi() == CROSSRANK_ABI && strlen(crossrank_version()) >= 5 && *crossrank_last_message() == 0);
     crossrank_usage usage = {.size = sizeof usage, .tokens = 9};
     OK(crossrank_last_usage(&usage));
@@ -379,6 +465,8 @@ int main(int argc, char **argv) {
     executors(argv[1], all);
     other_backends(argv[1], all);
     precisions(argv[1], all);
+    prompts(argv[1], argv[3]);
+    messages();
 
     /* Several labels: scores, one per label and pair. */
     crossrank_model labels = load(argv[2]);

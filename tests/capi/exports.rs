@@ -5,9 +5,14 @@ use std::collections::BTreeSet;
 use crate::header;
 use crate::toolbox::root;
 
-/// Exports that cannot fail: they return a constant, or the message that the guard has kept.
-const CONSTANTS: [&str; 4] =
-    ["crossrank_abi", "crossrank_version", "crossrank_status_name", "crossrank_last_message"];
+/// Exports that cannot fail: they return a constant, or the message that the guard has kept and that a failure would replace.
+const CONSTANTS: [&str; 5] = [
+    "crossrank_abi",
+    "crossrank_version",
+    "crossrank_status_name",
+    "crossrank_last_message",
+    "crossrank_last_message_copy",
+];
 
 /// Splits a text after the bracket that closes the one at its start.
 fn bracketed(text: &str) -> (&str, &str) {

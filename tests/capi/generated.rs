@@ -20,7 +20,7 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("const char *", "path_or_name") => "path",
         ("const char *", "name") => "name",
         ("const char *", "folder") => "path",
-        ("crossrank_str", "query") => "query",
+        ("crossrank_str", "query" | "prompt") => "query",
         (
             "crossrank_str" | "const crossrank_str *",
             "config" | "tokenizer" | "tokenizer_config" | "weights",
@@ -33,7 +33,11 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("const crossrank_set *", "sets") => "sets",
         ("size_t", "weight_count") => "1",
         ("size_t", "count" | "set_count" | "threads") => "2",
-        ("size_t", "capacity") if function == "crossrank_model_text" => "sizeof out.buffer",
+        ("size_t", "capacity")
+            if ["crossrank_model_text", "crossrank_last_message_copy"].contains(&function) =>
+        {
+            "sizeof out.buffer"
+        }
         ("size_t", "capacity") => "8",
         ("size_t", "tokens") if function == "crossrank_options_set_window_overlap" => "8",
         ("size_t", "tokens") => "64",
@@ -89,6 +93,7 @@ fn may_be_null(function: &str, name: &str) -> bool {
         (function, name),
         (_, "user" | "logits" | "scores" | "details")
             | ("crossrank_options_set_gpu_cache", "folder")
+            | ("crossrank_options_set_prompt_name", "name")
             | ("crossrank_cancel_progress", "done" | "total")
             | ("crossrank_options_set_progress", "progress")
             | ("crossrank_options_set_executor", "parallel")

@@ -8,4 +8,5 @@ mod families;
 mod files;
 mod golden;
 mod load;
+mod prompts;
 mod quantize;

@@ -150,7 +150,7 @@ fn invalid_scales_are_errors_that_name_their_tensor() {
     let error = |edit: &dyn Fn(&mut Vec<TestTensor>)| {
         let mut tensors = tensors.clone();
         edit(&mut tensors);
-        Reranker::builder().load_files(with_weights(file_of(&tensors))).err().expect("it must not load")
+        Reranker::builder().load_files(with_weights(file_of(&tensors))).expect_err("it must not load")
     };
     let with = |edit: fn(&mut TestTensor)| {
         error(&|tensors| edit(tensors.iter_mut().find(|t| t.name == scale).unwrap()))

@@ -101,6 +101,21 @@ int main(int, char **arguments) {
     options.Cancel = &cancel;
     check(reranker.Rerank(TEXT("capital of France"), documents, again, options).IsOk() && again.Num() == 1,
           "top_k cuts the ranking");
+    FCrossrankOptions prompted;
+    prompted.Prompt = FString(TEXT("capital "));
+    TArray<FCrossrankRanked> whole;
+    check(reranker.Rerank(TEXT("of France"), documents, again, prompted).IsOk() && again.Num() == 3 &&
+              again[0].Logit == ranked[0].Logit && again[2].Logit == ranked[2].Logit,
+          "a prompt goes before the query");
+    prompted.Prompt = FString();
+    prompted.PromptName = FString(TEXT("web"));
+    check(reranker.Rerank(TEXT("capital of France"), documents, whole, prompted).IsOk() &&
+              whole[0].Logit == ranked[0].Logit,
+          "an empty prompt changes nothing");
+    FCrossrankOptions named;
+    named.PromptName = FString(TEXT("web"));
+    check(reranker.Rerank(TEXT("capital of France"), documents, whole, named).Status == ECrossrankStatus::Argument,
+          "a prompt that the model does not have is an error");
     uint64 done = 0, total = 0;
     cancel.Progress(done, total);
     check(done == 3 && total == 3, "progress counts every pair");

@@ -61,7 +61,7 @@ fn file_sizes(files: &ModelFiles) -> Result<Vec<(String, u64)>, Failure> {
 }
 
 /// The facts about a model by name.
-fn rows(info: &ModelInfo) -> [(&'static str, String); 20] {
+fn rows(info: &ModelInfo) -> [(&'static str, String); 22] {
     let isa = info.isa.map_or("none", Isa::name);
     [
         ("model", info.name.clone()),
@@ -74,6 +74,8 @@ fn rows(info: &ModelInfo) -> [(&'static str, String); 20] {
         ("labels", info.labels.join(", ")),
         ("activation", info.activation.to_owned()),
         ("max tokens", info.max_tokens.to_string()),
+        ("prompts", if info.prompt_names.is_empty() { "none".into() } else { info.prompt_names.join(", ") }),
+        ("default prompt", info.default_prompt_name.clone().unwrap_or_else(|| "none".into())),
         ("precision", load::precision_name(info.precision).to_owned()),
         ("weights in memory", format!("{} bytes", info.weight_bytes)),
         ("hash", format!("{:016x}", info.hash)),

@@ -72,6 +72,18 @@ pub struct TruncationArgs {
     overlap: usize,
 }
 
+/// What is read before the query.
+#[derive(Args)]
+pub struct PromptArgs {
+    /// Read this text before the query; an empty one switches off the model's default prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_name")]
+    prompt: Option<String>,
+
+    /// Read the model's prompt of this name before the query: `crossrank info` lists them [default: the model's own default]
+    #[arg(long, value_name = "NAME")]
+    prompt_name: Option<String>,
+}
+
 #[derive(Clone, Copy, Default, ValueEnum)]
 enum BackendArg {
     #[default]
@@ -202,6 +214,15 @@ impl TruncationArgs {
             Some(TruncationArg::DocumentOnly) => options.truncation(Truncation::DocumentOnly),
             Some(TruncationArg::Error) => options.truncation(Truncation::Error),
         }
+    }
+}
+
+impl PromptArgs {
+    /// `options` with the prompt.
+    pub fn add_to(&self, mut options: RerankOptions) -> RerankOptions {
+        options.prompt.clone_from(&self.prompt);
+        options.prompt_name.clone_from(&self.prompt_name);
+        options
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::input::{self, Passage};
 use crate::interrupt::Interrupt;
-use crate::load::{ModelArgs, TruncationArgs};
+use crate::load::{ModelArgs, PromptArgs, TruncationArgs};
 use crate::{progress, table};
 
 /// Rank the documents of a file by relevance to a query
@@ -47,6 +47,9 @@ pub struct Args {
 
     #[command(flatten)]
     truncation: TruncationArgs,
+
+    #[command(flatten)]
+    prompt: PromptArgs,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -94,7 +97,7 @@ struct EntryDocument<'a> {
 pub fn rerank_documents(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
     let documents = input::read_documents(&args.documents)?;
     let reranker = args.model.load()?;
-    let mut options = args.truncation.options();
+    let mut options = args.prompt.add_to(args.truncation.options());
     options.top_k = args.top_k;
     options.threshold = args.threshold;
     options.label = args.label.as_deref().map(|label| {

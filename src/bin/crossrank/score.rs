@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::load::{ModelArgs, TruncationArgs};
+use crate::load::{ModelArgs, PromptArgs, TruncationArgs};
 use crate::rerank::{error_text, write_json};
 use crate::{input, progress};
 
@@ -29,6 +29,9 @@ pub struct Args {
 
     #[command(flatten)]
     truncation: TruncationArgs,
+
+    #[command(flatten)]
+    prompt: PromptArgs,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -64,7 +67,7 @@ pub fn score_pairs(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> 
     let pairs = input::read_pairs(&args.pairs)?;
     let reranker = args.model.load()?;
     let labels = reranker.info().labels.len();
-    let (options, bar) = progress::attach(args.truncation.options());
+    let (options, bar) = progress::attach(args.prompt.add_to(args.truncation.options()));
     let scores = interrupt.guard(|token| reranker.score_with(&pairs, &options.cancel(token)));
     bar.finish_and_clear();
     let scores = scores?;

@@ -62,6 +62,8 @@ pub fn verify_model(args: &Args, interrupt: &Interrupt, out: &mut impl Write) ->
     let pairs: Vec<_> = golden.cases.iter().map(|case| (&case.query, &case.document)).collect();
     let options = RerankOptions::new()
         .truncation(Truncation::LongestFirst)
+        // The recorded token ids are those of the query alone.
+        .prompt("")
         .max_tokens(golden.max_length.min(reranker.info().max_tokens));
     let scores = interrupt.guard(|token| reranker.score_with(&pairs, &options.cancel(token)))?;
 

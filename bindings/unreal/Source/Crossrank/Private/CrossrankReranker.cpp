@@ -154,6 +154,15 @@ namespace
 		{
 			To.Keep(crossrank_options_set_max_tokens(To.Handle, static_cast<size_t>(From.MaxTokens.GetValue())));
 		}
+		if (From.Prompt.IsSet())
+		{
+			const FTexts Prompt(TArrayView<const FString>(&From.Prompt.GetValue(), 1));
+			To.Keep(crossrank_options_set_prompt(To.Handle, Prompt.Items[0]));
+		}
+		if (From.PromptName.IsSet())
+		{
+			To.Keep(crossrank_options_set_prompt_name(To.Handle, TCHAR_TO_UTF8(*From.PromptName.GetValue())));
+		}
 		To.Keep(crossrank_options_set_cancel(To.Handle, crossrank_cancel{ Cancel }));
 	}
 }

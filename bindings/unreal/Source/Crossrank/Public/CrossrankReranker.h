@@ -82,6 +82,10 @@ struct FCrossrankOptions
 	TOptional<int32> Label;
 	TOptional<uint64> TimeLimitMilliseconds;
 	TOptional<int32> MaxTokens;
+	/** Read before the query; an empty one switches off the model's default prompt. */
+	TOptional<FString> Prompt;
+	/** The name of one of the model's own prompts. */
+	TOptional<FString> PromptName;
 	/** Must outlive the call. */
 	const class FCrossrankCancel* Cancel = nullptr;
 };
