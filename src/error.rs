@@ -6,6 +6,29 @@ use std::{fmt, io};
 /// Shorthand used throughout the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// By this name, because serde takes a `&'static str` for a part of what it reads.
+type StaticStr = &'static str;
+
+/// The names in [`Error::InvalidOption`].
+#[cfg(feature = "serde")]
+const OPTIONS: [&str; 10] = [
+    "backend",
+    "gpu_cache",
+    "label",
+    "max_tokens",
+    "precision",
+    "prompt_name",
+    "seconds",
+    "threads",
+    "threshold",
+    "windows",
+];
+
+#[cfg(feature = "serde")]
+fn read_option<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<StaticStr, D::Error> {
+    crate::serde_fields::one_of(deserializer, &OPTIONS)
+}
+
 /// Every error of this crate. Messages name the file, the tensor or the index and say what to do. They never contain the
 /// text of a query or a document.
 ///
@@ -20,6 +43,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "snake_case"))]
 pub enum Error {
     /// No model of that name or path. `hint` lists where it was looked for, or which name would work.
     NotFound {
@@ -88,7 +113,8 @@ pub enum Error {
     /// An option's value is out of range, or this machine or this build does not support it.
     InvalidOption {
         /// The option's name.
-        option: &'static str,
+        #[cfg_attr(feature = "serde", serde(deserialize_with = "read_option"))]
+        option: StaticStr,
         /// Why, and what would be accepted.
         message: String,
     },
@@ -199,6 +225,21 @@ impl IoSource {
 impl From<io::Error> for IoSource {
     fn from(error: io::Error) -> Self {
         Self(Arc::new(error))
+    }
+}
+
+/// Its message, which is what two of them are compared by.
+#[cfg(feature = "serde")]
+impl serde::Serialize for IoSource {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for IoSource {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(io::Error::other(<String as serde::Deserialize>::deserialize(deserializer)?).into())
     }
 }
 

@@ -69,6 +69,10 @@
 //! - `bundled-model`: embeds a small English model of 23 MB (`Reranker::bundled`). Needs the repository: the package holds no
 //!   model.
 //! - `capi`: the C interface of `include/crossrank.h`. `packaging/build.sh` in the repository builds its libraries.
+//! - `serde`: `Serialize` and `Deserialize` for results, [`ModelInfo`], [`Error`] and options. The names are those of the fields
+//!   and, in lower case with `_` between words, of the variants; they change only as the Rust names do. What is not a number in
+//!   Rust, a score that there is none of, is null. Of [`RerankOptions`] `cancel`, `deadline` and `on_progress` are left out, of
+//!   [`RerankerBuilder`] `executor`; an option that there is not is an error.
 //! - `cli`, `pull`: the command line, and its download of models. Of no use to a Rust program; `cli` needs the repository.
 
 // The hidden modules are public for tests, benches and the curious; no stability is promised there.
@@ -92,6 +96,8 @@ mod ranking;
 pub mod reference;
 mod rerank_options;
 mod reranker;
+#[cfg(feature = "serde")]
+mod serde_fields;
 #[doc(hidden)]
 pub mod tensor;
 #[doc(hidden)]

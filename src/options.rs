@@ -7,6 +7,8 @@ use std::sync::Arc;
 /// The implementation that computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Backend {
     /// The faster of GPU and CPU, measured at load; never a software adapter, and the CPU wherever the options hold an
     /// executor or a memory limit. Calls that are too small for the GPU are computed on the CPU. The default.
@@ -24,6 +26,8 @@ pub enum Backend {
 /// An instruction set of the CPU backend. All of them compute the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Isa {
     /// Portable Rust, no intrinsics.
     Scalar,
@@ -38,6 +42,8 @@ pub enum Isa {
 /// The numbers in which the CPU keeps weights, and whether it multiplies floats or integers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Precision {
     /// The precision of the model's files: `F32` for float32, `F16Weights` for float16 and bfloat16, `Int8` for the files
     /// that `crossrank quantize` writes. The GPU computes in floats in each case. The default.
@@ -61,6 +67,8 @@ pub enum Precision {
 /// float32 in both cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum GpuPrecision {
     /// float32: logits within 1e-4 of float64. The default.
     #[default]
@@ -84,6 +92,8 @@ pub trait Executor: Send + Sync {
 /// How a model is loaded.
 #[derive(Clone, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LoadOptions {
     /// The implementation that computes. Default: [`Backend::Auto`].
     pub backend: Backend,
@@ -105,6 +115,7 @@ pub struct LoadOptions {
     /// [`RerankerBuilder::gpu_cache`](crate::RerankerBuilder::gpu_cache). Default: none.
     pub gpu_cache: Option<PathBuf>,
     /// Threads of the host to compute on instead of worker threads of crossrank. Default: none.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub executor: Option<Arc<dyn Executor>>,
     /// Whether the time of each stage is measured: see [`RerankerBuilder::profile`](crate::RerankerBuilder::profile).
     /// Default: no.

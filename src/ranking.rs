@@ -8,6 +8,8 @@ use crate::options::{Backend, Isa};
 /// Whether one pair was scored.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum PairStatus {
     /// The pair has a logit and a score (or one of each per label).
     Scored,
@@ -20,6 +22,7 @@ pub enum PairStatus {
 /// The tokens that truncation removed from a pair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TruncatedTokens {
     /// Tokens removed from the query.
     pub query: usize,
@@ -53,14 +56,17 @@ pub struct TokenizedPair {
 /// One document of a [`Ranking`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ranked {
     /// Position in the input.
     pub index: usize,
     /// The document's id, if the input has one.
     pub id: Option<String>,
     /// The model's output before its activation; NaN unless `status` is [`PairStatus::Scored`].
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_fields::nan_as_null"))]
     pub logit: f32,
     /// The logit after the model's own activation; NaN unless `status` is [`PairStatus::Scored`].
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_fields::nan_as_null"))]
     pub score: f64,
     /// Tokens that the model reads for this pair, special tokens included; with several windows, of all of them.
     pub tokens: usize,
@@ -92,6 +98,7 @@ impl Ranked {
 /// Documents ordered by relevance: by descending logit, ties in input order. Documents without a score come last.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ranking {
     /// Best first.
     pub results: Vec<Ranked>,
@@ -102,12 +109,15 @@ pub struct Ranking {
 /// The result of one pair of [`Reranker::score`](crate::Reranker::score).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Scored {
     /// Position in the input.
     pub index: usize,
     /// The model's output before its activation, one per label; NaN unless `status` is [`PairStatus::Scored`].
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_fields::nans_as_null"))]
     pub logits: Vec<f32>,
     /// The logits after the model's own activation; NaN unless `status` is [`PairStatus::Scored`].
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_fields::nans_as_null"))]
     pub scores: Vec<f64>,
     /// Tokens that the model reads for this pair, special tokens included; with several windows, of all of them.
     pub tokens: usize,
@@ -123,6 +133,7 @@ pub struct Scored {
 /// The results of [`Reranker::score_with`](crate::Reranker::score_with).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Scores {
     /// In input order.
     pub results: Vec<Scored>,
@@ -133,6 +144,7 @@ pub struct Scores {
 /// The work and time of one call, and what computed it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Usage {
     /// Tokens that the model read, special tokens included.
     pub tokens: usize,

@@ -10,6 +10,8 @@ use crate::ranking::Scored;
 /// What to do with a pair that is longer than the window. The final separator always survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Truncation {
     /// Truncate the longer side first, as Hugging Face's `longest_first` does.
     LongestFirst,
@@ -23,6 +25,8 @@ pub enum Truncation {
 
 /// One of a model's labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(untagged))]
 pub enum Label {
     /// Its name in [`ModelInfo::labels`](crate::ModelInfo::labels).
     Name(String),
@@ -62,6 +66,8 @@ impl From<usize> for Label {
 /// # assert_eq!(options.windows.unwrap().overlap, 32);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Windows {
     /// Tokens that neighbouring windows share, at most half of a window's document tokens. Default: 64.
     pub overlap: usize,
@@ -84,6 +90,8 @@ impl Default for Windows {
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct RerankOptions {
     /// Return at most this many results. Default: all. Does not apply to `score`.
     pub top_k: Option<usize>,
@@ -108,12 +116,15 @@ pub struct RerankOptions {
     /// and without one no prompt.
     pub prompt_name: Option<String>,
     /// Cancels the call from another thread. Default: none.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub cancel: Option<CancelToken>,
     /// When to stop: pairs not scored by then are returned as [`PairStatus::NotScored`](crate::PairStatus::NotScored).
     /// Default: never.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub deadline: Option<Instant>,
     /// Called on the calling thread whenever groups of pairs are finished, in the default floating-point mode. It may call
     /// the model again. If it panics, the call returns [`Error::Internal`](crate::Error::Internal). Default: none.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub on_progress: Option<ProgressFn>,
 }
 

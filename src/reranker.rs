@@ -21,6 +21,8 @@ use crate::cpu::simd::in_default_float_mode;
 use crate::cpu::threads::Pool;
 use crate::error::Result;
 use crate::model::prompts::Prompts;
+#[cfg(feature = "serde")]
+use crate::model::spec::ScoreActivation;
 use crate::model::spec::Spec;
 use crate::options::{Backend, Isa, Precision};
 use crate::text::tokenizer::Tokenizer;
@@ -65,6 +67,7 @@ impl<T: AsRef<str> + ?Sized> Document for T {
 
 /// A document with an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Item {
     /// The id that [`Ranked::id`](crate::Ranked::id) returns.
     pub id: String,
@@ -101,9 +104,32 @@ impl fmt::Debug for Reranker {
     }
 }
 
+/// By this name, because serde takes a `&'static str` for a part of what it reads.
+type StaticStr = &'static str;
+
+#[cfg(feature = "serde")]
+fn read_activation<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<StaticStr, D::Error> {
+    crate::serde_fields::one_of(deserializer, &ScoreActivation::NAMES)
+}
+
+#[cfg(feature = "serde")]
+fn read_tier<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<StaticStr>, D::Error> {
+    let tier = <Option<String> as serde::Deserialize>::deserialize(deserializer)?;
+    let name = |tier: String| {
+        let names = &["f32", "f16", "cooperative"];
+        crate::serde_fields::one_of(serde::de::value::StringDeserializer::new(tier), names)
+    };
+    tier.map(name).transpose()
+}
+
 /// Facts about a loaded model.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ModelInfo {
     /// The name or path by which it was loaded.
     pub name: String,
@@ -122,7 +148,8 @@ pub struct ModelInfo {
     /// The names of the outputs, in order.
     pub labels: Vec<String>,
     /// The activation that turns logits into scores: `identity`, `sigmoid`, `tanh` or `softmax`.
-    pub activation: &'static str,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "read_activation"))]
+    pub activation: StaticStr,
     /// Maximum tokens of a pair, special tokens included.
     pub max_tokens: usize,
     /// The names of the model's prompts, which config_sentence_transformers.json holds, in alphabetical order: for
@@ -147,7 +174,8 @@ pub struct ModelInfo {
     pub adapter: Option<String>,
     /// The tier of shaders on the GPU: `f32`, `f16` or `cooperative` (f16 with cooperative matrices); `None` for every other
     /// backend.
-    pub tier: Option<&'static str>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "read_tier"))]
+    pub tier: Option<StaticStr>,
     /// Worker threads.
     pub threads: usize,
     /// Milliseconds of loading.

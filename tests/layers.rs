@@ -9,7 +9,7 @@ mod cycles;
 #[path = "layers/sizes.rs"]
 mod sizes;
 
-const LEAVES: &[&str] = &["cancel", "error", "options", "ranking", "rerank_options"];
+const LEAVES: &[&str] = &["cancel", "error", "options", "ranking", "rerank_options", "serde_fields"];
 const BACKEND: &[&str] = &["error", "kernels", "options::Executor", "options::Isa", "tensor", "text::batch"];
 
 /// What each top-level module may import from this crate, besides itself. An empty name stands for everything.
@@ -19,6 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("options", LEAVES),
     ("ranking", LEAVES),
     ("rerank_options", LEAVES),
+    ("serde_fields", &[]),
     ("text", LEAVES),
     ("tensor", &[]),
     ("kernels", &["error", "tensor", "text::batch"]),
@@ -37,7 +38,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("tokenizers::", &["text/hf_tokenizer.rs"]),
     ("safetensors::", &["model/header.rs", "model/matrix.rs", "model/quantize.rs"]),
-    ("serde::", &["model/", "text/", "bin/"]),
+    (
+        "serde::",
+        &[
+            "error.rs",
+            "options.rs",
+            "ranking.rs",
+            "rerank_options.rs",
+            "reranker.rs",
+            "reranker/builder.rs",
+            "serde_fields.rs",
+            "model/",
+            "text/",
+            "bin/",
+        ],
+    ),
     ("serde_json::", &["model/", "text/", "bin/"]),
     ("base64::", &["text/definition.rs"]),
     (

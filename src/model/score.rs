@@ -4,6 +4,9 @@ use super::math::{exp, ln};
 use super::spec::ScoreActivation;
 
 impl ScoreActivation {
+    /// What [`name`](Self::name) can return.
+    pub const NAMES: [&'static str; 4] = ["identity", "sigmoid", "tanh", "softmax"];
+
     /// The name in results and on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -82,6 +85,12 @@ mod tests {
         }
         // The published score of a model card whose logit is 8.607138.
         assert!((ScoreActivation::Sigmoid.apply(&[8.607138])[0] - 0.9998173).abs() < 1e-7);
+    }
+
+    #[test]
+    fn every_name_is_listed() {
+        use ScoreActivation::*;
+        assert_eq!([Identity, Sigmoid, Tanh, Softmax].map(ScoreActivation::name), ScoreActivation::NAMES);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::options::{Backend, Executor, GpuPrecision, Isa, LoadOptions, Precisio
 /// # Ok::<(), crossrank::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct RerankerBuilder {
     options: LoadOptions,
 }
