@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Bytes of a cache line, and of the widest vector: a vector load that crosses a line costs twice as much.
 const ALIGNMENT: usize = 64;
 
-/// A slice of fixed length that begins at a multiple of [`ALIGNMENT`].
+/// A slice of fixed length that begins at a multiple of 64 bytes, a cache line.
 pub struct AlignedVec<T> {
     /// The slice, and before it what keeps it from beginning at the allocation's own address. A vector with the alignment
     /// in its type would get pages that the system's allocator has cleared once more.
