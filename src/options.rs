@@ -11,7 +11,8 @@ use std::sync::Arc;
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Backend {
     /// The faster of GPU and CPU, measured at load; never a software adapter, and the CPU wherever the options hold an
-    /// executor or a memory limit. Calls that are too small for the GPU are computed on the CPU. The default.
+    /// executor or a memory limit. Calls that are too small for the GPU are computed on the CPU. Drivers, some of which print,
+    /// are only asked where there may be a GPU: see docs/gpu.md. The default.
     #[default]
     Auto,
     /// Hand-written SIMD on the host processor.

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+#[path = "cli/output.rs"]
+mod output;
+
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/documents.jsonl");
 

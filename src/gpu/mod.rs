@@ -7,8 +7,9 @@
 //!
 //! On the caller's thread: recorder.rs keeps what is recorded; ops.rs is the op set, with linear.rs, attention.rs and
 //! embedding.rs for the larger ops; weights.rs and transfer.rs move weights, activations and results; open.rs,
-//! self_test.rs, tune.rs and tiles.rs choose tier and tiles. On the device's thread (thread.rs): device.rs,
-//! buffer_store.rs, pipelines.rs and adapter.rs, the only files that call the driver; shaders.rs is the table of what they run.
+//! self_test.rs, tune.rs and tiles.rs choose tier and tiles; hardware.rs tells without a driver whether there may be a GPU. On
+//! the device's thread (thread.rs): device.rs, buffer_store.rs, pipelines.rs and adapter.rs, the only files that call the
+//! driver; shaders.rs is the table of what they run.
 
 pub mod adapter;
 mod attention;
@@ -19,6 +20,7 @@ pub mod device;
 mod embedding;
 mod fault;
 mod handle;
+mod hardware;
 mod linear;
 mod open;
 mod ops;
@@ -36,5 +38,6 @@ mod weights;
 
 pub use attention::MAX_HEAD_DIM;
 pub use buffers::{Bias, Buf, KeyValue, Linear, Norm, Relative, Rotary};
+pub use hardware::may_have_gpu;
 pub use recorder::{Gpu, GpuOptions};
 pub use thread::adapters;

@@ -9,7 +9,7 @@ use super::engine::{GpuEngine, group_tokens, max_group_tokens};
 use crate::error::{Error, Result};
 use crate::gpu::adapter::{Adapter, AdapterKind, Tier};
 use crate::gpu::device::DeviceOptions;
-use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_DIM, adapters};
+use crate::gpu::{Gpu, GpuOptions, MAX_HEAD_DIM, adapters, may_have_gpu};
 use crate::model::plan::LoadPlan;
 use crate::model::weights::{load_weights, serial};
 use crate::options::{GpuPrecision, LoadOptions};
@@ -32,8 +32,9 @@ pub fn load_faster(
     load_cpu: impl Fn() -> Result<Box<dyn Engine>>,
 ) -> Result<Box<dyn Engine>> {
     let is_hardware = |a: &Adapter| a.kind != AdapterKind::Software && a.tier != Tier::None;
-    // A GPU that fails in any way is not the faster one, so its errors end here.
-    if adapters().is_ok_and(|all| all.iter().any(is_hardware))
+    // A GPU that fails in any way is not the faster one, so its errors end here. Drivers are not asked where there is none.
+    if may_have_gpu()
+        && adapters().is_ok_and(|all| all.iter().any(is_hardware))
         && let Ok(mut engine) = GpuEngine::load(plan, gpu_options(options, false), &load_cpu)
         && engine.warmup().is_ok()
         && let Ok(Some(min_gpu_tokens)) = engine.measure_break_even()
