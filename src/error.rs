@@ -173,14 +173,15 @@ impl fmt::Display for Error {
             Self::MemoryLimit { needed, limit } => {
                 write!(
                     f,
-                    "the model needs {needed} bytes, the memory limit is {limit}: raise it or lower threads"
+                    "the model needs {needed} bytes, the memory limit is {limit}: raise it, or lower the option `threads`"
                 )
             }
             Self::OutOfMemory { bytes } => write!(f, "the system refused {bytes} bytes of memory"),
             Self::InvalidOption { option, message } => write!(f, "option `{option}`: {message}"),
             Self::TooLong { index, tokens, max_tokens } => write!(
                 f,
-                "pair {index} has {tokens} tokens, the window is {max_tokens}: shorten it or choose another truncation"
+                "pair {index} has {tokens} tokens, the window is {max_tokens}: shorten it, or choose another \
+                 cut with the option `truncation`"
             ),
             Self::NonFinite { index } => {
                 write!(
@@ -192,11 +193,13 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "the model has {labels} labels and rerank needs one score: choose one with the option \
-                     `label`, or use score, which returns them all"
+                     `label`, or use `score`, which returns them all"
                 )
             }
             Self::Cancelled => write!(f, "the call was cancelled"),
-            Self::Gpu { message } => write!(f, "the GPU failed: {message}; use the CPU backend"),
+            Self::Gpu { message } => {
+                write!(f, "the GPU failed: {message}; choose the CPU with the option `backend`")
+            }
             Self::Internal { message } => write!(f, "internal error, please report it: {message}"),
         }
     }

@@ -696,7 +696,7 @@ fn a_model_with_three_labels_scores_and_does_not_rank() {
     let model = load("tests/fixtures/bert-3-labels", Reranker::builder());
     let error = model.rerank("q", &["d"], &options()).unwrap_err();
     assert_eq!(error, Error::SeveralLabels { labels: 3 });
-    assert!(error.to_string().contains("use score"), "{error}");
+    assert!(error.to_string().contains("use `score`"), "{error}");
     assert_eq!(model.rerank("q", &[""; 0], &options()).unwrap_err(), error);
     let scored = model.score(&[("q", "d")]).unwrap().remove(0);
     assert_eq!((scored.logits.len(), scored.scores.len()), (3, 3));

@@ -122,11 +122,13 @@ pub(super) fn best_adapter(allow_software: bool) -> Result<(wgpu::Adapter, Adapt
     found.retain(|(_, facts)| facts.tier != Tier::None);
     let message = match (found.is_empty(), none) {
         (false, _) => {
-            "the only GPU adapter is software, slower than the CPU backend: pass allow_software_gpu to use it"
+            "the only GPU adapter is software, slower than the CPU backend: the option `allow_software_gpu` allows it"
         }
-        (true, false) => "no GPU adapter offers what WebGPU guarantees: use the CPU backend",
+        (true, false) => {
+            "no GPU adapter offers what WebGPU guarantees: choose the CPU with the option `backend`"
+        }
         (true, true) => {
-            "no GPU adapter: install a Vulkan, Metal or Direct3D 12 driver, or use the CPU backend"
+            "no GPU adapter: install a Vulkan, Metal or Direct3D 12 driver, or choose the CPU with the option `backend`"
         }
     };
     let mut allowed =

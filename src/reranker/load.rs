@@ -157,8 +157,9 @@ impl Loader<'_> {
                 Precision::F32
             }
             (Backend::Gpu, Precision::Int8) => {
-                let message = "the GPU does not multiply integers: use the CPU, or precision f32".to_owned();
-                return Err(Error::InvalidOption { option: "precision", message });
+                let message =
+                    "the GPU does not multiply integers: choose f32, or the CPU with the option `backend`";
+                return Err(Error::InvalidOption { option: "precision", message: message.to_owned() });
             }
             (_, precision) => precision,
         };
@@ -214,7 +215,8 @@ impl Loader<'_> {
             #[cfg(not(feature = "gpu"))]
             Backend::Gpu => {
                 let message =
-                    "this build has no GPU backend: build with the feature `gpu`, or use the CPU".to_owned();
+                    "this build has no GPU backend: build with the feature `gpu`, or choose the CPU"
+                        .to_owned();
                 Err(Error::InvalidOption { option: "backend", message })
             }
             Backend::Auto | Backend::Cpu | Backend::Reference => load_cpu(),

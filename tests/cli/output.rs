@@ -1,8 +1,64 @@
-//! What goes to the two streams.
+//! What the command line says of its own flags, and that drivers say nothing.
 
 use std::path::Path;
+use std::process::Command;
 
-use super::{DOCUMENTS, crossrank, fixture};
+use super::{DOCUMENTS, crossrank, failure, fixture, text};
+
+#[test]
+fn messages_speak_of_flags() {
+    let with = |arguments: &[&str]| {
+        let mut command = crossrank(&["rerank", "-q", "q", DOCUMENTS, "--model"]);
+        command.arg(fixture("bert")).args(arguments);
+        command
+    };
+    let message = |command: &mut Command, code| failure(&command.output().unwrap(), code);
+    let tokens = message(&mut with(&["--max-tokens", "4"]), 2);
+    assert!(tokens.contains("`--max-tokens`") && tokens.contains("5 or more"), "{tokens}");
+    let label = message(&mut with(&["--label", "none"]), 2);
+    assert!(label.contains("`--label`"), "{label}");
+    let threshold = message(&mut with(&["--threshold", "nan"]), 2);
+    assert!(threshold.contains("`--threshold`"), "{threshold}");
+    let labels =
+        message(crossrank(&["rerank", "-q", "q", DOCUMENTS, "--model"]).arg(fixture("bert-3-labels")), 1);
+    assert!(labels.contains("`--label`") && labels.contains("use `score`"), "{labels}");
+    let long = format!("{{\"text\": \"{}\"}}", "data ".repeat(200));
+    let mut refused = crossrank(&["rerank", "-q", "q", "-", "--truncation", "error", "--model"]);
+    let refused = failure(&super::with_input(refused.arg(fixture("bert")), &long), 1);
+    assert!(refused.contains("`--truncation`"), "{refused}");
+
+    // Options whose 0 has no meaning.
+    for flag in ["--threads", "--windows", "--max-tokens"] {
+        let output = with(&[flag, "0"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let message = text(&output.stderr);
+        assert!(message.contains(flag) && message.contains("1 or more"), "{message}");
+        assert!(!message.contains("zero"), "{message}");
+        let message = text(&with(&[flag, "many"]).output().unwrap().stderr);
+        assert!(message.contains("a whole number"), "{message}");
+    }
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn a_gpu_that_is_refused_is_allowed_with_a_flag() {
+    let list = crossrank(&["info", "--devices"]).output().unwrap();
+    let list = text(&list.stdout);
+    let is_software =
+        list.lines().filter(|line| line.starts_with("type ")).all(|line| line.contains("software"));
+    let mut command = crossrank(&["rerank", "-q", "q", DOCUMENTS, "--backend", "gpu", "--model"]);
+    command.arg(fixture("bert"));
+    if list.starts_with("no GPU") || !is_software {
+        assert!(std::env::var_os("CROSSRANK_REQUIRE_GPU").is_none() || !is_software, "{list}");
+        eprintln!("skipped: no software GPU alone");
+        return;
+    }
+    let message = failure(&command.output().unwrap(), 2);
+    assert!(message.contains("`--backend`") && message.contains("`--allow-software-gpu`"), "{message}");
+    command.args(["--allow-software-gpu", "--precision", "int8"]);
+    let message = failure(&command.output().unwrap(), 2);
+    assert!(message.contains("`--precision`") && message.contains("the CPU with `--backend`"), "{message}");
+}
 
 /// The variable is set for tests in .cargo/config.toml, since other tests ask drivers on purpose.
 #[cfg(target_os = "linux")]

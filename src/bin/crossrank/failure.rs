@@ -26,7 +26,7 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         match self {
             Self::Library(Error::Cancelled) => Some("cancelled".to_owned()),
-            Self::Library(error) => Some(format!("error: {error}")),
+            Self::Library(error) => Some(format!("error: {}", in_flags(&error.to_string()))),
             Self::Message(message) => Some(format!("error: {message}")),
             Self::BrokenPipe => None,
         }
@@ -41,6 +41,20 @@ impl Failure {
             Self::BrokenPipe => 0,
         }
     }
+}
+
+/// A message of the library with its options as the flags of the same names.
+pub fn in_flags(message: &str) -> String {
+    let mut parts = message.split("option `");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if shown.ends_with("the ") {
+            shown.truncate(shown.len() - "the ".len());
+        }
+        let (name, rest) = part.split_once('`').unwrap_or((part, ""));
+        shown += &format!("`--{}`{rest}", name.replace('_', "-"));
+    }
+    shown
 }
 
 impl From<Error> for Failure {

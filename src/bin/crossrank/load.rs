@@ -29,7 +29,7 @@ pub struct ModelArgs {
     isa: IsaArg,
 
     /// Worker threads [default: one per physical core this process may use]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<NonZeroUsize>,
 
     /// Numbers in which the CPU keeps weights and multiplies: auto is the precision of the files
@@ -52,7 +52,7 @@ pub struct ModelArgs {
     gpu_cache: Option<PathBuf>,
 
     /// Window in tokens, special tokens included [default: the model's own]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_tokens: Option<NonZeroUsize>,
 }
 
@@ -64,7 +64,7 @@ pub struct TruncationArgs {
     truncation: Option<TruncationArg>,
 
     /// Read documents longer than the window in at most N overlapping windows; the best one gives the score
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     windows: Option<NonZeroUsize>,
 
     /// Tokens that neighbouring windows share
@@ -224,6 +224,12 @@ impl PromptArgs {
         options.prompt_name.clone_from(&self.prompt_name);
         options
     }
+}
+
+/// A count for which 0 has no meaning.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    let count: usize = text.parse().map_err(|_| "expected a whole number, 1 or more".to_owned())?;
+    NonZeroUsize::new(count).ok_or_else(|| "give 1 or more, or leave the flag out for the default".to_owned())
 }
 
 /// The name of a precision in flags and output.

@@ -8,7 +8,7 @@ use crossrank::{Label, PairStatus, Ranked, Ranking};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, in_flags};
 use crate::input::{self, Passage};
 use crate::interrupt::Interrupt;
 use crate::load::{ModelArgs, PromptArgs, TruncationArgs};
@@ -164,7 +164,7 @@ fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
 pub fn error_text(status: &PairStatus) -> Option<String> {
     match status {
         PairStatus::Scored => None,
-        PairStatus::Failed(error) => Some(error.to_string()),
+        PairStatus::Failed(error) => Some(in_flags(&error.to_string())),
         _ => Some("not scored in time".to_owned()),
     }
 }

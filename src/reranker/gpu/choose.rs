@@ -68,7 +68,7 @@ impl GpuEngine {
         if head_dim > MAX_HEAD_DIM {
             return Err(Error::Unsupported {
                 what: format!("attention with head_dim {head_dim} on the GPU"),
-                hint: format!("the most is {MAX_HEAD_DIM}; use the CPU backend"),
+                hint: format!("the most is {MAX_HEAD_DIM}; choose the CPU with the option `backend`"),
             });
         }
         let gpu = Gpu::open(options.clone())?;
