@@ -540,7 +540,7 @@ typedef struct crossrank_usage {
    */
   uint64_t tokens;
   /*
-   Tokens cut to fit the window.
+   Tokens cut to fit the window; a lower bound where a text was not tokenized to its end.
    */
   uint64_t tokens_cut;
   /*

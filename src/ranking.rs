@@ -148,9 +148,10 @@ pub struct Scores {
 pub struct Usage {
     /// Tokens that the model read, special tokens included.
     pub tokens: usize,
-    /// Tokens removed to fit the window: at least so many where a text was not read to its end, see
-    /// [`TruncatedTokens::at_least`].
+    /// Tokens removed to fit the window.
     pub truncated_tokens: usize,
+    /// Whether at least so many were removed: a text was not read to its end, see [`TruncatedTokens::at_least`].
+    pub truncated_at_least: bool,
     /// Groups of whole pairs that were computed together.
     pub groups: usize,
     /// Milliseconds of tokenization.
@@ -175,6 +176,7 @@ impl Usage {
         Self {
             tokens: self.tokens + other.tokens,
             truncated_tokens: self.truncated_tokens + other.truncated_tokens,
+            truncated_at_least: self.truncated_at_least || other.truncated_at_least,
             groups: self.groups + other.groups,
             tokenize_ms: self.tokenize_ms + other.tokenize_ms,
             compute_ms: self.compute_ms + other.compute_ms,

@@ -315,6 +315,10 @@ fn a_text_that_is_not_read_to_its_end_is_truncated_by_at_least_a_token() {
     let documents = [nothing.as_str(), long.as_str(), "short"];
     let pairs = documents.map(|document| ("query", document));
     let scored = model.score(&pairs).unwrap();
+    for (pair, at_least) in pairs.iter().zip([true, true, false]) {
+        let usage = model.score_with(&[*pair], &options()).unwrap().usage;
+        assert_eq!(usage.truncated_at_least, at_least);
+    }
     for (scored, at_least) in scored.iter().zip([true, true, false]) {
         assert_eq!((scored.truncated.at_least, scored.truncated.any()), (at_least, at_least));
         assert_eq!(scored.truncated.document > 0, at_least);

@@ -50,6 +50,7 @@ fn rankings_and_scores_are_read_as_they_were_written() {
         "tokenize_ms",
         "tokens",
         "total_ms",
+        "truncated_at_least",
         "truncated_tokens",
     ];
     assert_eq!(keys(&written["usage"]), names);

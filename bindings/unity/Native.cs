@@ -221,7 +221,7 @@ namespace Crossrank
         public uint Groups;
         /// <summary>Tokens that the model read, special tokens included.</summary>
         public ulong Tokens;
-        /// <summary>Tokens cut to fit the window.</summary>
+        /// <summary>Tokens cut to fit the window; a lower bound where a text was not tokenized to its end.</summary>
         public ulong TokensCut;
         /// <summary>Milliseconds of tokenization.</summary>
         public double TokenizeMs;

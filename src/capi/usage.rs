@@ -23,7 +23,7 @@ pub struct crossrank_usage {
     pub groups: u32,
     /// Tokens that the model read, special tokens included.
     pub tokens: u64,
-    /// Tokens cut to fit the window.
+    /// Tokens cut to fit the window; a lower bound where a text was not tokenized to its end.
     pub tokens_cut: u64,
     /// Milliseconds of tokenization.
     pub tokenize_ms: f64,

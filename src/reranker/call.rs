@@ -55,6 +55,7 @@ pub fn score_pairs(model: &Reranker, request: &Request<'_>) -> Result<(Vec<Score
     let usage = Usage {
         tokens: results.iter().filter(|r| r.status != PairStatus::NotScored).map(|r| r.tokens).sum(),
         truncated_tokens: results.iter().map(|r| r.truncated.query + r.truncated.document).sum(),
+        truncated_at_least: results.iter().any(|r| r.truncated.at_least),
         groups,
         tokenize_ms,
         compute_ms: milliseconds_since(compute_start),

@@ -1,9 +1,57 @@
-//! What the command line says of its own flags, and that drivers say nothing.
+//! What the command line says of cut documents and of its own flags, and that drivers say nothing.
 
 use std::path::Path;
 use std::process::Command;
 
-use super::{DOCUMENTS, crossrank, failure, fixture, text};
+use serde_json::{Value, json};
+
+use super::{DOCUMENTS, crossrank, failure, fixture, json_lines, rerank, text};
+
+#[test]
+fn a_cut_document_is_visible_in_every_output() {
+    let documents = format!("short\n{}\n", "system data ".repeat(100));
+    let arguments = |format| ["--max-tokens", "20", "--format", format];
+    let check = |results: &[Value]| {
+        let mut cut: Vec<_> =
+            results.iter().map(|r| (r["index"].as_u64().unwrap(), &r["truncated"])).collect();
+        cut.sort_by_key(|(index, _)| *index);
+        assert_eq!(cut, [(0, &json!(false)), (1, &json!(true))]);
+    };
+    check(&json_lines(&rerank("query", &documents, &arguments("jsonl"))));
+    let response: Value = serde_json::from_str(&rerank("query", &documents, &arguments("json"))).unwrap();
+    check(response["results"].as_array().unwrap());
+    let table = rerank("query", &documents, &arguments("table"));
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["rank", "score", "logit", "truncated", "index", "text"], "{table}");
+    for row in &rows[1..] {
+        assert_eq!(row[3], if row[4] == "0" { "no" } else { "yes" }, "{table}");
+    }
+    let column = table.lines().next().unwrap().find("text").unwrap();
+    assert!(
+        table.lines().skip(1).all(|line| line[..column].ends_with("  ") && line.len() > column),
+        "{table}"
+    );
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+
+    // 18 tokens of the document, one of the query and three special ones are two too many. A long text is not read to its
+    // end, also where top-k leaves it out.
+    for (words, cut, at_least) in [(18, 2..=2, false), (200, 1..=184, true)] {
+        let documents = format!("{}\nshort\n", "data ".repeat(words));
+        let arguments = ["--max-tokens", "20", "--top-k", "1", "--format", "json"];
+        let response: Value = serde_json::from_str(&rerank("query", &documents, &arguments)).unwrap();
+        assert!(cut.contains(&response["usage"]["tokens_cut"].as_u64().unwrap()), "{response}");
+        assert_eq!(response["usage"]["tokens_cut_at_least"], at_least);
+    }
+
+    // A long query is cut too, and with windows what is beyond the last one.
+    let long = "query ".repeat(100);
+    assert_eq!(json_lines(&rerank(&long, "short\n", &arguments("jsonl")))[0]["truncated"], true);
+    let windows = |count| {
+        let arguments = ["--max-tokens", "20", "--windows", count, "--overlap", "4", "--format", "jsonl"];
+        json_lines(&rerank("query", &"system data ".repeat(20), &arguments))[0]["truncated"].clone()
+    };
+    assert_eq!((windows("2"), windows("99")), (json!(true), json!(false)));
+}
 
 #[test]
 fn messages_speak_of_flags() {

@@ -71,6 +71,8 @@ struct Response<'a> {
 struct ResponseUsage {
     total_tokens: usize,
     tokens_cut: usize,
+    /// Whether at least so many tokens were cut: a text was not read to its end.
+    tokens_cut_at_least: bool,
 }
 
 #[derive(Serialize)]
@@ -82,6 +84,8 @@ struct Entry<'a> {
     relevance_score: Option<f64>,
     logit: Option<f32>,
     document: EntryDocument<'a>,
+    /// Whether a part of the query or the document did not fit the window and was not read.
+    truncated: bool,
     /// Bytes of the text that the score is about, with --windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<[usize; 2]>,
@@ -118,6 +122,7 @@ pub fn rerank_documents(args: &Args, interrupt: &Interrupt, out: &mut impl Write
                 usage: ResponseUsage {
                     total_tokens: ranking.usage.tokens,
                     tokens_cut: ranking.usage.truncated_tokens,
+                    tokens_cut_at_least: ranking.usage.truncated_at_least,
                 },
             };
             write_json(&response, out)?;
@@ -155,6 +160,7 @@ fn entry<'a>(ranked: &Ranked, documents: &'a [Passage]) -> Entry<'a> {
         relevance_score: scored.then_some(ranked.score),
         logit: scored.then_some(ranked.logit),
         document: EntryDocument { text: &passage.text },
+        truncated: ranked.truncated.any(),
         window: ranked.window.as_ref().map(|bytes| [bytes.start, bytes.end]),
         error: error_text(&ranked.status),
     }
@@ -181,8 +187,12 @@ fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -
     let names: Vec<String> = ranking.results.iter().map(name).collect();
     let id_width = names.iter().map(|name| table::columns(name)).max().unwrap_or(0).max(heading.len());
     let rank_width = ranking.results.len().to_string().len().max(4);
+    // The column is there where it says something.
+    let any_truncated = ranking.results.iter().any(|ranked| ranked.truncated.any());
+    let truncated = |text| if any_truncated { format!("{text:<9}  ") } else { String::new() };
 
-    let fixed = format!("{:>rank_width$}  {:>7}  {:>8}  ", "rank", "score", "logit");
+    let fixed =
+        format!("{:>rank_width$}  {:>7}  {:>8}  {}", "rank", "score", "logit", truncated("truncated"));
     writeln!(out, "{fixed}{}  text", table::pad(heading, id_width))?;
     let text_width = table::width().saturating_sub(fixed.len() + id_width + 2).max(20);
     for (position, (ranked, name)) in ranking.results.iter().zip(&names).enumerate() {
@@ -198,7 +208,8 @@ fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -
             PairStatus::Scored => format!("{:>7.4}  {:>8.3}", ranked.score, ranked.logit),
             _ => format!("{:>7}  {:>8}", "-", "-"),
         };
-        writeln!(out, "{rank:>rank_width$}  {numbers}  {name}  {text}")?;
+        let truncated = truncated(if ranked.truncated.any() { "yes" } else { "no" });
+        writeln!(out, "{rank:>rank_width$}  {numbers}  {truncated}{name}  {text}")?;
     }
     Ok(())
 }
