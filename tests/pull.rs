@@ -204,6 +204,31 @@ fn a_head_in_separate_folders_is_downloaded_with_the_model() {
 }
 
 #[test]
+fn a_vocabulary_is_downloaded_in_place_of_tokenizer_json() {
+    let mut plan = Plan::default();
+    for file in ["tokenizer.json", "tokenizer_config.json", "golden.json"] {
+        plan.files.remove(file);
+    }
+    let home = folder("vocabulary");
+    let hub = Hub::start(Plan { files: plan.files.clone(), ..Plan::default() });
+    let refused = pull(&hub, &home, REPOSITORY);
+    assert_eq!(refused.status.code(), Some(1));
+    for part in ["has no tokenizer.json", "vocab.txt", "AutoTokenizer"] {
+        assert!(text(&refused.stderr).contains(part), "{}", text(&refused.stderr));
+    }
+
+    plan.files.insert("vocab.txt".to_owned(), fixture("../vocabularies/bert.txt"));
+    let hub = Hub::start(plan);
+    let home = folder("vocabulary_2");
+    let pulled = pull(&hub, &home, REPOSITORY);
+    assert_success(&pulled);
+    assert!(text(&pulled.stdout).contains("3 files"), "{}", text(&pulled.stdout));
+    let info = crossrank(&home).args(["info", "--model", REPOSITORY]).output().unwrap();
+    assert_success(&info);
+    assert!(text(&info.stdout).contains("was made from vocab.txt"), "{}", text(&info.stdout));
+}
+
+#[test]
 fn a_repository_without_safetensors_is_refused_before_anything_is_downloaded() {
     let mut plan = Plan::default();
     plan.files.remove("model.safetensors");

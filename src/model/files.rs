@@ -16,6 +16,20 @@ pub const ADDED_TOKENS: &str = "added_tokens.json";
 /// The settings of sentence-transformers' first module.
 pub const SENTENCE_BERT_CONFIG: &str = "sentence_bert_config.json";
 
+/// The files that a tokenizer is made from where there is no tokenizer.json, and the most bytes that are read of each: the
+/// largest of known models has 5 MB.
+pub const VOCABULARY_FILES: [(&str, u64); 5] = [
+    ("vocab.txt", 32 << 20),
+    ("vocab.json", 32 << 20),
+    ("merges.txt", 32 << 20),
+    // A token takes 2 bytes in the file at least, and about 50 in memory.
+    ("sentencepiece.bpe.model", 16 << 20),
+    ("spm.model", 16 << 20),
+];
+/// What to do about a tokenizer.json that is not there.
+pub const MAKE_TOKENIZER: &str = "Python's transformers makes one: \
+                                  `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`";
+
 /// The files of one model in Hugging Face layout.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
@@ -23,8 +37,10 @@ pub struct ModelFiles {
     pub name: String,
     /// The contents of config.json.
     pub config: Vec<u8>,
-    /// The contents of tokenizer.json.
+    /// The contents of tokenizer.json; empty where the tokenizer is made from [`vocabulary`](Self::vocabulary).
     pub tokenizer: Vec<u8>,
+    /// Without tokenizer.json: the names and contents of the files of [`VOCABULARY_FILES`] that are there.
+    pub vocabulary: Vec<(&'static str, Vec<u8>)>,
     /// The contents of tokenizer_config.json, where there is one.
     pub tokenizer_config: Option<Vec<u8>>,
     /// The contents of special_tokens_map.json, where there is one: older models name their special tokens in it.
@@ -85,6 +101,7 @@ impl ModelFiles {
             name: name.into(),
             config: config.into(),
             tokenizer: tokenizer.into(),
+            vocabulary: Vec::new(),
             tokenizer_config: None,
             special_tokens_map: None,
             added_tokens: None,
@@ -105,8 +122,11 @@ impl ModelFiles {
             (SENTENCE_TRANSFORMERS, &self.sentence_transformers),
         ];
         let optional = optional.into_iter().filter_map(|(name, bytes)| Some((name, bytes.as_deref()?)));
-        [("config.json", &*self.config), ("tokenizer.json", &*self.tokenizer)]
-            .into_iter()
+        let tokenizer = ("tokenizer.json", &*self.tokenizer);
+        let tokenizer = Some(tokenizer).filter(|_| self.vocabulary.is_empty());
+        std::iter::once(("config.json", &*self.config))
+            .chain(tokenizer)
+            .chain(self.vocabulary.iter().map(|(name, bytes)| (*name, &**bytes)))
             .chain(optional)
             .collect()
     }

@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::files::{
-    ADDED_TOKENS, ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS, SPECIAL_TOKENS_MAP,
-    TOKENIZER_CONFIG, WeightFile,
+    ADDED_TOKENS, MAKE_TOKENIZER, ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS,
+    SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG, VOCABULARY_FILES, WeightFile,
 };
 use crate::model::io::{MAX_CONFIG_BYTES, io_error, is_file, is_plain_name, parse_json, read_small};
 use crate::model::modules;
@@ -61,26 +61,31 @@ impl ModelFiles {
         find_in_folders(&[folder.to_owned()], name)
     }
 
-    /// Reads config.json, tokenizer.json and the small files beside them and locates model.safetensors or the shards that model.safetensors.index.json lists; the weights themselves stay on disk until loading.
+    /// Reads config.json, tokenizer.json (or what it can be made from: [`VOCABULARY_FILES`]) and the small files beside them
+    /// and locates model.safetensors or the shards that model.safetensors.index.json lists; the weights themselves stay on
+    /// disk until loading.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let name = dir.display().to_string();
         if !fs::metadata(dir).map_err(|e| io_error(dir, e))?.is_dir() {
             let hint = "it is a file: give the directory that holds config.json, tokenizer.json and model.safetensors";
             return Err(Error::NotFound { name, hint: hint.into() });
         }
-        let needed = |file: &str, limit| {
-            read_small(&dir.join(file), limit)?.ok_or_else(|| Error::NotFound {
-                name: name.clone(),
-                hint: format!(
-                    "the directory holds no {file}: it needs config.json, tokenizer.json and model.safetensors"
-                ),
-            })
-        };
+        let config = read_small(&dir.join("config.json"), MAX_CONFIG_BYTES)?.ok_or_else(|| {
+            let hint = "the directory holds no config.json: it needs config.json, tokenizer.json and model.safetensors";
+            Error::NotFound { name: name.clone(), hint: hint.into() }
+        })?;
+        let weights = find_weights(dir)?;
+        let tokenizer = read_small(&dir.join("tokenizer.json"), MAX_TOKENIZER_BYTES)?;
+        let vocabulary = if tokenizer.is_some() { Vec::new() } else { read_vocabulary(dir)? };
+        if tokenizer.is_none() && vocabulary.is_empty() {
+            return Err(missing_tokenizer(name));
+        }
         let optional = |file: &str| read_small(&dir.join(file), MAX_CONFIG_BYTES);
         Ok(Self {
-            config: needed("config.json", MAX_CONFIG_BYTES)?,
-            weights: find_weights(dir)?,
-            tokenizer: needed("tokenizer.json", MAX_TOKENIZER_BYTES)?,
+            config,
+            weights,
+            tokenizer: tokenizer.unwrap_or_default(),
+            vocabulary,
             tokenizer_config: optional(TOKENIZER_CONFIG)?,
             special_tokens_map: optional(SPECIAL_TOKENS_MAP)?,
             added_tokens: optional(ADDED_TOKENS)?,
@@ -175,6 +180,23 @@ fn snapshot(cached: &Path) -> Option<PathBuf> {
     let mut all = fs::read_dir(snapshots).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let only = all.next()?;
     all.next().is_none().then_some(only)
+}
+
+/// The files of [`VOCABULARY_FILES`] that are there.
+fn read_vocabulary(dir: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for (name, limit) in VOCABULARY_FILES {
+        if let Some(bytes) = read_small(&dir.join(name), limit)? {
+            found.push((name, bytes));
+        }
+    }
+    Ok(found)
+}
+
+fn missing_tokenizer(name: String) -> Error {
+    let sources = VOCABULARY_FILES.map(|(name, _)| name).join(", ");
+    let hint = format!("the directory holds no tokenizer.json, and none of {sources}: {MAKE_TOKENIZER}");
+    Error::NotFound { name, hint }
 }
 
 /// model.safetensors, or the shards of model.safetensors.index.json.

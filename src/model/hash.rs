@@ -39,6 +39,10 @@ pub fn hash_model(files: &ModelFiles, weights: &Checkpoint<'_>) -> Result<u64> {
             add(bytes);
         }
     }
+    for (name, bytes) in &files.vocabulary {
+        add(name.as_bytes());
+        add(bytes);
+    }
     for module in &files.modules {
         add(module.path.as_bytes());
         add(module.class.as_bytes());

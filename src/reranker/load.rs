@@ -14,7 +14,7 @@ use crate::cpu::threads::{Pool, physical_cores};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config;
-use crate::model::files::ModelFiles;
+use crate::model::files::{MAKE_TOKENIZER, ModelFiles};
 use crate::model::hash::hash_model;
 use crate::model::network::Network;
 use crate::model::plan::LoadPlan;
@@ -23,6 +23,7 @@ use crate::model::spec::Spec;
 use crate::model::weights::{ParallelFor, serial};
 use crate::options::{Backend, Isa, LoadOptions, Precision};
 use crate::text::tokenizer::Tokenizer;
+use crate::text::vocabulary::{VocabularyFiles, make_tokenizer};
 
 /// The memory that a model would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +92,8 @@ impl Loader<'_> {
             _ => put(&tokenizer, self.load_tokenizer()),
         };
         parallel_for(2, &load_part)?;
-        let (LoadedWeights { engine, precision, weight_bytes, hash, warnings }, tokenizer) =
-            (take(weights)?, take(tokenizer)?);
+        let LoadedWeights { engine, precision, weight_bytes, hash, warnings } = take(weights)?;
+        let (tokenizer, tokenizer_warnings) = take(tokenizer)?;
         let max_tokens = self.window();
         tokenizer.template().check_window(max_tokens)?;
         let info = ModelInfo {
@@ -111,7 +112,7 @@ impl Loader<'_> {
             weight_bytes,
             precision,
             hash,
-            warnings: [warnings, engine.warnings()].concat(),
+            warnings: [warnings, tokenizer_warnings, engine.warnings()].concat(),
             backend: engine.runs().backend,
             isa: engine.runs().isa,
             adapter: engine.adapter(),
@@ -123,9 +124,24 @@ impl Loader<'_> {
         Ok(Reranker { info, spec: spec.clone(), tokenizer, prompts, engine, pool, counters })
     }
 
-    fn load_tokenizer(&self) -> Result<Tokenizer> {
+    /// The tokenizer, and warnings about how it was made.
+    fn load_tokenizer(&self) -> Result<(Tokenizer, Vec<String>)> {
+        let files = self.files;
         let (vocabulary, token_types) = (self.spec.vocabulary, self.spec.token_types);
-        Tokenizer::new("tokenizer.json", &self.files.tokenizer, vocabulary, token_types)
+        if files.vocabulary.is_empty() {
+            let tokenizer = Tokenizer::new("tokenizer.json", &files.tokenizer, vocabulary, token_types)?;
+            return Ok((tokenizer, Vec::new()));
+        }
+        let made = make_tokenizer(&VocabularyFiles {
+            files: &files.vocabulary,
+            config: &files.config,
+            tokenizer_config: files.tokenizer_config.as_deref(),
+            special_tokens_map: files.special_tokens_map.as_deref(),
+            added_tokens: files.added_tokens.is_some(),
+            advice: MAKE_TOKENIZER,
+        })?;
+        let tokenizer = Tokenizer::new(&made.file, &made.json, vocabulary, token_types)?;
+        Ok((tokenizer, vec![made.warning]))
     }
 
     /// Everything that the weight files are needed for.

@@ -10,5 +10,6 @@ mod settled;
 pub mod template;
 pub mod tokenizer;
 pub mod truncation;
+pub mod vocabulary;
 pub mod windows;
 mod wordpiece;

@@ -34,15 +34,21 @@ fn without_weights(parent: &Path, name: &str, files: &[&str]) -> std::path::Path
 
 #[test]
 fn a_directory_without_a_needed_file_names_the_file() {
-    for file in ["config.json", "tokenizer.json"] {
+    for (file, hint) in [
+        (
+            "config.json",
+            "the directory holds no config.json: it needs config.json, tokenizer.json and model.safetensors",
+        ),
+        (
+            "tokenizer.json",
+            "the directory holds no tokenizer.json, and none of vocab.txt, vocab.json, merges.txt, \
+             sentencepiece.bpe.model, spm.model: Python's transformers makes one: \
+             `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`",
+        ),
+    ] {
         let dir = directory();
         std::fs::remove_file(dir.path().join(file)).unwrap();
-        let expected = Error::NotFound {
-            name: dir.path().display().to_string(),
-            hint: format!(
-                "the directory holds no {file}: it needs config.json, tokenizer.json and model.safetensors"
-            ),
-        };
+        let expected = Error::NotFound { name: dir.path().display().to_string(), hint: hint.into() };
         assert_eq!(error_of(dir.path()), expected);
     }
     let dir = directory();
@@ -335,6 +341,9 @@ fn the_hash_depends_on_every_file_and_not_on_their_place() {
         changed(|f| f.special_tokens_map = Some(b"{}".to_vec())),
         changed(|f| f.added_tokens = Some(b"{}".to_vec())),
         changed(|f| f.sentence_bert_config = Some(b"{}".to_vec())),
+        changed(|f| f.vocabulary.push(("vocab.txt", b"{}".to_vec()))),
+        changed(|f| f.vocabulary.push(("spm.model", b"{}".to_vec()))),
+        changed(|f| f.vocabulary.push(("spm.model", b"{ }".to_vec()))),
         changed(|f| {
             let WeightFile::Bytes(_, bytes) = &mut f.weights[0] else { unreachable!("it is in memory") };
             *bytes.to_mut().last_mut().unwrap() ^= 1;

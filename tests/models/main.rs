@@ -2,6 +2,8 @@
 //! error that says why.
 
 mod checkpoint;
+#[path = "../common/mod.rs"]
+mod common;
 mod config;
 mod craft;
 mod families;
@@ -10,3 +12,4 @@ mod golden;
 mod load;
 mod prompts;
 mod quantize;
+mod vocabulary;

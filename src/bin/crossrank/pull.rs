@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crossrank::model::files::{MAKE_TOKENIZER, VOCABULARY_FILES};
 use crossrank::model::find;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
@@ -148,15 +149,14 @@ impl Hub {
     /// The files of the model, small ones first. Downloads the index of a sharded checkpoint and the list of modules, which
     /// name further files.
     fn files(&self) -> Result<Vec<String>, Failure> {
-        for required in [CONFIG, TOKENIZER] {
-            if !self.has(required) {
-                let name = &self.name;
-                return Err(Failure::new(format_args!(
-                    "`{name}` has no {required}: crossrank needs config.json, tokenizer.json and model.safetensors"
-                )));
-            }
+        if !self.has(CONFIG) {
+            let name = &self.name;
+            return Err(Failure::new(format_args!(
+                "`{name}` has no {CONFIG}: crossrank needs config.json, tokenizer.json and model.safetensors"
+            )));
         }
-        let mut files = vec![CONFIG.to_owned(), TOKENIZER.to_owned()];
+        let mut files = vec![CONFIG.to_owned()];
+        files.extend(self.tokenizer_files()?);
         files.extend(OPTIONAL.into_iter().filter(|name| self.has(name)).map(str::to_owned));
         if self.has(MODULES) {
             self.fetch(MODULES)?;
@@ -175,6 +175,24 @@ impl Hub {
             )));
         }
         Ok(files)
+    }
+
+    /// tokenizer.json, or the files that it can be made from.
+    fn tokenizer_files(&self) -> Result<Vec<String>, Failure> {
+        if self.has(TOKENIZER) {
+            return Ok(vec![TOKENIZER.to_owned()]);
+        }
+        let sources = VOCABULARY_FILES.map(|(name, _)| name);
+        let found: Vec<String> =
+            sources.into_iter().filter(|name| self.has(name)).map(str::to_owned).collect();
+        if found.is_empty() {
+            return Err(Failure::new(format_args!(
+                "`{}` has no {TOKENIZER}, and none of {}: {MAKE_TOKENIZER}",
+                self.name,
+                sources.join(", ")
+            )));
+        }
+        Ok(found)
     }
 
     fn has(&self, file: &str) -> bool {
