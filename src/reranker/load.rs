@@ -137,6 +137,7 @@ impl Loader<'_> {
             config: &files.config,
             tokenizer_config: files.tokenizer_config.as_deref(),
             special_tokens_map: files.special_tokens_map.as_deref(),
+            rows: vocabulary,
             added_tokens: files.added_tokens.is_some(),
             advice: MAKE_TOKENIZER,
         })?;

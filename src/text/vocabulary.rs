@@ -42,7 +42,7 @@ pub fn make_tokenizer(files: &VocabularyFiles<'_>) -> Result<MadeTokenizer> {
         }
         Source::SentencePiece(kind) => {
             let file = class.source.files()[0];
-            pieces = ModelFile::parse(file, files.file(class, file)?)?;
+            pieces = ModelFile::parse(file, files.file(class, file)?, files.rows)?;
             pieces.make(file, kind, &keys)?
         }
     };

@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::common;
 use crate::craft::{fixture, read};
 
+/// The rows of the fixtures' word tables.
+const ROWS: usize = 2500;
 /// Tolerance of logits, of float64's.
 const TOLERANCE: f64 = 1e-5;
 
@@ -64,6 +66,7 @@ fn make(files: &ModelFiles) -> Result<MadeTokenizer, Error> {
         config: &files.config,
         tokenizer_config: files.tokenizer_config.as_deref(),
         special_tokens_map: files.special_tokens_map.as_deref(),
+        rows: ROWS,
         added_tokens: files.added_tokens.is_some(),
         advice: "make one",
     })
@@ -216,6 +219,9 @@ fn what_no_tokenizer_can_be_made_of_is_an_error_that_names_the_file() {
         |more: &[u8]| error_after("XLMRobertaTokenizer", |f| f.vocabulary[0].1.extend_from_slice(more));
     let deberta =
         |more: &[u8]| error_after("DebertaV2Tokenizer", |f| f.vocabulary[0].1.extend_from_slice(more));
+    // A piece of 12 000 bytes: field 1 with 12 003 bytes, in it field 1 with 12 000.
+    let long_piece = [&b"\x0a\xe3\x5d\x0a\xe0\x5d"[..], &[b'x'; 12_000]].concat();
+    let long_pieces = error_after("XLMRobertaTokenizer with BPE", |f| f.vocabulary[0].1.extend(&long_piece));
     let other_pieces = error_after("DebertaV2Tokenizer", |f| f.vocabulary[0].1 = small("fairseq.model"));
     for (error, parts) in [
         // Messages of Protocol Buffers can be appended: a later value counts.
@@ -229,6 +235,11 @@ fn what_no_tokenizer_can_be_made_of_is_an_error_that_names_the_file() {
         ),
         (deberta(b"\x12\x04\xc0\x02\xff\x7f"), ["spm.model", "unk_id names no token"]),
         (deberta(b"\x1a\x03\x12\x01x"), ["spm.model", "precompiled_charsmap is broken"]),
+        (
+            xlm_roberta(&b"\x0a\0".repeat(3000)),
+            ["sentencepiece.bpe.model", "has 3260 tokens, and the word table"],
+        ),
+        (long_pieces, ["sentencepiece.bpe.model", "its pieces are too long for a BPE"]),
         (other_pieces, ["spm.model", "lacks the piece `[CLS]`"]),
         (
             bert(&keys(r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#)),
@@ -247,7 +258,7 @@ fn what_no_tokenizer_can_be_made_of_is_an_error_that_names_the_file() {
         (bert(&|f| with(f, "vocab.txt", b"")), ["vocab.txt", "lacks the token `[UNK]`"]),
         (
             bert(&|f| f.vocabulary[0].1.extend("more\nand\n".repeat(3000).bytes())),
-            ["vocab.txt", "is outside of the word table, which has 2500 rows"],
+            ["vocab.txt", "has 6209 tokens, and the word table has 2500 rows"],
         ),
         (roberta(&|f| with(f, "vocab.json", b"[1]")), ["vocab.json", "not an object from tokens to ids"]),
         (
@@ -285,7 +296,7 @@ fn damaged_vocabulary_files_are_errors_or_other_tokenizers_and_never_panics() {
                 }
             }
             if let Ok(made) = make(&files)
-                && let Ok(tokenizer) = Tokenizer::new(&made.file, &made.json, 2500, 2)
+                && let Ok(tokenizer) = Tokenizer::new(&made.file, &made.json, ROWS, 2)
             {
                 tokenizer.encode("the Café  ﬁrst <user> 北京", 100).unwrap();
             }

@@ -13,6 +13,8 @@ pub struct VocabularyFiles<'a> {
     pub tokenizer_config: Option<&'a [u8]>,
     /// special_tokens_map.json.
     pub special_tokens_map: Option<&'a [u8]>,
+    /// The rows of the model's word table: no vocabulary has more tokens.
+    pub rows: usize,
     /// Whether there is an added_tokens.json.
     pub added_tokens: bool,
     /// How to make a tokenizer.json, for errors.
@@ -34,6 +36,16 @@ impl VocabularyFiles<'_> {
         let text = std::str::from_utf8(self.file(class, name)?).map_err(|e| format_error(name, e))?;
         Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.to_owned() })
     }
+}
+
+/// Checks the number of tokens before memory is taken for them.
+pub fn check_count(file: &str, tokens: usize, rows: usize) -> Result<()> {
+    if tokens <= rows {
+        return Ok(());
+    }
+    let message =
+        format!("has {tokens} tokens, and the word table has {rows} rows: these are files of two models");
+    Err(format_error(file, message))
 }
 
 pub fn format_error(file: &str, message: impl ToString) -> Error {

@@ -9,16 +9,16 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::class::Pieces;
-use super::files::{format_error, shown};
+use super::files::{check_count, format_error, shown};
 use super::keys::{Keys, SpecialToken};
 use super::parts::{Model, Parts, TokenIds, template};
 use crate::error::{Error, Result};
 
 /// The space of sentencepiece.
 const SPACE: &str = "\u{2581}";
-/// Limit of the work of finding the merges of a BPE: the sum of the squares of the pieces' lengths in bytes. That of a
-/// vocabulary of 256 000 pieces is below 100 million.
-const MAX_MERGE_WORK: usize = 1 << 30;
+/// Limit of the sum of the squares of the pieces' lengths in bytes, which bounds the work of finding the merges of a BPE and
+/// their size. That of 256 000 pieces of 10 bytes is 26 million.
+const MAX_MERGE_BYTES: usize = 1 << 27;
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelFile {
@@ -67,9 +67,11 @@ const BPE: i32 = 2;
 type Scores<'a> = Vec<(&'a str, f64)>;
 
 impl ModelFile {
-    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+    /// Reads the file of that name, for a word table of so many rows.
+    pub fn parse(file: &str, bytes: &[u8], rows: usize) -> Result<Self> {
         let model = Self::decode(bytes)
             .map_err(|e| format_error(file, format_args!("not a model of sentencepiece: {e}")))?;
+        check_count(file, model.pieces.len(), rows)?;
         match model.pieces.iter().find(|piece| !piece.score().is_finite()) {
             Some(piece) => {
                 let message = format!("the score of the piece `{}` is not finite", shown(piece.piece()));
@@ -181,7 +183,7 @@ impl ModelFile {
     /// A BPE: its file has no merges, so they are all pairs of pieces that are a piece together, the best score first.
     fn byte_pair_encoding<'a>(&'a self, file: &str, scores: Scores<'a>, unk: &str) -> Result<Model<'a>> {
         let work = scores.iter().map(|(token, _)| token.len().saturating_mul(token.len()));
-        if work.fold(0, usize::saturating_add) > MAX_MERGE_WORK {
+        if work.fold(0, usize::saturating_add) > MAX_MERGE_BYTES {
             return Err(format_error(file, "its pieces are too long for a BPE"));
         }
         // Of a token that is there twice, the place is the first one's, and id and score are the last one's, as in a
@@ -190,6 +192,7 @@ impl ModelFile {
             self.pieces.iter().enumerate().map(|(id, piece)| (piece.piece(), id)).collect();
         let last: HashMap<&str, usize> =
             scores.iter().enumerate().map(|(id, (token, _))| (*token, id)).collect();
+        let length = |text: &str| text.chars().count();
         let mut merges = Vec::new();
         let mut seen = HashSet::with_capacity(last.len());
         for (token, _) in &scores {
@@ -203,13 +206,13 @@ impl ModelFile {
                 .filter_map(|(left, right)| Some((*own.get(left)?, *own.get(right)?, left, right)))
                 .collect();
             local.sort_by_key(|(left, right, ..)| (*left, *right));
-            merges.extend(local.into_iter().map(|(_, _, left, right)| (score, left, right)));
+            let keyed = local
+                .into_iter()
+                .map(|(_, _, left, right)| ((score, length(left), length(right)), (left, right)));
+            merges.extend(keyed);
         }
-        let length = |text: &str| text.chars().count();
-        merges.sort_by(|a, b| {
-            b.0.total_cmp(&a.0)
-                .then_with(|| length(b.1).cmp(&length(a.1)))
-                .then_with(|| length(b.2).cmp(&length(a.2)))
+        merges.sort_by(|(a, _), (b, _)| {
+            b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1)).then_with(|| b.2.cmp(&a.2))
         });
         let mut vocab: Vec<_> = last.into_iter().map(|(token, id)| (token.into(), id as u32)).collect();
         vocab.sort_by_key(|(_, id)| *id);
@@ -222,7 +225,7 @@ impl ModelFile {
             byte_fallback: false,
             ignore_merges: false,
             vocab: TokenIds(vocab),
-            merges: merges.into_iter().map(|(_, left, right)| (left, right)).collect(),
+            merges: merges.into_iter().map(|(_, merge)| merge).collect(),
         })
     }
 }

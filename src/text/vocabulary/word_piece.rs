@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::class::{Class, Source};
-use super::files::{VocabularyFiles, format_error};
+use super::files::{VocabularyFiles, check_count};
 use super::keys::Keys;
 use super::parts::{Model, Parts, TokenIds, required, template};
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::error::Result;
 const FILE: &str = "vocab.txt";
 
 pub fn make(files: &VocabularyFiles<'_>, class: &Class, keys: &Keys) -> Result<Parts<'static>> {
-    let vocab = read(&files.lines(class, FILE)?)?;
+    let vocab = read(&files.lines(class, FILE)?, files.rows)?;
     let tokens = keys.special_tokens(class)?;
     let token = |key| required(&tokens, key, FILE, |token| vocab.id(token));
     let separators = if let Source::WordPiece { separators } = class.source { separators } else { 1 };
@@ -40,14 +40,10 @@ pub fn make(files: &VocabularyFiles<'_>, class: &Class, keys: &Keys) -> Result<P
 }
 
 /// The tokens in the order of their ids. Of a token that is there twice, the last line counts.
-fn read(text: &str) -> Result<TokenIds<'static>> {
-    let mut lines: Vec<&str> = text.split('\n').collect();
-    lines.pop_if(|last| last.is_empty());
-    let mut ids: HashMap<&str, u32> = HashMap::with_capacity(lines.len());
-    for (id, line) in lines.iter().enumerate() {
-        let id = u32::try_from(id).map_err(|_| format_error(FILE, "has more lines than there are ids"))?;
-        ids.insert(line, id);
-    }
+fn read(text: &str, rows: usize) -> Result<TokenIds<'static>> {
+    let lines = || text.strip_suffix('\n').unwrap_or(text).split('\n').filter(|_| !text.is_empty());
+    check_count(FILE, lines().count(), rows)?;
+    let ids: HashMap<&str, u32> = lines().zip(0..).collect();
     let mut vocab: Vec<(Cow<'static, str>, u32)> =
         ids.into_iter().map(|(token, id)| (token.to_owned().into(), id)).collect();
     vocab.sort_by_key(|(_, id)| *id);
