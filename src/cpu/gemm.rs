@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::epilogue::{Accumulators, apply_epilogue};
 use super::pack::FloatPanels;
 use super::simd::{
-    KC, LANES, Lhs, MatMut, PrefetchLines, Rhs, RowMajor, Simd, SimdKernel, even_tiles, multiply_tile,
+    KC, LANES, Lhs, MAX_NR, MatMut, PrefetchLines, Rhs, RowMajor, Simd, SimdKernel, even_tiles, multiply_tile,
 };
 use crate::kernels::Epilogue;
 
@@ -38,9 +38,6 @@ const CACHE_SET_PERIOD: usize = 1024;
 
 /// Floats from row to row of the copy: an odd number of cache lines (25), so that the rows spread over all sets.
 const COPY_STRIDE: usize = KC + 16;
-
-/// Columns of the widest panel.
-const MAX_NR: usize = 32;
 
 impl<W: Simd> SimdKernel for Gemm<'_, W> {
     type Output = ();

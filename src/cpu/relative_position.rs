@@ -5,18 +5,15 @@ use std::ops::Range;
 
 use super::alloc::{AlignedVec, zeros};
 use super::score_mod::{QueryBlock, ScoreMod};
-use super::simd::{LANES, Lhs, MatMut, Rhs, RowMajor, SCORE_STRIDE, Simd, even_tiles, multiply_tile};
+use super::simd::{
+    LANES, Lhs, MAX_MR, MAX_NR, MatMut, Rhs, RowMajor, SCORE_STRIDE, Simd, even_tiles, multiply_tile,
+};
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 
-/// Columns of the microkernel's widest tile, and so queries of the largest block.
-const MAX_NR: usize = 32;
-
-/// Keys in a tile: at least the rows of the microkernel's tallest tile.
-const MAX_MR: usize = 16;
-
-/// Relative positions that occur between a tile of keys and a block of queries, at most.
-const MAX_TILE_POSITIONS: usize = MAX_MR + MAX_NR;
+/// Relative positions that occur between a tile of keys and a block of queries, at most, in whole vectors. A block has at most
+/// as many queries as the widest tile has columns.
+const MAX_TILE_POSITIONS: usize = (MAX_MR + MAX_NR).next_multiple_of(LANES);
 
 /// A bias by head and relative position.
 pub struct RelativeBias {

@@ -6,6 +6,12 @@ use crate::tensor::{Dtype, widen};
 /// Lanes of every vector. Part of the contract: sums over a row consist of sixteen partial sums.
 pub const LANES: usize = 16;
 
+/// Most rows of any microkernel's tile, in floats or in 8-bit integers.
+pub const MAX_MR: usize = 14;
+
+/// Most columns of any microkernel's tile.
+pub const MAX_NR: usize = 32;
+
 /// The body of a kernel, generic over the instruction set, with its arguments. Implementations of `compute` are
 /// `#[inline(always)]`.
 pub trait SimdKernel {

@@ -26,9 +26,9 @@ mod view;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use dot::{Int8Kernel, KC_BYTES, LHS_STRIDE, LhsFormat, MAX_MR, MAX_NR};
+pub use dot::{Int8Kernel, KC_BYTES, LHS_STRIDE, LhsFormat};
 pub use float_mode::{in_default_float_mode, set_default_float_mode};
-pub use lanes::{LANES, Simd, SimdKernel};
+pub use lanes::{LANES, MAX_MR, MAX_NR, Simd, SimdKernel};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;

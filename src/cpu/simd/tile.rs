@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::lanes::{LANES, Simd};
+use super::lanes::{LANES, MAX_MR, MAX_NR, Simd};
 use super::view::MatMut;
 
 /// KC: most values of k in one call. 384 x 32 floats of a weight panel are 48 KiB: the panel stays in L1 or close to it while
@@ -154,6 +154,7 @@ pub fn multiply_tile<S: Simd>(
     add: bool,
     scale: impl AccScale,
 ) {
+    const { assert!(S::MR <= MAX_MR && S::NV * LANES <= MAX_NR) };
     // The compiler removes the arms beyond S::MR, and the branch for two vectors where a tile has one.
     macro_rules! for_rows {
         ($($rows:literal)+) => {

@@ -9,12 +9,6 @@ pub const KC_BYTES: usize = 1536;
 /// Bytes from row to row of the lhs: an odd number of cache lines, so that the rows spread over all L1 sets.
 pub const LHS_STRIDE: usize = KC_BYTES + 64;
 
-/// Most rows of any microkernel's tile.
-pub const MAX_MR: usize = 14;
-
-/// Most columns of any microkernel's tile.
-pub const MAX_NR: usize = 32;
-
 /// How a microkernel takes activations, which are quantized to bytes from 0 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LhsFormat {

@@ -9,7 +9,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use kernel::{Int8Kernel, KC_BYTES, LHS_STRIDE, LhsFormat, MAX_MR, MAX_NR};
+pub use kernel::{Int8Kernel, KC_BYTES, LHS_STRIDE, LhsFormat};
 
 use crate::options::Isa;
 
