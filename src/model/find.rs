@@ -195,7 +195,9 @@ fn read_vocabulary(dir: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
 
 fn missing_tokenizer(name: String) -> Error {
     let sources = VOCABULARY_FILES.map(|(name, _)| name).join(", ");
-    let hint = format!("the directory holds no tokenizer.json, and none of {sources}: {MAKE_TOKENIZER}");
+    let hint = format!(
+        "the directory holds no tokenizer.json, and none of {sources}: download it again; of other files, {MAKE_TOKENIZER}"
+    );
     Error::NotFound { name, hint }
 }
 

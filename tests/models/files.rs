@@ -42,7 +42,7 @@ fn a_directory_without_a_needed_file_names_the_file() {
         (
             "tokenizer.json",
             "the directory holds no tokenizer.json, and none of vocab.txt, vocab.json, merges.txt, \
-             sentencepiece.bpe.model, spm.model: Python's transformers makes one: \
+             sentencepiece.bpe.model, spm.model: download it again; of other files, Python's transformers makes one: \
              `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`",
         ),
     ] {

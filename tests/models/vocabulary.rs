@@ -243,11 +243,26 @@ fn what_no_tokenizer_can_be_made_of_is_an_error_that_names_the_file() {
         (other_pieces, ["spm.model", "lacks the piece `[CLS]`"]),
         (
             bert(&keys(r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#)),
-            ["class `PreTrainedTokenizerFast` without tokenizer.json is not supported", "AutoTokenizer"],
+            [
+                "class `PreTrainedTokenizerFast` without tokenizer.json is not supported",
+                "download the model again",
+            ],
+        ),
+        (
+            bert(&keys(r#"{"tokenizer_class": "AlbertTokenizer"}"#)),
+            ["class `AlbertTokenizer` without tokenizer.json is not supported", "AutoTokenizer"],
+        ),
+        (
+            error_after("BertTokenizer by model_type alone", |f| {
+                let mut config: Value = serde_json::from_slice(&f.config).unwrap();
+                config["tokenizer_class"] = "TokenizersBackend".into();
+                f.config = serde_json::to_vec(&config).unwrap();
+            }),
+            ["class `TokenizersBackend` without tokenizer.json is not supported", "download the model again"],
         ),
         (
             bert(&keys(r#"{"tokenizer_class": "RobertaTokenizerFast"}"#)),
-            ["a RobertaTokenizer without tokenizer.json and without merges.txt", "AutoTokenizer"],
+            ["a RobertaTokenizer without tokenizer.json and without merges.txt", "download the model again"],
         ),
         (bert(&keys(r#"{"do_lower_case": 1}"#)), ["tokenizer_config.json", "`do_lower_case`: expected true"]),
         (bert(&keys(r#"{"cls_token": null}"#)), ["tokenizer_config.json", "`cls_token`: is null"]),

@@ -187,7 +187,7 @@ impl Hub {
             sources.into_iter().filter(|name| self.has(name)).map(str::to_owned).collect();
         if found.is_empty() {
             return Err(Failure::new(format_args!(
-                "`{}` has no {TOKENIZER}, and none of {}: {MAKE_TOKENIZER}",
+                "`{}` has no {TOKENIZER}, and none of {}: of other files, {MAKE_TOKENIZER}",
                 self.name,
                 sources.join(", ")
             )));

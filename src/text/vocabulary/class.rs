@@ -137,3 +137,8 @@ pub fn by_name(name: &str) -> Option<&'static Class> {
 pub fn by_model_type(model_type: &str) -> Option<&'static Class> {
     CLASSES.iter().find(|class| class.model_type == model_type)
 }
+
+/// Whether a class is one that has its tokenizer.json and no other file.
+pub fn is_base(name: &str) -> bool {
+    ["PreTrainedTokenizerFast", "TokenizersBackend"].contains(&name)
+}

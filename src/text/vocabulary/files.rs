@@ -27,7 +27,7 @@ impl VocabularyFiles<'_> {
         let found = self.files.iter().find(|(found, _)| *found == name);
         found.map(|(_, bytes)| &**bytes).ok_or_else(|| Error::Unsupported {
             what: format!("a {} without tokenizer.json and without {name}", class.name),
-            hint: self.advice.into(),
+            hint: "download the model again".into(),
         })
     }
 

@@ -49,9 +49,11 @@ impl Keys {
                 (class::by_model_type(&model_type), what)
             }
         };
+        let has_vocabulary = named.is_some_and(|name| !class::is_base(&name));
+        let hint = if has_vocabulary { advice } else { "it has no other file: download the model again" };
         found.ok_or_else(|| Error::Unsupported {
             what: format!("{what} without tokenizer.json"),
-            hint: advice.into(),
+            hint: hint.into(),
         })
     }
 
