@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+#[path = "cli/input.rs"]
+mod input;
 #[path = "cli/output.rs"]
 mod output;
 

@@ -1,29 +1,46 @@
-//! Reads documents and pairs from files or standard input.
+//! Reads documents and pairs from files or standard input: what is not understood is refused, never ranked as text.
+
+mod bytes;
+mod delimited;
+mod json;
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use clap::ValueEnum;
 use crossrank::Document;
-use serde_json::{Map, Value};
 
+pub use self::json::Id;
 use crate::failure::Failure;
 
 /// Maximum warnings about lines with invalid UTF-8: a file in another encoding would fill the screen.
 const MAX_WARNINGS: usize = 10;
 
-/// The non-blank lines of one input.
-pub struct Lines {
-    /// The file, or `standard input`.
-    pub name: String,
-    /// Line numbers, from 1, with the text.
-    pub lines: Vec<(usize, String)>,
+/// How an input is read.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum InputFormat {
+    /// By the file's extension (.jsonl, .ndjson, .json, .csv, .tsv, also before .gz), else by its content: `{` and `[` begin
+    /// JSON; a table begins with a line of the known column names, or has the same number of tabs in every line; all else
+    /// is text, one per line
+    #[default]
+    Auto,
+    /// One text per line
+    Text,
+    /// One JSON object per line
+    Jsonl,
+    /// JSON objects one after another, or in arrays
+    Json,
+    /// Comma-separated with a line of column names, among them `text`
+    Csv,
+    /// Tab-separated with a line of column names, or MS MARCO's qid, pid, query, passage without one
+    Tsv,
 }
 
 /// A document of an input file.
 pub struct Passage {
-    /// The JSON value of `id`, of any type.
-    pub id: Option<Value>,
+    /// The document's id, as it stands in the input.
+    pub id: Option<Id>,
     /// The text to rank.
     pub text: String,
 }
@@ -34,61 +51,114 @@ impl Document for Passage {
     }
 }
 
-/// The lines of a file, or of standard input for `-`. A byte order mark is dropped, invalid UTF-8 replaced with a warning.
-pub fn read_lines(path: &Path) -> Result<Lines, Failure> {
-    let (name, bytes) = read(path)?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(Failure::new(format_args!("`{name}` is UTF-16: convert it to UTF-8")));
-    }
-    let mut lines = Vec::new();
-    let mut invalid = 0;
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-        if let std::borrow::Cow::Owned(_) = line {
-            invalid += 1;
-            if invalid <= MAX_WARNINGS {
-                warn(format_args!("`{name}` line {}: invalid UTF-8, replaced by U+FFFD", index + 1));
-            }
-        }
-        if !line.trim().is_empty() {
-            lines.push((index + 1, line.into_owned()));
-        }
-    }
-    if invalid > MAX_WARNINGS {
-        warn(format_args!("`{name}`: invalid UTF-8 in {} more lines", invalid - MAX_WARNINGS));
-    }
-    Ok(Lines { name, lines })
+/// The name of an input, for messages, and what else may be tried.
+struct Source {
+    /// The file, or `standard input`.
+    name: String,
+    /// Ends the message about a file that is not what it was taken for.
+    hint: &'static str,
 }
 
-/// Documents: JSON lines with `text` and optional `id` if the first line is a JSON object, else one text per line.
-pub fn read_documents(path: &Path) -> Result<Vec<Passage>, Failure> {
-    let Lines { name, lines } = read_lines(path)?;
-    let json = lines.first().is_some_and(|(_, line)| {
-        line.trim_start().starts_with('{') && serde_json::from_str::<Map<String, Value>>(line).is_ok()
+impl Source {
+    /// A failure in a line, counted from 1.
+    fn error(&self, line: usize, what: impl std::fmt::Display) -> Failure {
+        Failure::new(format_args!("`{}` line {line}: {what}", self.name))
+    }
+
+    /// A failure in a line that may mean that the format is another.
+    fn format_error(&self, line: usize, what: impl std::fmt::Display) -> Failure {
+        self.error(line, format_args!("{what}{}", self.hint))
+    }
+}
+
+/// The documents of a file.
+pub fn read_documents(path: &Path, format: InputFormat) -> Result<Vec<Passage>, Failure> {
+    let (mut source, text) = read_text(path)?;
+    if format == InputFormat::Auto {
+        source.hint = "; `--input` names another format, `--input text` ranks the lines as they are";
+    }
+    match decide(format, path, &text, &source)? {
+        InputFormat::Jsonl => json::documents(&text, false, &source),
+        InputFormat::Json => json::documents(&text, true, &source),
+        InputFormat::Csv => delimited::documents(&text, ',', &source),
+        InputFormat::Tsv => delimited::documents(&text, '\t', &source),
+        InputFormat::Auto | InputFormat::Text => {
+            let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            let lines = lines.filter(|line| !line.trim().is_empty());
+            Ok(lines.map(|line| Passage { id: None, text: line.to_owned() }).collect())
+        }
+    }
+}
+
+/// The (query, document) pairs of a file.
+pub fn read_pairs(path: &Path, format: InputFormat) -> Result<Vec<(String, String)>, Failure> {
+    if format == InputFormat::Text {
+        return Err(Failure::new("`--input text` has no queries: pairs are jsonl, json, csv or tsv"));
+    }
+    let (source, text) = read_text(path)?;
+    match decide(format, path, &text, &source)? {
+        InputFormat::Json => json::pairs(&text, true, &source),
+        InputFormat::Csv => delimited::pairs(&text, ',', &source),
+        InputFormat::Tsv => delimited::pairs(&text, '\t', &source),
+        // Lines of text are no pairs either: the error names the first.
+        InputFormat::Jsonl | InputFormat::Auto | InputFormat::Text => json::pairs(&text, false, &source),
+    }
+}
+
+/// The format of a text: the one that was asked for, else that of the file's extension, else that of its first bytes.
+fn decide(format: InputFormat, path: &Path, text: &str, source: &Source) -> Result<InputFormat, Failure> {
+    if format != InputFormat::Auto {
+        return Ok(format);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    match name.trim_end_matches(".gz").rsplit_once('.').map(|(_, extension)| extension) {
+        Some("jsonl" | "ndjson") => return Ok(InputFormat::Jsonl),
+        Some("json") => return Ok(InputFormat::Json),
+        Some("csv") => return Ok(InputFormat::Csv),
+        Some("tsv") => return Ok(InputFormat::Tsv),
+        _ => {}
+    }
+    let start = text.trim_start();
+    let first = start.lines().next().unwrap_or_default();
+    let markup = ["<?xml", "<!doctype", "<html"];
+    if markup.iter().any(|tag| first.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag))) {
+        let line = 1 + text[..text.len() - start.len()].matches('\n').count();
+        return Err(source.format_error(line, "XML or HTML is not read: extract the text first"));
+    }
+    Ok(match start.as_bytes().first() {
+        // A line that is an object of its own: then each line is, and an error can name the one that is not.
+        Some(b'{') if json::is_object(first) => InputFormat::Jsonl,
+        Some(b'{' | b'[') => InputFormat::Json,
+        _ if delimited::is_header(first) => InputFormat::Csv,
+        _ if delimited::looks_tab_separated(text) => InputFormat::Tsv,
+        _ => InputFormat::Text,
+    })
+}
+
+/// The text of a file, or of standard input for `-`. A byte order mark is dropped, invalid UTF-8 replaced with a warning.
+fn read_text(path: &Path) -> Result<(Source, String), Failure> {
+    let (name, raw) = read(path)?;
+    let mut text = String::from_utf8(bytes::text_bytes(&name, raw)?).unwrap_or_else(|error| {
+        warn_of_invalid_utf8(&name, error.as_bytes());
+        String::from_utf8_lossy(error.as_bytes()).into_owned()
     });
-    if !json {
-        return Ok(lines.into_iter().map(|(_, text)| Passage { id: None, text }).collect());
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
     }
-    let passage = |(number, line): &(usize, String)| {
-        let mut object = parse_object(&name, *number, line)?;
-        let text = take_string(&mut object, "text", &name, *number)?;
-        let id = object.remove("id").filter(|id| !id.is_null());
-        Ok(Passage { id, text })
-    };
-    lines.iter().map(passage).collect()
+    Ok((Source { name, hint: "" }, text))
 }
 
-/// JSON lines with `query` and `document`.
-pub fn read_pairs(path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let Lines { name, lines } = read_lines(path)?;
-    let pair = |(number, line): &(usize, String)| {
-        let mut object = parse_object(&name, *number, line)?;
-        let query = take_string(&mut object, "query", &name, *number)?;
-        let document = take_string(&mut object, "document", &name, *number)?;
-        Ok((query, document))
-    };
-    lines.iter().map(pair).collect()
+/// Names the lines in which bytes were replaced.
+fn warn_of_invalid_utf8(name: &str, raw: &[u8]) {
+    let lines = raw.split(|&byte| byte == b'\n').enumerate();
+    let invalid: Vec<usize> =
+        lines.filter(|(_, line)| std::str::from_utf8(line).is_err()).map(|(index, _)| index + 1).collect();
+    for line in invalid.iter().take(MAX_WARNINGS) {
+        warn(format_args!("`{name}` line {line}: invalid UTF-8, replaced by U+FFFD"));
+    }
+    if invalid.len() > MAX_WARNINGS {
+        warn(format_args!("`{name}`: invalid UTF-8 in {} more lines", invalid.len() - MAX_WARNINGS));
+    }
 }
 
 /// The bytes of a file, or of standard input for `-`, with a name for messages.
@@ -105,26 +175,11 @@ pub fn read(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     }
 }
 
-fn parse_object(name: &str, number: usize, line: &str) -> Result<Map<String, Value>, Failure> {
-    serde_json::from_str(line).map_err(|error| {
-        // serde_json's own message may quote the line.
-        let what = if error.is_data() { "not a JSON object" } else { "broken JSON" };
-        Failure::new(format_args!("`{name}` line {number}: {what} at column {}", error.column()))
-    })
-}
-
-fn take_string(
-    object: &mut Map<String, Value>,
-    key: &str,
-    name: &str,
-    number: usize,
-) -> Result<String, Failure> {
-    match object.remove(key) {
-        Some(Value::String(text)) => Ok(text),
-        found => {
-            let what = if found.is_none() { "is missing" } else { "is not a string" };
-            Err(Failure::new(format_args!("`{name}` line {number}: `{key}` {what}")))
-        }
+/// A title and a text as BEIR's evaluations join them, also where the title is empty.
+fn with_title(title: Option<&str>, text: String) -> String {
+    match title {
+        Some(title) => format!("{title} {text}").trim().to_owned(),
+        None => text,
     }
 }
 

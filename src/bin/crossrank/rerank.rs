@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use crossrank::{Label, PairStatus, Ranked, Ranking};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::failure::{Failure, in_flags};
-use crate::input::{self, Passage};
+use crate::input::{self, Id, InputFormat, Passage};
 use crate::interrupt::Interrupt;
 use crate::load::{ModelArgs, PromptArgs, TruncationArgs};
 use crate::{progress, table};
@@ -21,10 +20,14 @@ pub struct Args {
     #[arg(short, long, value_name = "TEXT")]
     query: String,
 
-    /// Documents, one per line: plain text, or JSON with `text` and optional `id`. `-` reads standard input; blank lines
-    /// are skipped
+    /// Documents: lines of text, JSON objects or tables with `text` and optional `id` (or `_id`) and `title`, which is put
+    /// before the text. gzip is read; `-` reads standard input; blank lines are skipped
     #[arg(value_name = "FILE|-")]
     documents: PathBuf,
+
+    /// How the documents are read
+    #[arg(long, value_enum, default_value_t)]
+    input: InputFormat,
 
     /// Show only the best K documents
     #[arg(short = 'k', long, value_name = "K")]
@@ -79,7 +82,7 @@ struct ResponseUsage {
 struct Entry<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a Value>,
+    id: Option<&'a Id>,
     /// Null where the pair failed.
     relevance_score: Option<f64>,
     logit: Option<f32>,
@@ -99,7 +102,7 @@ struct EntryDocument<'a> {
 }
 
 pub fn rerank_documents(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
-    let documents = input::read_documents(&args.documents)?;
+    let documents = input::read_documents(&args.documents, args.input)?;
     let reranker = args.model.load()?;
     let mut options = args.prompt.add_to(args.truncation.options());
     options.top_k = args.top_k;
@@ -179,8 +182,7 @@ fn write_table(ranking: &Ranking, documents: &[Passage], out: &mut impl Write) -
     /// Maximum columns of an id.
     const MAX_ID_COLUMNS: usize = 24;
     let name = |ranked: &Ranked| match &documents[ranked.index].id {
-        Some(Value::String(id)) => table::shorten(id, MAX_ID_COLUMNS),
-        Some(id) => table::shorten(&id.to_string(), MAX_ID_COLUMNS),
+        Some(id) => table::shorten(id.as_str(), MAX_ID_COLUMNS),
         None => ranked.index.to_string(),
     };
     let heading = if documents.iter().any(|passage| passage.id.is_some()) { "id" } else { "index" };

@@ -8,17 +8,22 @@ use crossrank::{PairStatus, Scored};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::input::{self, InputFormat};
 use crate::interrupt::Interrupt;
 use crate::load::{ModelArgs, PromptArgs, TruncationArgs};
+use crate::progress;
 use crate::rerank::{error_text, write_json};
-use crate::{input, progress};
 
 /// Score the (query, document) pairs of a file, in order
 #[derive(clap::Args)]
 pub struct Args {
-    /// JSON lines with `query` and `document`. `-` reads standard input; blank lines are skipped
+    /// JSON objects or a table with `query` and `document`. gzip is read; `-` reads standard input; blank lines are skipped
     #[arg(short, long, value_name = "FILE|-")]
     pairs: PathBuf,
+
+    /// How the pairs are read
+    #[arg(long, value_enum, default_value_t)]
+    input: InputFormat,
 
     /// One line of JSON per pair
     #[arg(short, long, value_enum, default_value_t)]
@@ -64,7 +69,7 @@ enum LineScores<'a> {
 
 pub fn score_pairs(args: &Args, interrupt: &Interrupt, out: &mut impl Write) -> Result<(), Failure> {
     let Format::Jsonl = args.format;
-    let pairs = input::read_pairs(&args.pairs)?;
+    let pairs = input::read_pairs(&args.pairs, args.input)?;
     let reranker = args.model.load()?;
     let labels = reranker.info().labels.len();
     let (options, bar) = progress::attach(args.prompt.add_to(args.truncation.options()));
