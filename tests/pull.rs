@@ -217,7 +217,7 @@ fn a_vocabulary_is_downloaded_in_place_of_tokenizer_json() {
         assert!(text(&refused.stderr).contains(part), "{}", text(&refused.stderr));
     }
 
-    plan.files.insert("vocab.txt".to_owned(), fixture("../vocabularies/bert.txt"));
+    plan.files.insert("vocab.txt".to_owned(), fixture("../../vocabularies/bert.txt"));
     let hub = Hub::start(plan);
     let home = folder("vocabulary_2");
     let pulled = pull(&hub, &home, REPOSITORY);

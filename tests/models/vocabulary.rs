@@ -1,5 +1,5 @@
 //! Models without tokenizer.json: what is made from their vocabulary files is what transformers 4.57.3 makes of them, and
-//! what cannot be made is an error that says how to make a tokenizer.json. tests/fixtures/vocabularies/README.md says where the
+//! what cannot be made is an error that says how to make a tokenizer.json. tests/vocabularies/README.md says where the
 //! values are from.
 
 use crossrank::model::files::{ModelFiles, VOCABULARY_FILES};
@@ -57,7 +57,7 @@ impl Case {
 }
 
 fn small(file: &str) -> Vec<u8> {
-    read(fixture("vocabularies").join(file))
+    read(fixture("../vocabularies").join(file))
 }
 
 fn make(files: &ModelFiles) -> Result<MadeTokenizer, Error> {
