@@ -83,7 +83,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("eprintln!", &["bin/"]),
     ("eprint!", &["bin/"]),
     ("dbg!", &[]),
-    ("env::var", &["model/find.rs", "bin/"]),
+    ("env::var", &["model/hub_cache.rs", "bin/"]),
 ];
 
 /// What `code`, the text of `src/{path}`, does against the tables; `dependencies` are the crates of Cargo.toml.

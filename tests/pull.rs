@@ -239,6 +239,135 @@ fn a_repository_without_safetensors_is_refused_before_anything_is_downloaded() {
     assert_eq!(hub.requests.lock().unwrap().len(), 1);
 }
 
+#[test]
+fn a_revision_is_pulled_and_found_by_its_name_and_main_stays() {
+    let hub = Hub::start(Plan::default());
+    let home = folder("revision");
+    let name = format!("{REPOSITORY}@v1.0");
+    assert_success(&pull(&hub, &home, &name));
+    let paths: Vec<String> = hub.requests.lock().unwrap().iter().map(|r| r.path.clone()).collect();
+    assert_eq!(paths[0], format!("/api/models/{REPOSITORY}/revision/v1.0"));
+    let refs = home.join("hub/models--tiny--bert/refs");
+    assert_eq!(fs::read_to_string(refs.join("v1.0")).unwrap(), COMMIT);
+    assert!(!refs.join("main").exists());
+    assert_success(&crossrank(&home).args(["verify", "--model", &name]).output().unwrap());
+
+    // A branch with slashes is one part of the URL, and a commit is found without a reference.
+    let branch = format!("{REPOSITORY}@refs/pr/1");
+    let commit = format!("{REPOSITORY}@{COMMIT}");
+    for name in [&branch, &commit] {
+        assert_success(&pull(&hub, &home, name));
+        assert_success(&crossrank(&home).args(["verify", "--model", name]).output().unwrap());
+    }
+    assert!(hub.requests.lock().unwrap().iter().any(|r| r.path.ends_with("/revision/refs%2Fpr%2F1")));
+    assert!(refs.join("refs/pr/1").exists() && !refs.join(COMMIT).exists());
+
+    let missing = pull(&hub, &home, &format!("{REPOSITORY}@v2"));
+    let message = text(&missing.stderr);
+    assert!(message.contains("no revision `v2` of `tiny/bert`"), "{message}");
+    for name in ["tiny/bert@", "tiny/bert@../x", "tiny/bert@a b"] {
+        assert_eq!(pull(&hub, &home, name).status.code(), Some(2), "{name}");
+    }
+}
+
+#[test]
+fn a_mirror_that_redirects_everything_leads_to_the_hub_without_the_token() {
+    let hub = Hub::start(Plan::default());
+    // `localhost` is another host than 127.0.0.1, and the same machine.
+    let target = hub.endpoint.replace("127.0.0.1", "localhost");
+    let mirror = Hub::start(Plan { redirect: Some((target.clone(), "/")), ..Plan::default() });
+    let home = folder("redirected");
+    let output = mirror.pull(&home, REPOSITORY).env("HF_TOKEN", "hf_secret").output().unwrap();
+    assert_success(&output);
+    assert!(text(&output.stdout).contains(&format!("{} redirects to {target}", mirror.endpoint)));
+    assert_success(&crossrank(&home).args(["verify", "--model", REPOSITORY]).output().unwrap());
+    let requests = hub.requests.lock().unwrap();
+    assert!(requests.iter().all(|r| r.authorization.is_none()), "the token went to another host");
+    assert!(mirror.requests.lock().unwrap()[0].authorization.is_some());
+}
+
+#[test]
+fn a_mirror_that_redirects_files_alone_is_explained() {
+    let hub = Hub::start(Plan::default());
+    let redirect = Some((hub.endpoint.clone(), "/tiny/"));
+    let mirror = Hub::start(Plan { redirect, ..Plan::default() });
+    let refused = pull(&mirror, &folder("redirected_files"), REPOSITORY);
+    assert_eq!(refused.status.code(), Some(1));
+    let message = text(&refused.stderr);
+    assert!(message.contains(&format!("set HF_ENDPOINT to {}", hub.endpoint)), "{message}");
+    // To somewhere that is no hub.
+    let redirect = Some((format!("{}/cdn/model.safetensors?", hub.endpoint), "/tiny/"));
+    let mirror = Hub::start(Plan { redirect, ..Plan::default() });
+    let refused = pull(&mirror, &folder("redirected_elsewhere"), REPOSITORY);
+    let message = text(&refused.stderr);
+    assert!(message.contains("another hub") && message.contains("`config.json`"), "{message}");
+}
+
+#[test]
+fn what_is_no_hub_and_an_endpoint_without_a_scheme_are_explained() {
+    let hub = Hub::start(Plan::default());
+    let home = folder("endpoints");
+    let pull = |endpoint: &str| {
+        let output = hub.pull(&home, REPOSITORY).env("HF_ENDPOINT", endpoint).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{endpoint}");
+        text(&output.stderr)
+    };
+    let message = pull("hf-mirror.example");
+    assert!(message.contains("set it to `https://hf-mirror.example`"), "{message}");
+    let message = pull("ftp://hf-mirror.example/");
+    assert!(message.contains("set it to `https://hf-mirror.example`"), "{message}");
+    // Answers everything with a page.
+    let page = Hub::start(Plan { page: true, ..Plan::default() });
+    let message = pull(&page.endpoint);
+    assert!(message.contains("no Hugging Face hub"), "{message}");
+}
+
+#[test]
+fn the_network_is_not_used_offline() {
+    let hub = Hub::start(Plan::default());
+    let home = folder("offline");
+    for variable in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
+        let output = hub.pull(&home, REPOSITORY).env(variable, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(variable), "{}", text(&output.stderr));
+    }
+    assert!(hub.requests.lock().unwrap().is_empty());
+    assert_success(&hub.pull(&home, REPOSITORY).env("HF_HUB_OFFLINE", "0").output().unwrap());
+    // What is there is used.
+    let verify = crossrank(&home).env("HF_HUB_OFFLINE", "1").args(["verify", "--model", REPOSITORY]).output();
+    assert_success(&verify.unwrap());
+}
+
+#[test]
+fn the_cache_and_the_token_are_where_huggingface_hub_has_them() {
+    for (variable, value, place) in [
+        ("XDG_CACHE_HOME", "xdg", "xdg/huggingface/hub"),
+        ("HUGGINGFACE_HUB_CACHE", "old", "old"),
+        ("HF_HUB_CACHE", "~/new", "new"),
+        ("HF_HOME", "$HOME/hf", "hf/hub"),
+        ("HF_HOME", "${HOME}/braced", "braced/hub"),
+        ("HOME", ".", ".cache/huggingface/hub"),
+    ] {
+        let hub = Hub::start(Plan { token: Some("hf_secret"), ..Plan::default() });
+        let home = folder(&format!("place_{}", place.replace('/', "_")));
+        // Values without a sign are folders of the test's.
+        let value = if value.contains(['~', '$']) { value.into() } else { home.join(value) };
+        let with =
+            |command: &mut Command| command.env_remove("HF_HOME").env(variable, &value).output().unwrap();
+        let token = home.join(if variable == "HF_HOME" { place } else { ".cache/huggingface/hub" });
+        let token = if variable == "XDG_CACHE_HOME" { home.join(place) } else { token };
+        fs::create_dir_all(&token).unwrap();
+        fs::write(token.with_file_name("token"), "hf_secret\n").unwrap();
+        assert_success(&with(&mut hub.pull(&home, REPOSITORY)));
+        assert!(home.join(place).join("models--tiny--bert/refs/main").is_file(), "{variable}={value:?}");
+        assert_success(&with(crossrank(&home).args(["verify", "--model", REPOSITORY])));
+    }
+    let hub = Hub::start(Plan::default());
+    let other =
+        hub.pull(&folder("other_user"), REPOSITORY).env("HF_HUB_CACHE", "~somebody/hub").output().unwrap();
+    assert!(text(&other.stderr).contains("another user's home"), "{}", text(&other.stderr));
+}
+
 fn shard_name(position: usize) -> String {
     format!("model-{:05}-of-00002.safetensors", position + 1)
 }
@@ -253,6 +382,10 @@ struct Plan {
     cuts: AtomicUsize,
     /// The name of a file that is sent with one bit flipped.
     damaged: Option<&'static str>,
+    /// Where requests for paths that begin so are redirected, permanently.
+    redirect: Option<(String, &'static str)>,
+    /// Whether every request is answered with a page for people.
+    page: bool,
 }
 
 impl Default for Plan {
@@ -263,7 +396,15 @@ impl Default for Plan {
             names.into_iter().map(|name| (name.to_owned(), fixture(name))).collect();
         // Not a file of the model: it must not be requested.
         files.insert("pytorch_model.bin".to_owned(), vec![0; 10]);
-        Self { repository: REPOSITORY, files, token: None, cuts: AtomicUsize::new(0), damaged: None }
+        Self {
+            repository: REPOSITORY,
+            files,
+            token: None,
+            cuts: AtomicUsize::new(0),
+            damaged: None,
+            redirect: None,
+            page: false,
+        }
     }
 }
 
@@ -340,8 +481,18 @@ fn answer(stream: TcpStream, request: &Request, plan: &Plan, endpoint: &str) -> 
     if !authorized {
         return send(stream, "401 Unauthorized", &[], b"{}", 2);
     }
+    if plan.page {
+        return send(stream, "200 OK", &[], b"<html>", 6);
+    }
+    if let Some((endpoint, start)) = &plan.redirect
+        && request.path.starts_with(start)
+    {
+        let location = ("Location", format!("{endpoint}{}", request.path));
+        return send(stream, "308 Permanent Redirect", &[location], b"", 0);
+    }
     let commit = ("X-Repo-Commit", COMMIT.to_owned());
-    if request.path == format!("/api/models/{}/revision/main", plan.repository) {
+    let revision = request.path.strip_prefix(&format!("/api/models/{}/revision/", plan.repository));
+    if revision.is_some_and(|revision| ["main", "v1.0", "refs%2Fpr%2F1", COMMIT].contains(&revision)) {
         let siblings: Vec<_> = plan.files.keys().map(|name| json!({"rfilename": name})).collect();
         let body = json!({"sha": COMMIT, "siblings": siblings}).to_string();
         return send(stream, "200 OK", &[], body.as_bytes(), body.len());
@@ -415,9 +566,13 @@ fn pull(hub: &Hub, home: &Path, name: &str) -> Output {
 fn crossrank(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crossrank"));
     command.env("HF_HOME", home).env("HOME", home).current_dir(home);
-    for key in
-        ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
-    {
+    for key in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_HUB_OFFLINE"] {
+        command.env_remove(key);
+    }
+    for key in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "TRANSFORMERS_OFFLINE"] {
+        command.env_remove(key);
+    }
+    for key in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(key);
     }
     command

@@ -1,6 +1,5 @@
 //! Finds a model on disk: in a directory, or by its name in the models folder and the Hugging Face cache.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -10,6 +9,7 @@ use crate::model::files::{
     ADDED_TOKENS, MAKE_TOKENIZER, ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS,
     SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG, VOCABULARY_FILES, WeightFile,
 };
+use crate::model::hub_cache::{self, MAIN};
 use crate::model::io::{MAX_CONFIG_BYTES, io_error, is_file, is_plain_name, parse_json, read_small};
 use crate::model::modules;
 
@@ -40,23 +40,28 @@ impl ModelFiles {
     /// A directory, or a name such as `cross-encoder/ms-marco-MiniLM-L6-v2`.
     ///
     /// A name that is no path is looked up in `models/` below the current directory and then in the Hugging Face cache
-    /// (`$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `~/.cache/huggingface/hub`), each as [`find_in`](Self::find_in)
-    /// does. Nothing is downloaded.
+    /// (`$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`),
+    /// each as [`find_in`](Self::find_in) does. Nothing is downloaded.
     pub fn find(path_or_name: &Path) -> Result<Self> {
         // A dangling link counts as a path: the error should be about the link, not about a model name.
         match fs::symlink_metadata(path_or_name) {
-            Ok(_) => return Self::from_dir(path_or_name),
+            Ok(_) => {
+                let cached = hub_cache::repository_name(path_or_name);
+                let files = cached.and_then(|name| from_cached(path_or_name, &name, MAIN));
+                return files.unwrap_or_else(|| Self::from_dir(path_or_name));
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(io_error(path_or_name, e)),
         }
         let mut folders = vec![PathBuf::from("models")];
-        folders.extend(hub_folder());
+        folders.extend(hub_cache::environment().hub_folder());
         find_in_folders(&folders, &path_or_name.to_string_lossy())
     }
 
     /// Looks a name up in one folder: as `folder/org/name`, as `folder/name`, and in the layout of the Hugging Face
-    /// cache (`folder/models--org--name/snapshots/...`). The name of a repository without safetensors files stands for
-    /// the repository that has the same weights as safetensors.
+    /// cache (`folder/models--org--name/snapshots/...`). There, `org/name@revision` is another branch, tag or commit than
+    /// `main`. The name of a repository without safetensors files stands for the repository that has the same weights as
+    /// safetensors.
     pub fn find_in(folder: &Path, name: &str) -> Result<Self> {
         find_in_folders(&[folder.to_owned()], name)
     }
@@ -97,89 +102,79 @@ impl ModelFiles {
     }
 }
 
-/// The folder of the Hugging Face cache; `None` where neither the environment nor a home directory tells it.
-pub fn hub_folder() -> Option<PathBuf> {
-    hub_cache(|name| std::env::var_os(name), std::env::home_dir())
-}
-
 /// The repository with the same weights as safetensors, for the name of one without them and for a former name.
 pub fn alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(from, _)| *from == name).map(|(_, to)| *to)
 }
 
-/// The folder of huggingface_hub's cache, from the environment variables and the user's home directory.
-fn hub_cache(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
-    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("HF_HUB_CACHE")
-        .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| home.map(|home| home.join(".cache/huggingface/hub")))
+/// A revision of a repository from its folder in the hub's cache; `None` if there is no such folder.
+fn from_cached(cached: &Path, name: &str, revision: &str) -> Option<Result<ModelFiles>> {
+    let snapshot = hub_cache::snapshot(cached, name, revision).transpose()?;
+    Some(
+        snapshot.and_then(|dir| {
+            ModelFiles::from_dir(&dir).map_err(|error| hub_cache::explain(error, cached, name))
+        }),
+    )
 }
 
-fn find_in_folders(folders: &[PathBuf], name: &str) -> Result<ModelFiles> {
+fn find_in_folders(folders: &[PathBuf], given: &str) -> Result<ModelFiles> {
+    let (name, revision) = given.split_once('@').unwrap_or((given, MAIN));
     // `org/name` or `name`: anything else is a path that does not exist.
     let parts: Vec<_> = Path::new(name).components().collect();
     let is_name = matches!(parts[..], [Component::Normal(_)] | [Component::Normal(_), Component::Normal(_)])
         && !name.contains('\\');
-    if !is_name {
+    if !is_name || !is_revision(revision) {
         let hint = "there is no such directory, and it is not a name of the form `organization/model`";
-        return Err(Error::NotFound { name: name.into(), hint: hint.into() });
+        return Err(Error::NotFound { name: given.into(), hint: hint.into() });
     }
     let alias = alias(name);
+    let with_revision = |name: &str| given.replacen(given.split('@').next().unwrap_or_default(), name, 1);
     let mut tried = Vec::new();
     // An error about a directory that exists but holds no complete model explains more than "not found".
     let mut incomplete = None;
     for name in alias.into_iter().chain([name]) {
         for folder in folders {
-            for dir in candidates(folder, name) {
-                if !dir.is_dir() {
-                    tried.push(format!("`{}`", dir.display()));
-                    continue;
-                }
-                match ModelFiles::from_dir(&dir) {
-                    Ok(files) => return Ok(ModelFiles { name: name.into(), ..files }),
-                    Err(e) => incomplete = incomplete.or(Some(e)),
+            let cached = hub_cache::repository(folder, name);
+            // Plain folders have no revisions.
+            let plain = if revision == MAIN { plain_folders(folder, name) } else { Vec::new() };
+            let plain = plain.into_iter().map(|dir| (dir.is_dir().then(|| ModelFiles::from_dir(&dir)), dir));
+            let snapshot = from_cached(&cached, name, revision);
+            for (found, dir) in plain.chain([(snapshot, cached)]) {
+                match found {
+                    Some(Ok(files)) => return Ok(ModelFiles { name: with_revision(name), ..files }),
+                    Some(Err(error)) => incomplete = incomplete.or(Some(error)),
+                    None => tried.push(format!("`{}`", dir.display())),
                 }
             }
         }
     }
     #[cfg(feature = "bundled-model")]
-    if incomplete.is_none() && name == "crossrank-mini" {
+    if incomplete.is_none() && given == "crossrank-mini" {
         return Ok(ModelFiles::bundled());
     }
     Err(incomplete.unwrap_or_else(|| Error::NotFound {
-        name: name.into(),
+        name: given.into(),
         hint: format!(
             "looked for {}; `crossrank pull {}` downloads it",
             tried.join(", "),
-            alias.unwrap_or(name)
+            with_revision(alias.unwrap_or(name))
         ),
     }))
 }
 
+/// Whether a text may be a branch, a tag or a commit: its parts become parts of paths.
+pub fn is_revision(revision: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
+    revision.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed))
+}
+
 /// The directories below `folder` that may hold a model of that name.
-fn candidates(folder: &Path, name: &str) -> Vec<PathBuf> {
+fn plain_folders(folder: &Path, name: &str) -> Vec<PathBuf> {
     let mut dirs = vec![folder.join(name)];
     if let Some((_, short)) = name.split_once('/') {
         dirs.push(folder.join(short));
     }
-    let cached = folder.join(format!("models--{}", name.replace('/', "--")));
-    dirs.push(snapshot(&cached).unwrap_or(cached));
     dirs
-}
-
-/// The folder of the snapshot that `refs/main` of a cached repository names, or of the only snapshot.
-fn snapshot(cached: &Path) -> Option<PathBuf> {
-    let snapshots = cached.join("snapshots");
-    // A commit hash has 40 digits.
-    if let Ok(Some(main)) = read_small(&cached.join("refs/main"), 256) {
-        let commit = String::from_utf8(main).ok()?;
-        let commit = commit.trim();
-        let is_hash = !commit.is_empty() && commit.bytes().all(|b| b.is_ascii_alphanumeric());
-        return is_hash.then(|| snapshots.join(commit));
-    }
-    let mut all = fs::read_dir(snapshots).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let only = all.next()?;
-    all.next().is_none().then_some(only)
 }
 
 /// The files of [`VOCABULARY_FILES`] that are there.
@@ -268,24 +263,5 @@ fn no_weights(dir: &Path) -> Error {
     Error::NotFound {
         name: shown,
         hint: format!("the directory holds no model.safetensors: download it again, or use {instead}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn environment_variables_say_where_the_hugging_face_cache_is() {
-        let place = |variables: &[(&str, &str)], home: Option<&str>| {
-            let value =
-                |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
-            hub_cache(value, home.map(PathBuf::from))
-        };
-        let path = |path: &str| Some(PathBuf::from(path));
-        assert_eq!(place(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")], Some("/home/me")), path("/hub"));
-        assert_eq!(place(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "")], Some("/home/me")), path("/hf/hub"));
-        assert_eq!(place(&[], Some("/home/me")), path("/home/me/.cache/huggingface/hub"));
-        assert_eq!(place(&[], None), None);
     }
 }

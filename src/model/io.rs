@@ -11,6 +11,11 @@ use crate::error::{Error, Result};
 /// The most bytes of config.json, tokenizer_config.json and a checkpoint's index. The index of the largest checkpoint that
 /// is accepted takes half of it.
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// The longest path that Linux accepts; links of the hub's cache have 76 bytes.
+pub const MAX_LINK_BYTES: u64 = 4096;
+/// What helps where a copy of the hub's cache has lost its links or what they lead to.
+const DOWNLOAD_AGAIN: &str =
+    "copy the whole folder of the repository with its links, or download the model again";
 /// Characters of a JSON parser's message that are kept: the message may quote any amount of the file.
 const MAX_MESSAGE_CHARS: usize = 300;
 
@@ -31,9 +36,31 @@ pub fn is_file(path: &Path) -> Result<bool> {
         }
         Ok(_) => Err(io_error(path, io::Error::other("it is not a regular file"))),
         // A dangling link is a damaged download rather than an absent file.
-        Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => {
+                let message = format!(
+                    "it is a link to `{}`, which is not there: {DOWNLOAD_AGAIN}",
+                    path.with_file_name(target).display()
+                );
+                Err(io_error(path, io::Error::new(ErrorKind::NotFound, message)))
+            }
+            Err(_) => Ok(false),
+        },
         Err(e) => Err(io_error(path, e)),
     }
+}
+
+/// Refuses a file that holds the path of another one: an archive or a copy that does not know links makes such files of
+/// them. `start` is the whole of a file of [`MAX_LINK_BYTES`] or less.
+pub fn check_no_link_text(file: &str, start: &[u8]) -> Result<()> {
+    let is_path = [&b"../"[..], b"./", b"/"].iter().any(|root| start.starts_with(root));
+    if start.len() as u64 > MAX_LINK_BYTES || !is_path || start.trim_ascii_end().contains(&b'\n') {
+        return Ok(());
+    }
+    let target = String::from_utf8_lossy(start);
+    let target: String = target.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let message = format!("is a text file with the target of a link, `{target}`: {DOWNLOAD_AGAIN}");
+    Err(Error::Format { file: file.to_owned(), message })
 }
 
 /// Opens a regular file and returns its length in bytes too.
@@ -46,8 +73,15 @@ pub fn open_file(path: &Path) -> Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-/// A whole file of at most `limit` bytes; `None` where there is none.
+/// A whole file of at most `limit` bytes, which is no path in place of a link; `None` where there is none.
 pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let bytes = read_limited(path, limit)?;
+    bytes.iter().try_for_each(|bytes| check_no_link_text(&path.display().to_string(), bytes))?;
+    Ok(bytes)
+}
+
+/// A whole file of at most `limit` bytes; `None` where there is none.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if !is_file(path)? {
         return Ok(None);
     }

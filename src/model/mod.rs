@@ -8,6 +8,7 @@ pub mod find;
 pub mod forward;
 pub mod hash;
 mod header;
+pub mod hub_cache;
 mod io;
 mod json;
 mod math;

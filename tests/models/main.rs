@@ -9,6 +9,7 @@ mod craft;
 mod families;
 mod files;
 mod golden;
+mod hub_cache;
 mod load;
 mod prompts;
 mod quantize;

@@ -4,23 +4,28 @@
 //! file is compared with it before it is moved to where models are looked up, the weights last. So an incomplete or wrong
 //! file is never loaded.
 
-use std::env;
+mod endpoint;
+mod store;
+
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use crossrank::model::files::{MAKE_TOKENIZER, VOCABULARY_FILES};
 use crossrank::model::find;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use crossrank::model::hub_cache::MAIN;
+use hf_hub::api::RepoInfo;
+use hf_hub::api::sync::{Api, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::{Map, Value};
-use sha1::{Digest, Sha1};
-use sha2::Sha256;
+use ureq::ResponseExt;
 
+use self::endpoint::{Settings, build_api, endpoint_of, explain, explain_missing_header, host, http_status};
+use self::store::{matches_checksum, move_into_cache, remove};
 use crate::failure::Failure;
 
 /// Maximum tries per file. Each resumes where the one before was interrupted.
@@ -52,22 +57,27 @@ const OPTIONAL: [&str; 7] = [
 /// Download a model from the Hugging Face hub
 ///
 /// Resumes an interrupted download, checks every file against the hub's checksum, and puts the model where
-/// `--model NAME` finds it. HF_ENDPOINT names another hub, HF_TOKEN is sent to it, HF_HOME is the folder of the cache.
+/// `--model NAME` finds it, or `--model NAME@REVISION`. HF_ENDPOINT names another hub, HF_TOKEN is sent to it, and
+/// HF_HUB_CACHE or HF_HOME is the folder of the cache.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Repository on the hub, for example cross-encoder/ms-marco-MiniLM-L6-v2
-    #[arg(value_parser = parse_name)]
-    name: String,
+    /// Repository on the hub, for example cross-encoder/ms-marco-MiniLM-L6-v2, and a branch, tag or commit [default: main]
+    #[arg(value_parser = parse_name, value_name = "NAME[@REVISION]")]
+    name: (String, String),
 }
 
 pub fn pull_model(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
-    let alias = find::alias(&args.name);
+    let (given, revision) = &args.name;
+    let alias = find::alias(given);
     if let Some(name) = alias {
-        writeln!(out, "{} stands for {name}, which has the same weights as safetensors", args.name)?;
-        out.flush()?;
+        writeln!(out, "{given} stands for {name}, which has the same weights as safetensors")?;
     }
-    let name = alias.unwrap_or(&args.name);
-    let hub = Hub::open(name)?;
+    let name = alias.unwrap_or(given);
+    let hub = Hub::open(name, revision)?;
+    if let Some(from) = &hub.redirected_from {
+        writeln!(out, "{from} redirects to {}", hub.endpoint)?;
+    }
+    out.flush()?;
     let (mut count, mut bytes) = (0, 0);
     for file in hub.files()? {
         bytes += hub.fetch(&file)?;
@@ -78,15 +88,19 @@ pub fn pull_model(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `name` or `owner/name`, in the hub's own alphabet.
-fn parse_name(text: &str) -> Result<String, &'static str> {
+/// `name` or `owner/name`, in the hub's own alphabet, and the revision after `@`.
+fn parse_name(text: &str) -> Result<(String, String), &'static str> {
+    let (text, revision) = text.split_once('@').unwrap_or((text, MAIN));
+    if !find::is_revision(revision) {
+        return Err("expected a branch, a tag or a commit after `@`");
+    }
     let part = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
     match text.split('/').count() {
-        1 | 2 if text.split('/').all(part) => Ok(text.to_owned()),
+        1 | 2 if text.split('/').all(part) => Ok((text.to_owned(), revision.to_owned())),
         _ => Err("expected OWNER/NAME of letters, digits, `-`, `_` and `.`"),
     }
 }
@@ -94,7 +108,11 @@ fn parse_name(text: &str) -> Result<String, &'static str> {
 /// One commit of one repository, and the folders for its files.
 struct Hub {
     name: String,
+    /// The branch, tag or commit that was asked for.
+    revision: String,
     endpoint: String,
+    /// The endpoint of the environment, if it redirects to another.
+    redirected_from: Option<String>,
     api: Api,
     /// The repository at `commit`, so that all files belong together even if another commit is pushed.
     repo: ApiRepo,
@@ -108,38 +126,45 @@ struct Hub {
 }
 
 impl Hub {
-    /// Asks the hub for the newest commit of a repository.
-    fn open(name: &str) -> Result<Self, Failure> {
-        let variable = |key| env::var(key).ok().filter(|value| !value.trim().is_empty());
-        let folder = find::hub_folder()
-            .ok_or_else(|| Failure::new("no home directory: set HF_HOME to a folder for models"))?;
-        let folder = std::path::absolute(&folder).map_err(|error| cannot_write(&folder, error))?;
+    /// Asks the hub for the commit of a revision of a repository.
+    fn open(name: &str, revision: &str) -> Result<Self, Failure> {
+        let settings = Settings::from_environment()?;
+        let folder = settings.folder;
         let downloads = Cache::new(folder.join(DOWNLOADS));
-        let cache = Cache::new(folder);
-        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-        let endpoint = endpoint.trim().trim_end_matches('/').to_owned();
-        let token = variable("HF_TOKEN").map(|token| token.trim().to_owned());
-        let api = ApiBuilder::from_cache(downloads.clone())
-            .with_endpoint(endpoint.clone())
-            .with_token(token.or_else(|| cache.token()))
-            .with_user_agent("crossrank", env!("CARGO_PKG_VERSION"))
-            // `fetch` retries, and also checks the files.
-            .with_retries(0)
-            .build()
-            .map_err(Failure::new)?;
-        let info = api
-            .model(name.to_owned())
-            .info()
-            .map_err(|error| explain(&endpoint, &format!("repository `{name}`"), &error))?;
+        let asked = settings.endpoint;
+        let api = build_api(&downloads, &asked, settings.token.clone())?;
+        let subject = match revision {
+            MAIN => format!("repository `{name}`"),
+            _ => format!("revision `{revision}` of `{name}`"),
+        };
+        let repo = Repo::with_revision(name.to_owned(), RepoType::Model, revision.to_owned());
+        let failed = |error: Box<ureq::Error>| explain(&asked, &subject, &error.into());
+        let mut response = api.repo(repo).info_request().call().map_err(|error| failed(Box::new(error)))?;
+        let endpoint = endpoint_of(response.get_uri(), &asked)?;
+        let info: RepoInfo = serde_json::from_reader(response.body_mut().as_reader()).map_err(|_| {
+            Failure::new(format_args!(
+                "{endpoint} is no Hugging Face hub: it answers {subject} with something else"
+            ))
+        })?;
         // The commit becomes a part of paths.
         check_path_part("commit", &info.sha)?;
+        let redirected_from = (endpoint != asked).then_some(asked);
+        let api = match &redirected_from {
+            // The token is for the host that was named.
+            Some(from) => {
+                build_api(&downloads, &endpoint, settings.token.filter(|_| host(from) == host(&endpoint)))?
+            }
+            None => api,
+        };
         let repo = Repo::with_revision(name.to_owned(), RepoType::Model, info.sha.clone());
         Ok(Self {
             name: name.to_owned(),
+            revision: revision.to_owned(),
             repo: api.repo(repo),
             endpoint,
+            redirected_from,
             api,
-            cache,
+            cache: Cache::new(folder),
             downloads,
             commit: info.sha,
             listing: info.siblings.into_iter().map(|sibling| sibling.rfilename).collect(),
@@ -253,7 +278,12 @@ impl Hub {
 
     fn try_fetch(&self, file: &str) -> Result<u64, FetchError> {
         let failed = |error: ApiError| {
-            let failure = explain(&self.endpoint, &format!("`{file}` of `{}`", self.name), &error);
+            let subject = format!("`{file}` of `{}`", self.name);
+            if let ApiError::MissingHeader(_) = error {
+                let url = self.repo.url(file);
+                return FetchError::Final(explain_missing_header(&self.endpoint, &subject, &url));
+            }
+            let failure = explain(&self.endpoint, &subject, &error);
             if http_status(&error).is_some_and(|code| (400..500).contains(&code) && code != 429) {
                 FetchError::Final(failure)
             } else {
@@ -296,10 +326,15 @@ impl Hub {
         Err(if have > 0 { FetchError::Again(failure) } else { FetchError::Final(failure) })
     }
 
-    /// Makes `--model NAME` find this commit, and returns its folder.
+    /// Makes `--model NAME` or `--model NAME@REVISION` find this commit, and returns its folder.
     fn publish(&self) -> Result<PathBuf, Failure> {
         let folder = self.snapshot();
-        self.folder(&self.cache).create_ref(&self.commit).map_err(|error| cannot_write(&folder, error))?;
+        // A commit needs no reference: its snapshot has its name.
+        if self.revision != self.commit {
+            let revision = Repo::with_revision(self.name.clone(), RepoType::Model, self.revision.clone());
+            let reference = self.cache.repo(revision).create_ref(&self.commit);
+            reference.map_err(|error| cannot_write(&folder, error))?;
+        }
         // Only locks and dead links are left there. Failing to remove them does no harm.
         let repository = Repo::model(self.name.clone()).folder_name();
         let _ = fs::remove_dir_all(self.downloads.path().join(repository));
@@ -318,70 +353,12 @@ impl Hub {
     }
 }
 
-/// Moves a file into the hub's cache: its contents under their checksum, and a link to them under its name, which goes
-/// `up` from there.
-fn move_into_cache(file: &Path, blob: &Path, link: &Path, up: &Path) -> io::Result<()> {
-    for path in [blob, link] {
-        fs::create_dir_all(path.parent().expect("a file in a cache lies in a folder"))?;
-    }
-    remove(link)?;
-    // Links need a privilege on Windows; hf-hub and huggingface_hub put the file itself there too.
-    #[cfg(not(unix))]
-    {
-        let _ = up;
-        fs::rename(file, link)
-    }
-    #[cfg(unix)]
-    {
-        fs::rename(file, blob)?;
-        let target = up.join("blobs").join(blob.file_name().expect("a blob has a name"));
-        std::os::unix::fs::symlink(target, link)
-    }
-}
-
 /// Why a try to fetch a file failed.
 enum FetchError {
     /// The next try may succeed.
     Again(Failure),
     /// No further try can succeed.
     Final(Failure),
-}
-
-/// Whether a file has a size and a checksum: SHA-256 of large files, SHA-1 of git's blob for small ones (some mirrors
-/// give the SHA-1 of the bytes alone). Checksums of other forms cannot be computed: then only the size is compared.
-fn matches_checksum(path: &Path, sum: &str, size: u64) -> io::Result<bool> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    if file.metadata()?.len() != size {
-        return Ok(false);
-    }
-    let (mut sha256, mut git) = (Sha256::new(), Sha1::new());
-    let mut sha1 = Sha1::new();
-    git.update(format!("blob {size}\0"));
-    let mut bytes = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut bytes)?;
-        if count == 0 {
-            break;
-        }
-        match sum.len() {
-            64 => sha256.update(&bytes[..count]),
-            40 => {
-                git.update(&bytes[..count]);
-                sha1.update(&bytes[..count]);
-            }
-            _ => {}
-        }
-    }
-    let hex = |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    Ok(match sum.len() {
-        64 => hex(&sha256.finalize()) == sum,
-        40 => hex(&git.finalize()) == sum || hex(&sha1.finalize()) == sum,
-        _ => true,
-    })
 }
 
 /// Refuses names from the hub that could lead a path out of the cache.
@@ -393,40 +370,6 @@ fn check_path_part(what: &str, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 fn cannot_write(path: &Path, error: io::Error) -> Failure {
     Failure::new(format_args!("cannot write `{}`: {error}", path.display()))
-}
-
-/// The HTTP status of a failed request, if it has one.
-fn http_status(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(code) => Some(code),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Describes a failed request for `subject`.
-fn explain(endpoint: &str, subject: &str, error: &ApiError) -> Failure {
-    match http_status(error) {
-        Some(code @ (401 | 403)) => Failure::new(format_args!(
-            "{endpoint} refuses {subject} (HTTP {code}): check the name; a private or gated repository needs a token with access in HF_TOKEN"
-        )),
-        Some(404) => Failure::new(format_args!("{endpoint} has no {subject} (HTTP 404): check the name")),
-        Some(code) => {
-            Failure::new(format_args!("{endpoint} fails to give {subject} (HTTP {code}): try again later"))
-        }
-        None => Failure::new(format_args!(
-            "cannot download {subject} from {endpoint}: {error}; the downloaded part is kept, try again"
-        )),
-    }
 }
