@@ -75,4 +75,5 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /us
 export CROSSRANK_REQUIRE_ISA=neon CROSSRANK_REQUIRE_INT8_KERNELS=portable,dotprod,i8mm
 # Link-time optimization would double the build and tests nothing more.
 export CARGO_PROFILE_RELEASE_LTO=off
-exec cargo test --target aarch64-unknown-linux-gnu "$@"
+# The tests' time is in the kernels: optimizing the dependencies as well would double the build.
+exec cargo test --config 'profile.release.package."*".opt-level=1' --target aarch64-unknown-linux-gnu "$@"
