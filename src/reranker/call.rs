@@ -241,7 +241,7 @@ impl Call<'_> {
         match failure {
             Some(error) => Err(error),
             None => {
-                let executed = executed.unwrap_or_else(|| model.engine.runs());
+                let executed = executed.unwrap_or_else(|| model.engine.executed());
                 Ok(Computed { results: results.into_scored(), groups: members.len(), executed })
             }
         }

@@ -38,8 +38,8 @@ pub struct Executed {
 
 /// Computes logits, from any number of threads at once.
 pub trait Engine: Send + Sync {
-    /// What computes calls, unless the GPU fails.
-    fn runs(&self) -> Executed;
+    /// What a call reports that the GPU did not fail: the backend that this engine computes on.
+    fn executed(&self) -> Executed;
 
     /// The adapter that computes, where it is a GPU.
     fn adapter(&self) -> Option<String> {
@@ -122,7 +122,7 @@ impl<K: Kernels> Run<K> {
 }
 
 impl<K: Kernels + Send> Engine for HostEngine<K> {
-    fn runs(&self) -> Executed {
+    fn executed(&self) -> Executed {
         let backend = if self.isa.is_some() { Backend::Cpu } else { Backend::Reference };
         Executed { backend, isa: self.isa, gpu_failure: None }
     }
@@ -142,7 +142,7 @@ impl<K: Kernels + Send> Engine for HostEngine<K> {
         let after_layer = &mut |_: &mut K, _, _: &K::Buf| stop();
         let result = forward(kernels, &self.spec, &self.weights, activations, batch, after_layer, out);
         lock().push(run);
-        result.map(|()| self.runs())
+        result.map(|()| self.executed())
     }
 
     fn trim(&self) {

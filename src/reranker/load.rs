@@ -113,8 +113,8 @@ impl Loader<'_> {
             precision,
             hash,
             warnings: [warnings, tokenizer_warnings, engine.warnings()].concat(),
-            backend: engine.runs().backend,
-            isa: engine.runs().isa,
+            backend: engine.executed().backend,
+            isa: engine.executed().isa,
             adapter: engine.adapter(),
             tier: engine.tier(),
             threads: pool.threads(),
@@ -161,7 +161,7 @@ impl Loader<'_> {
         let mut engine = self.load_engine(&plan, parallel_for, counters)?;
         let hash = hash_model(self.files, &checkpoint)?;
         engine.loaded_from(self.files, hash);
-        let weight_bytes = weight_bytes(&plan, engine.runs().backend);
+        let weight_bytes = weight_bytes(&plan, engine.executed().backend);
         let (precision, warnings) = (plan.precision(), plan.warnings());
         Ok(LoadedWeights { engine, precision, weight_bytes, hash, warnings })
     }

@@ -78,18 +78,12 @@ impl WordPiece {
         entries: &[(Cow<'_, str>, u32)],
         unknown: &str,
         prefix: &str,
-        max_word: usize,
+        max_word_chars: usize,
     ) -> Option<Self> {
-        let longest = entries.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
+        let max_token_bytes = entries.iter().map(|(token, _)| token.len()).max().unwrap_or(0);
         let vocabulary = Vocabulary::new(entries);
         let unknown = vocabulary.id(unknown)?;
-        Some(Self {
-            vocabulary,
-            max_token_bytes: longest,
-            unknown,
-            continuing_prefix: prefix.into(),
-            max_word_chars: max_word,
-        })
+        Some(Self { vocabulary, max_token_bytes, unknown, continuing_prefix: prefix.into(), max_word_chars })
     }
 
     /// The id of a token.

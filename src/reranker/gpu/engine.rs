@@ -79,7 +79,7 @@ impl GpuEngine {
             self.cpu.logits(&part, pool, stop, &mut out[start * labels..end * labels])?;
             start = end;
         }
-        Ok(self.cpu.runs())
+        Ok(self.cpu.executed())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::reranker::engine::{Engine, Executed, Run};
 use crate::text::batch::PackedBatch;
 
 impl Engine for GpuEngine {
-    fn runs(&self) -> Executed {
+    fn executed(&self) -> Executed {
         Executed { backend: Backend::Gpu, isa: None, gpu_failure: None }
     }
 
@@ -54,7 +54,7 @@ impl Engine for GpuEngine {
         }
         drop(run);
         match result {
-            Ok(()) => Ok(self.runs()),
+            Ok(()) => Ok(self.executed()),
             Err(error @ (Error::Gpu { .. } | Error::OutOfMemory { .. })) => {
                 let executed = self.compute_on_cpu(batch, pool, stop, out)?;
                 Ok(Executed { gpu_failure: Some(error), ..executed })

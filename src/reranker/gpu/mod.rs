@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn calls_after_a_destroyed_device_are_computed_on_the_cpu() {
         let Some(model) = model() else { return };
-        assert_eq!(logits(&model, &batch(3, 9)).0, model.runs());
+        assert_eq!(logits(&model, &batch(3, 9)).0, model.executed());
         model.run.lock_uncancellable().kernels.destroy_device().ok();
         // The first batch is more than one group on the CPU.
         assert_fell_back(&model, &batch(70, 9), "the device was lost");
@@ -209,15 +209,15 @@ mod tests {
         let Some(model) = model() else { return };
         assert_fell_back(&model, &batch(13_200, 5), "66000 tokens");
         // The device still works.
-        assert_eq!(logits(&model, &batch(2, 3)).0, model.runs());
+        assert_eq!(logits(&model, &batch(2, 3)).0, model.executed());
     }
 
     /// A CPU whose last logit is off by 0.01. A comparison cannot tell it from a GPU that computes other numbers.
     struct WrongEngine(Box<dyn Engine>);
 
     impl Engine for WrongEngine {
-        fn runs(&self) -> Executed {
-            self.0.runs()
+        fn executed(&self) -> Executed {
+            self.0.executed()
         }
 
         fn logits(
@@ -293,8 +293,8 @@ mod tests {
         // A software adapter is never faster than the CPU that it runs on.
         assert_eq!(model.measure_break_even().unwrap(), None);
         model.min_gpu_tokens = 20;
-        assert_eq!(logits(&model, &batch(2, 9)).0, model.cpu.runs());
-        assert_eq!(logits(&model, &batch(2, 10)).0, model.runs());
+        assert_eq!(logits(&model, &batch(2, 9)).0, model.cpu.executed());
+        assert_eq!(logits(&model, &batch(2, 10)).0, model.executed());
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
             let result = model.logits(&batch, None, &stop, &mut [0.0; 2]);
             // `stop` is asked once per layer, and the fixture has two.
             assert_eq!(result.err(), (allowed < 2).then_some(Error::Cancelled), "{allowed}");
-            assert_eq!(logits(&model, &batch), (model.runs(), expected.clone()));
+            assert_eq!(logits(&model, &batch), (model.executed(), expected.clone()));
         }
     }
 
