@@ -19,7 +19,7 @@ pub enum Truncation {
     /// `LongestFirst`.
     DocumentOnly,
     /// Refuse the call with [`Error::TooLong`](crate::Error::TooLong), which names the first such pair, before anything
-    /// is computed.
+    /// is computed; in a call with a deadline, when the pair's turn comes.
     Error,
 }
 
@@ -104,7 +104,8 @@ pub struct RerankOptions {
     /// else `LongestFirst`; `LongestFirst` in `score`.
     pub truncation: Option<Truncation>,
     /// Window in tokens for this call, special tokens included. Default and upper limit: the one of the loaded model,
-    /// [`ModelInfo::max_tokens`](crate::ModelInfo::max_tokens).
+    /// [`ModelInfo::max_tokens`](crate::ModelInfo::max_tokens). At least two more than the special tokens of a pair, so that
+    /// there is room for a token of the query and one of the document.
     pub max_tokens: Option<usize>,
     /// Reads documents longer than the window in several windows instead of truncating them. Default: none.
     pub windows: Option<Windows>,
@@ -118,8 +119,13 @@ pub struct RerankOptions {
     /// Cancels the call from another thread. Default: none.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub cancel: Option<CancelToken>,
-    /// When to stop: pairs not scored by then are returned as [`PairStatus::NotScored`](crate::PairStatus::NotScored).
-    /// Default: never.
+    /// When to stop: pairs not scored by then are returned as [`PairStatus::NotScored`](crate::PairStatus::NotScored), and a
+    /// call with those alone goes on; examples/frame_loop.rs spreads a ranking over frames. Default: never.
+    ///
+    /// Pairs are scored in their order. The first group is one pair, so that there is a score as soon as one fits; groups grow
+    /// with the measured speed, and shrink again as time runs out. The deadline is looked at before each text is tokenized
+    /// and after each layer of a group: a call ends late by a layer of one such small group at most, on a GPU by what is
+    /// submitted at once, which is a small group as well. No bit of a score depends on its group.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub deadline: Option<Instant>,
     /// Called on the calling thread whenever groups of pairs are finished, in the default floating-point mode. It may call

@@ -3,12 +3,14 @@
 pub mod builder;
 pub mod cached;
 mod call;
+mod deadline;
 mod engine;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod groups;
 pub mod load;
 pub mod model;
+mod pace;
 pub mod profile;
 mod rerank;
 mod results;

@@ -1,8 +1,10 @@
-//! One call: texts to token ids, pairs to groups, groups to scores.
+//! One call: texts to token ids, pairs to groups, groups to scores. A call with a deadline takes these steps many times,
+//! for a few documents each: deadline.rs.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Reranker;
 use super::engine::Executed;
@@ -15,6 +17,7 @@ use crate::model::score::LabelScoring;
 use crate::ranking::{PairStatus, Scored, Usage};
 use crate::rerank_options::{Progress, RerankOptions, Truncation};
 use crate::text::batch::{PackedBatch, Pair, group_by_tokens};
+use crate::text::tokenizer::Encoded;
 
 /// A query is read up to this many windows. Its length is compared with the documents' to decide which side of a
 /// truncated pair keeps the odd token; a longer query counts as this long, so that no text makes a call unbounded.
@@ -44,22 +47,32 @@ pub struct TextPair<'a> {
 
 /// Scores every pair of a request, in the order of its pairs.
 pub fn score_pairs(model: &Reranker, request: &Request<'_>) -> Result<(Vec<Scored>, Usage)> {
-    let start = Instant::now();
-    let call = Call { model, request };
+    score_pairs_by(&Instant::now, model, request)
+}
+
+/// [`score_pairs`] by a clock of the caller, so that tests of deadlines do not depend on the machine's speed.
+pub fn score_pairs_by(
+    now: &(dyn Fn() -> Instant + Sync),
+    model: &Reranker,
+    request: &Request<'_>,
+) -> Result<(Vec<Scored>, Usage)> {
+    let start = now();
+    let call = Call { model, request, now };
     call.check_cancelled()?;
     call.check_options()?;
-    let documents = call.tokenize()?;
-    let tokenize_ms = milliseconds_since(start);
-    let compute_start = Instant::now();
-    let Computed { results, groups, executed } = call.compute(&documents)?;
+    let Progressed { results, groups, executed, tokenize, compute } = match request.options.deadline {
+        None => call.score_all()?,
+        Some(deadline) => call.score_until(deadline)?,
+    };
+    let executed = executed.unwrap_or_else(|| model.engine.executed());
     let usage = Usage {
         tokens: results.iter().filter(|r| r.status != PairStatus::NotScored).map(|r| r.tokens).sum(),
         truncated_tokens: results.iter().map(|r| r.truncated.query + r.truncated.document).sum(),
         truncated_at_least: results.iter().any(|r| r.truncated.at_least),
         groups,
-        tokenize_ms,
-        compute_ms: milliseconds_since(compute_start),
-        total_ms: milliseconds_since(start),
+        tokenize_ms: milliseconds(tokenize),
+        compute_ms: milliseconds(compute),
+        total_ms: milliseconds(now().saturating_duration_since(start)),
         backend: executed.backend,
         isa: executed.isa,
         gpu_failure: executed.gpu_failure,
@@ -69,14 +82,15 @@ pub fn score_pairs(model: &Reranker, request: &Request<'_>) -> Result<(Vec<Score
 
 /// Tokenizes every pair of a request, in the order of its pairs; `None` for those that the deadline left out.
 pub fn tokenize_pairs(model: &Reranker, request: &Request<'_>) -> Result<Vec<Option<TokenizedDocument>>> {
-    let call = Call { model, request };
+    let call = Call { model, request, now: &Instant::now };
     call.check_cancelled()?;
     call.check_options()?;
-    call.tokenize()
+    let queries = call.tokenize_queries(0..request.queries.len())?;
+    call.tokenize_documents(&queries, 0..request.pairs.len())
 }
 
-fn milliseconds_since(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e3
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// Locks a mutex whose data stays valid when a thread panics.
@@ -84,23 +98,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Call<'a> {
-    model: &'a Reranker,
-    request: &'a Request<'a>,
+pub(super) struct Call<'a> {
+    pub(super) model: &'a Reranker,
+    pub(super) request: &'a Request<'a>,
+    /// The time.
+    pub(super) now: &'a (dyn Fn() -> Instant + Sync),
 }
 
-/// What [`Call::compute`] returns.
-struct Computed {
-    /// In the order of the pairs.
-    results: Vec<Scored>,
+/// What a call has done so far: the first documents of the request are computed.
+#[derive(Default)]
+pub(super) struct Progressed {
+    /// Of the first documents, in the order of the pairs.
+    pub results: Vec<Scored>,
     /// The number of groups.
-    groups: usize,
-    executed: Executed,
+    pub groups: usize,
+    /// The first group's, or that of one that fell back to the CPU.
+    pub executed: Option<Executed>,
+    pub tokenize: Duration,
+    pub compute: Duration,
 }
 
-/// One window of the call's documents.
+/// One window of the documents that are computed together.
 struct WindowOfCall<'a> {
-    /// Index of the document in the call.
+    /// Index of the document among them.
     document: usize,
     /// Index of the window among the document's.
     window: usize,
@@ -125,14 +145,28 @@ impl Call<'_> {
         }
     }
 
-    fn deadline_passed(&self) -> bool {
-        self.request.options.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    pub(super) fn deadline_passed(&self) -> bool {
+        self.request.options.deadline.is_some_and(|deadline| (self.now)() >= deadline)
+    }
+
+    /// The time since `start`.
+    pub(super) fn since(&self, start: Instant) -> Duration {
+        (self.now)().saturating_duration_since(start)
+    }
+
+    /// Scores every pair: all texts are tokenized, and then all pairs computed in groups of similar lengths.
+    fn score_all(&self) -> Result<Progressed> {
+        let start = (self.now)();
+        let queries = self.tokenize_queries(0..self.request.queries.len())?;
+        let documents = self.tokenize_documents(&queries, 0..self.request.pairs.len())?;
+        let mut progressed = Progressed { tokenize: self.since(start), ..Progressed::default() };
+        self.compute(&documents, &mut progressed)?;
+        Ok(progressed)
     }
 
     fn check_options(&self) -> Result<()> {
-        let max_tokens =
-            self.request.options.max_tokens.unwrap_or(usize::MAX).min(self.model.info.max_tokens);
-        self.model.tokenizer.template().check_window(max_tokens)?;
+        self.model.tokenizer.template().check_window(self.fit().max_tokens)?;
+        self.prompt()?;
         let Some(windows) = self.request.options.windows else { return Ok(()) };
         if windows.max_windows == 0 {
             let message = "0 windows read nothing: give 1 or more".to_owned();
@@ -146,60 +180,79 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Tokenizes each query once and each document, in parallel. `None` for documents that were not
-    /// tokenized before the deadline.
-    fn tokenize(&self) -> Result<Vec<Option<TokenizedDocument>>> {
-        let (model, Request { queries, pairs, options, .. }) = (self.model, self.request);
-        let fit = FitOptions {
-            max_tokens: options.max_tokens.unwrap_or(usize::MAX).min(model.info.max_tokens),
-            truncation: options.truncation.unwrap_or(self.request.default_truncation),
+    fn fit(&self) -> FitOptions {
+        let Request { options, default_truncation, .. } = self.request;
+        FitOptions {
+            max_tokens: options.max_tokens.unwrap_or(usize::MAX).min(self.model.info.max_tokens),
+            truncation: options.truncation.unwrap_or(*default_truncation),
             windows: options.windows,
-        };
-        let max_query_tokens = fit.max_tokens.saturating_mul(MAX_QUERY_WINDOWS);
+        }
+    }
+
+    /// The text before each query, from the options or the model.
+    fn prompt(&self) -> Result<&str> {
+        let options = self.request.options;
+        self.model.prompts.resolve(options.prompt.as_deref(), options.prompt_name.as_deref())
+    }
+
+    /// Tokenizes some of the queries, in parallel. `None` for those that were not tokenized before the deadline.
+    pub(super) fn tokenize_queries(&self, queries: Range<usize>) -> Result<Vec<Option<Encoded>>> {
+        let (model, max_query_tokens) = (self.model, self.fit().max_tokens.saturating_mul(MAX_QUERY_WINDOWS));
         // Prompt and query are one text: the tokens at their border are those of the whole.
-        let prompt = model.prompts.resolve(options.prompt.as_deref(), options.prompt_name.as_deref())?;
-        let encode_query = |i: usize| {
-            let text = if prompt.is_empty() {
-                Cow::Borrowed(queries[i])
-            } else {
-                [prompt, queries[i]].concat().into()
-            };
+        let prompt = self.prompt()?;
+        self.tokenize_each(queries, |i| {
+            let query = self.request.queries[i];
+            let text = if prompt.is_empty() { Cow::Borrowed(query) } else { [prompt, query].concat().into() };
             model.tokenizer.encode(&text, max_query_tokens).map(Some)
-        };
-        let queries = self.tokenize_each(queries.len(), encode_query)?;
-        self.tokenize_each(pairs.len(), |i| {
-            // `None` only where the deadline has passed, and then this is not reached.
-            let Some(query) = &queries[pairs[i].query] else { return Ok(None) };
-            TokenizedDocument::new(&model.tokenizer, query, pairs[i].document, fit, i).map(Some)
         })
     }
 
-    /// Calls `tokenize` with each index below `count`, on the pool. From the deadline on, values are `None`. Where several
-    /// calls fail, the error is that of the lowest index.
+    /// Tokenizes some of the documents, in parallel, beside `queries`: all queries up to theirs. `None` for documents that
+    /// were not tokenized before the deadline.
+    pub(super) fn tokenize_documents(
+        &self,
+        queries: &[Option<Encoded>],
+        documents: Range<usize>,
+    ) -> Result<Vec<Option<TokenizedDocument>>> {
+        let fit = self.fit();
+        self.tokenize_each(documents, |i| {
+            let pair = &self.request.pairs[i];
+            // `None` only where the deadline has passed, and then this is not reached.
+            let Some(query) = &queries[pair.query] else { return Ok(None) };
+            TokenizedDocument::new(&self.model.tokenizer, query, pair.document, fit, i).map(Some)
+        })
+    }
+
+    /// Calls `tokenize` with each of the indexes, on the pool. From the deadline on, values are `None`. Where several calls
+    /// fail, the error is that of the lowest index.
     fn tokenize_each<T: Send>(
         &self,
-        count: usize,
+        indexes: Range<usize>,
         tokenize: impl Fn(usize) -> Result<Option<T>> + Sync,
     ) -> Result<Vec<Option<T>>> {
-        let slots: Vec<Mutex<Result<Option<T>>>> = (0..count).map(|_| Mutex::new(Ok(None))).collect();
+        let slots: Vec<Mutex<Result<Option<T>>>> = indexes.clone().map(|_| Mutex::new(Ok(None))).collect();
         let task = |i: usize| {
             let tokenize = || match &self.model.counters {
-                Some(counters) => counters.time(Stage::Tokenize, 1, || tokenize(i)),
-                None => tokenize(i),
+                Some(counters) => counters.time(Stage::Tokenize, 1, || tokenize(indexes.start + i)),
+                None => tokenize(indexes.start + i),
             };
             let value = self
                 .check_cancelled()
                 .and_then(|()| if self.deadline_passed() { Ok(None) } else { tokenize() });
             *lock(&slots[i]) = value;
         };
-        self.model.pool.parallel_for(count, &task, || ())?;
+        self.model.pool.parallel_for(slots.len(), &task, || ())?;
         self.check_cancelled()?;
         slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
-    /// Scores every window of the tokenized documents.
-    fn compute(&self, documents: &[Option<TokenizedDocument>]) -> Result<Computed> {
-        let model = self.model;
+    /// Scores every window of tokenized documents, which are the next ones of the call, and adds what it has done.
+    pub(super) fn compute(
+        &self,
+        documents: &[Option<TokenizedDocument>],
+        progressed: &mut Progressed,
+    ) -> Result<()> {
+        let (model, start) = (self.model, (self.now)());
         let windows: Vec<WindowOfCall<'_>> = windows_of(documents).collect();
         let lengths: Vec<usize> = windows.iter().map(|window| window.pair.ids.len()).collect();
         let groups = match model.engine.sequential_group_tokens() {
@@ -217,15 +270,17 @@ impl Call<'_> {
             lock(&ended).push((group, outcome));
         };
         let labels = model.info.labels.len();
-        let results = Results::new(documents, labels, model.spec.score, self.request.label_scoring);
+        let first = progressed.results.len();
+        let results = Results::new(documents, first, labels, model.spec.score, self.request.label_scoring);
+        let executed = progressed.executed.take();
         let mut collector = Collector {
             call: self,
             windows: &windows,
             members,
-            total: documents.len(),
+            done: first,
             results,
             failure: None,
-            executed: None,
+            executed,
         };
         let mut collect = || {
             let ended: Vec<_> = lock(&ended).drain(..).collect();
@@ -238,13 +293,14 @@ impl Call<'_> {
         }
         self.check_cancelled()?;
         let Collector { results, failure, executed, .. } = collector;
-        match failure {
-            Some(error) => Err(error),
-            None => {
-                let executed = executed.unwrap_or_else(|| model.engine.executed());
-                Ok(Computed { results: results.into_scored(), groups: members.len(), executed })
-            }
+        if let Some(error) = failure {
+            return Err(error);
         }
+        progressed.results.extend(results.into_scored());
+        progressed.groups += members.len();
+        progressed.executed = executed;
+        progressed.compute += self.since(start);
+        Ok(())
     }
 
     /// Computes one group, on all threads of the pool if groups are sequential.
@@ -275,8 +331,8 @@ struct Collector<'a> {
     windows: &'a [WindowOfCall<'a>],
     /// Indexes into `windows` by group.
     members: &'a [Vec<usize>],
-    /// Documents of the call.
-    total: usize,
+    /// Documents that were finished before these.
+    done: usize,
     results: Results<'a>,
     /// The first error of a group, which fails the call.
     failure: Option<Error>,
@@ -316,6 +372,7 @@ impl Collector<'_> {
             return;
         }
         let finished: Vec<Scored> = finished.iter().map(|i| self.results.scored(*i).clone()).collect();
-        on_progress(&Progress { done: self.results.done(), total: self.total, finished: &finished });
+        let (done, total) = (self.done + self.results.done(), self.call.request.pairs.len());
+        on_progress(&Progress { done, total, finished: &finished });
     }
 }

@@ -18,6 +18,8 @@ struct BestWindow {
 /// One result per document. A document has its score when all of its windows are computed.
 pub struct Results<'a> {
     documents: &'a [Option<TokenizedDocument>],
+    /// Index of the first document in the call.
+    first: usize,
     activation: ScoreActivation,
     label_scoring: Option<LabelScoring>,
     scored: Vec<Scored>,
@@ -29,18 +31,19 @@ pub struct Results<'a> {
 }
 
 impl<'a> Results<'a> {
-    /// Nothing scored yet. With a `label_scoring` each pair gets one score, otherwise one per label.
+    /// Nothing scored yet. The first document is number `first` of the call. With a `label_scoring` each pair gets one score, otherwise one per label.
     pub fn new(
         documents: &'a [Option<TokenizedDocument>],
+        first: usize,
         labels: usize,
         activation: ScoreActivation,
         label_scoring: Option<LabelScoring>,
     ) -> Self {
         let scores = if label_scoring.is_some() { 1 } else { labels };
-        let scored = documents.iter().enumerate().map(|(i, d)| not_scored(i, d.as_ref(), scores)).collect();
+        let scored = documents.iter().zip(first..).map(|(d, i)| not_scored(i, d.as_ref(), scores)).collect();
         let pending_windows = documents.iter().map(|d| d.as_ref().map_or(0, |d| d.windows.len())).collect();
         let best_windows = vec![None; documents.len()];
-        Self { documents, activation, label_scoring, scored, pending_windows, best_windows, done: 0 }
+        Self { documents, first, activation, label_scoring, scored, pending_windows, best_windows, done: 0 }
     }
 
     /// Adds the logits of one window. Returns whether it was the document's last one, so that its result is complete.
@@ -48,7 +51,7 @@ impl<'a> Results<'a> {
         let scored = &mut self.scored[document];
         let best = &mut self.best_windows[document];
         if !logits.iter().all(|x| x.is_finite()) {
-            scored.status = PairStatus::Failed(Error::NonFinite { index: document });
+            scored.status = PairStatus::Failed(Error::NonFinite { index: self.first + document });
         } else {
             let (logits, scores) = match self.label_scoring {
                 Some(label_scoring) => {
@@ -96,13 +99,13 @@ impl<'a> Results<'a> {
 }
 
 /// The result of a document that the deadline left without a score; `scores` is how many a pair has.
-fn not_scored(index: usize, document: Option<&TokenizedDocument>, scores: usize) -> Scored {
+pub fn not_scored(index: usize, document: Option<&TokenizedDocument>, scores: usize) -> Scored {
     let windows = document.map_or(&[][..], |d| &d.windows);
     Scored {
         index,
         logits: vec![f32::NAN; scores],
         scores: vec![f64::NAN; scores],
-        tokens: windows.iter().map(|window| window.pair.ids.len()).sum(),
+        tokens: document.map_or(0, TokenizedDocument::tokens),
         truncated: windows.first().map_or_else(Default::default, |window| window.pair.truncated),
         window: None,
         status: PairStatus::NotScored,

@@ -66,4 +66,9 @@ impl TokenizedDocument {
         };
         Ok(Self { windows })
     }
+
+    /// Tokens of all windows.
+    pub fn tokens(&self) -> usize {
+        self.windows.iter().map(|window| window.pair.ids.len()).sum()
+    }
 }
