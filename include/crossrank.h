@@ -387,11 +387,12 @@ typedef struct crossrank_ranked {
    */
   uint32_t tokens;
   /*
-   Tokens cut from the query to fit the window.
+   Tokens cut from the query to fit the window; like document_cut, a lower bound for text that was not tokenized to its end.
    */
   uint32_t query_cut;
   /*
-   Tokens cut from the document to fit the window; a lower bound for documents that were not tokenized to their end.
+   Tokens cut from the document to fit the window; a lower bound, and at least 1, for documents that were not tokenized to
+   their end.
    */
   uint32_t document_cut;
   /*
@@ -692,6 +693,7 @@ crossrank_status crossrank_options_free(struct crossrank_options options);
  For loading, and per call: sets the window, the longest input that the model reads.
 
  - `tokens`: window in tokens, special tokens included; never more than the model's own. Default: the model's own.
+   A window without room for a token of the query and one of the document beside the special tokens is refused.
 
  Any thread. Since 0.1.
  */
@@ -877,7 +879,12 @@ crossrank_status crossrank_options_set_prompt_name(struct crossrank_options opti
 
 /*
  Per call: stops after a time. The call succeeds; pairs that were not scored by then have status CROSSRANK_ERR_NOT_SCORED
- and come last.
+ and come last. A second call with those alone goes on.
+
+ Pairs are scored in their order. The first group is one pair, so that there is a score as soon as one fits; groups grow
+ with the measured speed, and shrink again as time runs out. The time is looked at before each text is tokenized and after
+ each layer of a group: a call ends late by a layer of one such small group at most, on a GPU by what is submitted at once,
+ which is a small group as well. No bit of a score depends on its group.
 
  - `milliseconds`: time from the start of the call. Default: no limit.
 

@@ -163,9 +163,9 @@ namespace Crossrank
         public float Logit;
         /// <summary>Tokens that the model read for this pair, special tokens included.</summary>
         public uint Tokens;
-        /// <summary>Tokens cut from the query to fit the window.</summary>
+        /// <summary>Tokens cut from the query to fit the window; like document_cut, a lower bound for text that was not tokenized to its end.</summary>
         public uint QueryCut;
-        /// <summary>Tokens cut from the document to fit the window; a lower bound for documents that were not tokenized to their end.</summary>
+        /// <summary>Tokens cut from the document to fit the window; a lower bound, and at least 1, for documents that were not tokenized to their end.</summary>
         public uint DocumentCut;
         /// <summary>First byte of the part of the document that the score is for: of the best window. Both window_start and window_end are 0 without crossrank_options_set_windows, and where there is no score. They count bytes of the text as it was given; for text that is not UTF-8, bytes after each ill-formed sequence was replaced by U+FFFD, which takes three.</summary>
         public ulong WindowStart;

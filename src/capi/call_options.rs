@@ -152,7 +152,12 @@ pub unsafe extern "C" fn crossrank_options_set_prompt_name(
 }
 
 /// Per call: stops after a time. The call succeeds; pairs that were not scored by then have status CROSSRANK_ERR_NOT_SCORED
-/// and come last.
+/// and come last. A second call with those alone goes on.
+///
+/// Pairs are scored in their order. The first group is one pair, so that there is a score as soon as one fits; groups grow
+/// with the measured speed, and shrink again as time runs out. The time is looked at before each text is tokenized and after
+/// each layer of a group: a call ends late by a layer of one such small group at most, on a GPU by what is submitted at once,
+/// which is a small group as well. No bit of a score depends on its group.
 ///
 /// - `milliseconds`: time from the start of the call. Default: no limit.
 ///

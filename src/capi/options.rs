@@ -81,6 +81,7 @@ pub extern "C" fn crossrank_options_free(options: crossrank_options) -> crossran
 /// For loading, and per call: sets the window, the longest input that the model reads.
 ///
 /// - `tokens`: window in tokens, special tokens included; never more than the model's own. Default: the model's own.
+///   A window without room for a token of the query and one of the document beside the special tokens is refused.
 ///
 /// Any thread. Since 0.1.
 #[unsafe(no_mangle)]

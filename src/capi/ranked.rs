@@ -22,9 +22,10 @@ pub struct crossrank_ranked {
     pub logit: f32,
     /// Tokens that the model read for this pair, special tokens included.
     pub tokens: u32,
-    /// Tokens cut from the query to fit the window.
+    /// Tokens cut from the query to fit the window; like document_cut, a lower bound for text that was not tokenized to its end.
     pub query_cut: u32,
-    /// Tokens cut from the document to fit the window; a lower bound for documents that were not tokenized to their end.
+    /// Tokens cut from the document to fit the window; a lower bound, and at least 1, for documents that were not tokenized to
+    /// their end.
     pub document_cut: u32,
     /// First byte of the part of the document that the score is for: of the best window. Both window_start and window_end are
     /// 0 without crossrank_options_set_windows, and where there is no score. They count bytes of the text as it was given; for
