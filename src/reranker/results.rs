@@ -31,7 +31,8 @@ pub struct Results<'a> {
 }
 
 impl<'a> Results<'a> {
-    /// Nothing scored yet. The first document is number `first` of the call. With a `label_scoring` each pair gets one score, otherwise one per label.
+    /// Nothing scored yet. The first document is number `first` of the call. With a `label_scoring` each pair gets one score,
+    /// otherwise one per label.
     pub fn new(
         documents: &'a [Option<TokenizedDocument>],
         first: usize,
