@@ -40,6 +40,21 @@ pub enum Activation {
     Tanh,
 }
 
+/// How [`Kernels::pool`] makes one row of the n rows of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// Their sum divided by n.
+    Mean,
+    /// Their sum divided by the square root of n.
+    MeanSqrtLen,
+    /// The sum of i times row i, for i from 1 to n, divided by the sum of these i.
+    WeightedMean,
+    /// The largest value of each column.
+    Max,
+    /// The last row.
+    Last,
+}
+
 /// What [`Kernels::linear`] applies to `x w^T + bias` before it is stored.
 #[derive(Debug)]
 pub enum Epilogue<'a, Buf: ?Sized> {
@@ -210,8 +225,8 @@ pub trait Kernels {
     /// out `[rows,F]` = f(first half of each row) * second half, for x `[rows,2F]`.
     fn gate(&mut self, x: &Self::Buf, f: Activation, out: &mut Self::Buf);
 
-    /// out `[S,H]` = the mean of each sequence's rows of x `[T,H]`, which are summed in their order.
-    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);
+    /// out `[S,H]` = one row for each sequence's rows of x `[T,H]`, which are summed in their order.
+    fn pool(&mut self, batch: &PackedBatch, mode: PoolMode, x: &Self::Buf, out: &mut Self::Buf);
 
     /// out `[S,H]` = the first row of each sequence of x `[T,H]`.
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf);

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::kernels::{
-    Activation, Dtype, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+    Activation, Dtype, Epilogue, Kernels, LinearPart, OwnedTensor, PoolMode, RelativePositions, Tensor,
+    WeightStorage,
 };
 use crate::tensor::QuantParams;
 use crate::text::batch::PackedBatch;
@@ -392,11 +393,23 @@ impl Kernels for Reference {
         }
     }
 
-    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
+    fn pool(&mut self, batch: &PackedBatch, mode: PoolMode, x: &Matrix, out: &mut Matrix) {
         for (s, rows) in batch.rows().enumerate() {
             let count = rows.len() as f64;
             for (h, o) in out.row_mut(s).iter_mut().enumerate() {
-                *o = rows.clone().map(|row| x.row(row)[h]).sum::<f64>() / count;
+                let column = rows.clone().map(|row| x.row(row)[h]);
+                *o = match mode {
+                    PoolMode::Mean => column.sum::<f64>() / count,
+                    PoolMode::MeanSqrtLen => column.sum::<f64>() / count.sqrt(),
+                    PoolMode::WeightedMean => {
+                        let weighted = column.zip(1..).map(|(value, weight)| value * f64::from(weight));
+                        weighted.sum::<f64>() / (count * (count + 1.0) / 2.0)
+                    }
+                    PoolMode::Max => {
+                        column.fold(f64::NEG_INFINITY, |max, x| if x > max || x.is_nan() { x } else { max })
+                    }
+                    PoolMode::Last => x.row(rows.end - 1)[h],
+                };
             }
         }
     }

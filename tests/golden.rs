@@ -109,6 +109,17 @@ fn camembert_equals_the_oracle() {
 }
 
 #[test]
+fn heads_in_modules_equal_sentence_transformers() {
+    for (name, _) in common::backends() {
+        let builder = || {
+            let mut backends = common::backends().into_iter();
+            backends.find(|(other, _)| *other == name).expect("it is one of them").1
+        };
+        common::assert_modules(&name, builder);
+    }
+}
+
+#[test]
 fn ettin_equals_the_oracle() {
     check("tests/fixtures/ettin");
 }

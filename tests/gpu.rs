@@ -18,10 +18,14 @@ use crossrank::gpu::{Gpu, GpuOptions};
 use common::{gpu_adapter, max_logit_error};
 use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
 use crossrank::model::forward::{
-    Activations, FirstTokenLayer, LastLayer, Layer, PositionMode, PostAttention, Weights, forward,
+    Activations, FirstTokenLayer, HeadWeights, LastLayer, Layer, PositionMode, PostAttention, Weights,
+    forward,
 };
 use crossrank::model::names::BERT;
-use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
+use crossrank::model::spec::{
+    Attention, Biases, DenseLayer, FeedForward, HeadLayer, NormOrder, Pooling, Residual, ScoreActivation,
+    Spec,
+};
 use crossrank::reference::Reference;
 use crossrank::{Backend, Error, GpuPrecision, RerankOptions, Reranker};
 use ops::{Output, Sizes, batch, disagreements};
@@ -132,6 +136,17 @@ fn every_op_matches_the_reference_checked() {
     assert_matches_reference(true, None, Tier::F32);
 }
 
+/// A dense layer that is wider than the encoder, and one with a residual.
+fn odd_head(hidden: usize) -> Vec<HeadLayer> {
+    let layer = |inputs, outputs, activation, residual| {
+        HeadLayer::Dense(DenseLayer { name: "".into(), inputs, outputs, bias: true, activation, residual })
+    };
+    vec![
+        layer(hidden, 70, Some(Activation::Tanh), Residual::None),
+        layer(70, 3, Some(Activation::Gelu), Residual::Projected(String::new())),
+    ]
+}
+
 /// The logits of a network whose sizes are multiples of no tile, of no vec4 and not of KC, computed from the embedding to the
 /// head.
 fn odd_network_logits<K: Kernels>(k: &mut K) -> Vec<f32> {
@@ -154,11 +169,12 @@ fn odd_network_logits<K: Kernels>(k: &mut K) -> Vec<f32> {
         activation: Activation::Gelu,
         biases: Biases::ALL,
         pooling: Pooling::First,
-        head: None,
-        head_activation: Activation::Tanh,
+        head: odd_head(45),
+        logit: ScoreActivation::Identity,
         labels: vec![String::new(); 3],
         score: ScoreActivation::Identity,
         max_tokens: 40,
+        warnings: vec![],
     };
     let mut noise = ops::Noise(5);
     let h = spec.hidden;
@@ -200,9 +216,13 @@ fn odd_network_logits<K: Kernels>(k: &mut K) -> Vec<f32> {
             post_attention: post_attention(k, &mut noise),
         }),
         final_norm: None,
-        dense: linear(k, h, h, &mut noise),
-        head_norm: None,
-        classifier: linear(k, 3, h, &mut noise),
+        head: vec![
+            HeadWeights::Dense { linear: linear(k, 70, h, &mut noise), residual: None },
+            HeadWeights::Dense {
+                linear: linear(k, 3, 70, &mut noise),
+                residual: Some(linear(k, 3, 70, &mut noise)),
+            },
+        ],
     };
     let mut activations = Activations::new(k);
     let mut all = Vec::new();
@@ -271,6 +291,13 @@ fn every_family_equals_its_golden_values() {
         let worst = max_logit_error(&folder, &format!("gpu {adapter}"), builder);
         assert!(worst <= 1e-5, "{folder}: {worst:e}");
     }
+}
+
+#[test]
+fn heads_in_modules_equal_sentence_transformers() {
+    let Some(adapter) = gpu_adapter() else { return };
+    let builder = || Reranker::builder().backend(Backend::Gpu).allow_software_gpu(true);
+    common::assert_modules(&format!("gpu {adapter}"), builder);
 }
 
 /// Within 5e-3 of float64 in the highest tier of the adapter, so two logits that differ by more than twice that keep their

@@ -14,7 +14,7 @@ mod families;
 #[path = "kernels/ops.rs"]
 mod ops;
 
-use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, Tensor, WeightStorage};
+use crossrank::kernels::{Activation, Dtype, Epilogue, Kernels, LinearPart, PoolMode, Tensor, WeightStorage};
 use crossrank::tensor::widen;
 use ops::{Noise, Output, Sizes, disagreements};
 
@@ -213,6 +213,36 @@ fn nan_or_infinity_makes_its_own_quantized_row_nan_and_no_other() {
     }
 }
 
+/// Sequences of three rows, of which one holds NaN, and one without.
+fn pooled_nan<K: Kernels>(k: &mut K) {
+    let batch = ops::batch(&[3; 4], 8);
+    let mut x = Noise(9).values(12);
+    for sequence in 0..3 {
+        x[4 * sequence] = f32::NAN;
+    }
+    k.begin(&batch, 1, 1).unwrap();
+    let x = k.write(12, 1, &x).unwrap();
+    for mode in [PoolMode::Mean, PoolMode::MeanSqrtLen, PoolMode::WeightedMean, PoolMode::Max] {
+        let mut out = k.make_buf();
+        k.shape(&mut out, 4, 1).unwrap();
+        k.pool(&batch, mode, &x, &mut out);
+        let nan: Vec<bool> = ops::read(k, &out, 4).iter().map(|x| x.is_nan()).collect();
+        assert_eq!(nan, [true, true, true, false], "{mode:?}");
+    }
+}
+
+fn cpu_pooled_nan<S: Simd>(simd: S) {
+    pooled_nan(&mut cpu_with(simd, 1, Int8Kernel::best(S::ISA)));
+}
+
+#[test]
+fn nan_in_any_row_of_a_sequence_is_not_lost_when_it_is_pooled() {
+    pooled_nan(&mut Reference);
+    for isa in isa::available() {
+        with_isa!(isa, cpu_pooled_nan());
+    }
+}
+
 /// Every f16, bit for bit except for the bits of NaN.
 fn every_f16<S: Simd>(simd: S) {
     struct Load([[u8; 2]; LANES]);
@@ -287,7 +317,7 @@ fn a_single_wrong_element_of_any_op_is_noticed() {
         "attention_disentangled",
         "rotate",
         "gate",
-        "mean_tokens",
+        "pool",
         "first_tokens",
         "attention_first",
     ] {

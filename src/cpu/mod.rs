@@ -11,10 +11,10 @@ pub mod gemm;
 pub mod int8;
 pub mod isa;
 pub mod linear;
-pub mod mean;
 pub mod norm;
 pub mod pack;
 pub mod parallel;
+pub mod pool;
 pub mod relative_position;
 pub mod rotary;
 pub mod score_mod;
@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::kernels::{
-    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, PoolMode, RelativePositions, Tensor,
+    WeightStorage,
 };
 use crate::text::batch::PackedBatch;
 use alloc::{AlignedVec, grow};
@@ -35,9 +36,9 @@ use embed::Embed;
 use first::{FirstAttention, KeyValue};
 use gate::Gate;
 use linear::PackedLinear;
-use mean::MeanTokens;
 use norm::{Norm, NormRows};
 use parallel::{OutputPart, Parallel};
+use pool::PoolTokens;
 use relative_position::{DisentangledPositions, RelativeBias, SlidingWindow};
 use rotary::{Rotary, Rotate};
 use score_mod::{NoScoreMod, ScoreMod};
@@ -307,8 +308,8 @@ impl<S: Simd> Kernels for Cpu<S> {
         });
     }
 
-    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
-        self.simd.dispatch(MeanTokens { batch, x: x.get(), hidden: x.cols, out: out.get_mut() });
+    fn pool(&mut self, batch: &PackedBatch, mode: PoolMode, x: &Buf, out: &mut Buf) {
+        self.simd.dispatch(PoolTokens { batch, mode, x: x.get(), hidden: x.cols, out: out.get_mut() });
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {

@@ -13,11 +13,12 @@ use super::recorder::{FirstTokenSpace, Gpu, ListKind};
 use super::shaders::Kernel;
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, PoolMode, RelativePositions, Tensor,
+    WeightStorage,
 };
 use crate::text::batch::PackedBatch;
 
-/// Invocations of a workgroup of gate.wgsl and mean_tokens.wgsl: each owns one vec4 of columns.
+/// Invocations of a workgroup of gate.wgsl and pool.wgsl: each owns one vec4 of columns.
 const COLUMN_INVOCATIONS: usize = 64;
 
 impl Kernels for Gpu {
@@ -182,10 +183,17 @@ impl Kernels for Gpu {
         self.record_dispatch(Kernel::Gate, &overrides, &activations, &[], grid);
     }
 
-    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {
+    fn pool(&mut self, batch: &PackedBatch, mode: PoolMode, x: &Buf, out: &mut Buf) {
+        let code = match mode {
+            PoolMode::Mean => 0.0,
+            PoolMode::MeanSqrtLen => 1.0,
+            PoolMode::WeightedMean => 2.0,
+            PoolMode::Max => 3.0,
+            PoolMode::Last => 4.0,
+        };
         let activations = [self.record_as_f32(x), self.list(ListKind::Sequences), out.as_f32()];
         let grid = [batch.sequences(), x.row_vec4s().div_ceil(COLUMN_INVOCATIONS), 1];
-        self.record_dispatch(Kernel::MeanTokens, &[x.row_vec4s() as f64], &activations, &[], grid);
+        self.record_dispatch(Kernel::Pool, &[x.row_vec4s() as f64, code], &activations, &[], grid);
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Buf, out: &mut Buf) {

@@ -97,8 +97,8 @@ pub enum Kernel {
     Rotate,
     /// Gated activations.
     Gate,
-    /// The mean of each sequence.
-    MeanTokens,
+    /// One row for each sequence.
+    Pool,
     /// The first row of each sequence.
     FirstTokens,
     /// Attention for first tokens, step 1 of 4.
@@ -344,10 +344,10 @@ pub const SHADERS: [Shader; 23] = [
         weights: &[],
     },
     Shader {
-        name: "mean_tokens",
-        source: compose!("mean_tokens", "shared/workgroup", "shared/sequence"),
+        name: "pool",
+        source: compose!("pool", "shared/workgroup", "shared/sequence"),
         workgroup: WORKGROUP,
-        overrides: &["ROW4"],
+        overrides: &["ROW4", "POOL"],
         activations: &[Read, Read, Write],
         weights: &[],
     },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::kernels::{Epilogue, Kernels};
-use crate::model::spec::{FeedForward, NormOrder, Pooling, Spec};
+use crate::model::spec::{FeedForward, HeadLayer, NormOrder, Pooling, ScoreActivation, Spec};
 use crate::text::batch::PackedBatch;
 
 /// The weights of a model as backend `K` holds them.
@@ -25,12 +25,22 @@ pub struct Weights<K: Kernels + ?Sized> {
     pub last: LastLayer<K>,
     /// Norm after the last layer, in pre-norm families.
     pub final_norm: Option<K::Norm>,
-    /// First linear layer of the head.
-    pub dense: K::Linear,
-    /// Norm in the middle of the head.
-    pub head_norm: Option<K::Norm>,
-    /// Second linear layer of the head: one output per label.
-    pub classifier: K::Linear,
+    /// The layers of the head. The last one is dense and has one output per label.
+    pub head: Vec<HeadWeights<K>>,
+}
+
+/// One layer of the head.
+pub enum HeadWeights<K: Kernels + ?Sized> {
+    /// A linear layer.
+    Dense {
+        /// The layer itself.
+        linear: K::Linear,
+        /// What turns its result into what is added to it. A residual without a projection is projected by the identity
+        /// matrix, which changes no bit, so that no op has a second form.
+        residual: Option<K::Linear>,
+    },
+    /// A layer norm.
+    Norm(K::Norm),
 }
 
 /// One encoder layer.
@@ -103,8 +113,10 @@ pub struct Activations<K: Kernels + ?Sized> {
     gated: K::Buf,
     /// One row per sequence `[S,H]`: the residual stream of its first token, in the end what the head reads.
     pooled: K::Buf,
-    /// A second `[S,H]`: queries or attention output of the first tokens, then the head's hidden layer.
+    /// A second `[S,H]`: queries or attention output of the first tokens, then the output of a layer of the head.
     per_sequence: K::Buf,
+    /// A third one: the output of a layer of the head that has a residual, before that is added.
+    before_residual: K::Buf,
     /// `[S,labels]`.
     logits: K::Buf,
 }
@@ -122,6 +134,7 @@ impl<K: Kernels> Activations<K> {
             gated: buf(),
             pooled: buf(),
             per_sequence: buf(),
+            before_residual: buf(),
             logits: buf(),
         }
     }
@@ -177,14 +190,54 @@ pub fn forward<K: Kernels>(
         NormOrder::Pre => pre_norm_layers(k, spec, w, a, batch, after_layer)?,
     }
 
-    let (pooled, head_hidden) = (&mut a.pooled, &mut a.per_sequence);
-    k.linear(pooled, &w.dense, Epilogue::Activate(spec.head_activation), head_hidden);
-    if let Some(norm) = &w.head_norm {
-        k.norm(head_hidden, norm, pooled);
-        std::mem::swap(head_hidden, pooled);
+    head(k, spec, w, a, sequences)?;
+    k.read(&a.logits, logits)?;
+    if spec.logit != ScoreActivation::Identity {
+        // On the host and in f64, because torch has activations there that no backend has.
+        for row in logits.chunks_exact_mut(spec.labels.len()) {
+            let activated = spec.logit.apply(row);
+            for (logit, activated) in row.iter_mut().zip(activated) {
+                *logit = activated as f32;
+            }
+        }
     }
-    k.linear(head_hidden, &w.classifier, Epilogue::Store, &mut a.logits);
-    k.read(&a.logits, logits)
+    Ok(())
+}
+
+/// The layers of the head, from `a.pooled` to `a.logits`.
+fn head<K: Kernels>(
+    k: &mut K,
+    spec: &Spec,
+    w: &Weights<K>,
+    a: &mut Activations<K>,
+    sequences: usize,
+) -> Result<()> {
+    let (x, y) = (&mut a.pooled, &mut a.per_sequence);
+    for (index, (layer, weights)) in spec.head.iter().zip(&w.head).enumerate() {
+        let last = index + 1 == spec.head.len();
+        match (layer, weights) {
+            (HeadLayer::Dense(dense), HeadWeights::Dense { linear, residual }) => {
+                let out = if last { &mut a.logits } else { &mut *y };
+                k.shape(out, sequences, dense.outputs)?;
+                let epilogue = dense.activation.map_or(Epilogue::Store, Epilogue::Activate);
+                match residual {
+                    None => k.linear(x, linear, epilogue, out),
+                    Some(residual) => {
+                        k.shape(&mut a.before_residual, sequences, dense.outputs)?;
+                        k.linear(x, linear, epilogue, &mut a.before_residual);
+                        k.linear(x, residual, Epilogue::Add(&a.before_residual), out);
+                    }
+                }
+            }
+            (HeadLayer::Norm { features, .. }, HeadWeights::Norm(norm)) => {
+                k.shape(y, sequences, *features)?;
+                k.norm(x, norm, y);
+            }
+            _ => unreachable!("the weights are those of the layers"),
+        }
+        std::mem::swap(x, y);
+    }
+    Ok(())
 }
 
 /// The layers of BERT and its kind, from `a.x` to what the head reads in `a.pooled`: each sublayer ends with a norm,
@@ -226,10 +279,10 @@ fn post_norm_layers<K: Kernels>(
         LastLayer::AllTokens(last) => {
             k.linear(&a.x, &last.qkv, Epilogue::Store, &mut a.qkv);
             attention(k, spec, batch, &last.position_mode, &mut a.qkv, &mut a.context);
-            if spec.pooling == Pooling::Mean {
+            if let Pooling::All(mode) = spec.pooling {
                 let buffers = [&mut a.y, &mut a.up, &mut a.gated];
                 post_attention(k, &last.post_attention, &mut a.x, &a.context, buffers);
-                k.mean_tokens(batch, &a.x, &mut a.pooled);
+                k.pool(batch, mode, &a.x, &mut a.pooled);
                 return Ok(());
             }
             let first_context = &mut a.per_sequence;
@@ -287,12 +340,12 @@ fn pre_norm_layers<K: Kernels>(
             norm_or_swap(k, w.final_norm.as_ref(), first_x, normed);
             std::mem::swap(first_x, normed);
         }
-        Pooling::Mean => {
+        Pooling::All(mode) => {
             let buffers = [&mut a.y, &mut a.up, &mut a.gated];
             post_attention(k, &last.post_attention, &mut a.x, &mut a.context, buffers);
             let normed = &mut a.context;
             norm_or_swap(k, w.final_norm.as_ref(), &mut a.x, normed);
-            k.mean_tokens(batch, normed, &mut a.pooled);
+            k.pool(batch, mode, normed, &mut a.pooled);
         }
     }
     Ok(())

@@ -1,10 +1,12 @@
 //! Reads the keys of config.json and tokenizer_config.json, with limits and with errors that name file and key.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::kernels::Activation;
-use crate::model::spec::{Attention, ScoreActivation};
+use crate::model::spec::Attention;
 
 /// Upper limits, each at least eight times what any published encoder has: a wrong number in a file must not cause a huge
 /// allocation or an overflow.
@@ -261,92 +263,61 @@ impl Config {
         }
     }
 
-    pub fn architectures(&self) -> Result<Vec<&str>> {
+    /// The names of `architectures`; `None` without the key or with an empty list.
+    pub fn architectures(&self) -> Result<Option<Vec<&str>>> {
         const KEY: &str = "architectures";
         let wrong =
             || self.key_error(KEY, "expected a list of names such as [\"BertForSequenceClassification\"]");
-        let list =
-            self.get(KEY).and_then(Value::as_array).filter(|list| !list.is_empty()).ok_or_else(wrong)?;
-        list.iter().map(|name| name.as_str().ok_or_else(wrong)).collect()
+        let Some(list) = self.get(KEY) else { return Ok(None) };
+        let list = list.as_array().ok_or_else(wrong)?;
+        let names: Vec<&str> =
+            list.iter().map(|name| name.as_str().ok_or_else(wrong)).collect::<Result<_>>()?;
+        Ok(Some(names).filter(|names| !names.is_empty()))
     }
 
     /// Names of the outputs. transformers takes their number from id2label, else from num_labels, else 2: it omits both keys
-    /// from config.json when they have their default values.
+    /// from config.json when they have their default values. Where the numbers of id2label are not those of the outputs,
+    /// no name is certain, and all are `LABEL_` with the number.
     pub fn labels(&self) -> Result<Vec<String>> {
-        const KEY: &str = "id2label";
-        let Some(value) = self.get(KEY) else {
-            let count = self.count_or("num_labels", MAX_LABELS, 2)?;
-            return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
+        let unnamed = |count: usize| (0..count).map(|i| format!("LABEL_{i}")).collect();
+        let Some(map) = self.label_map()? else {
+            return Ok(unnamed(self.count_or("num_labels", MAX_LABELS, 2)?));
         };
+        let name = |(index, value): (&i64, &&Value)| match value {
+            Value::String(name) => Ok(name.clone()),
+            Value::Number(name) => Ok(name.to_string()),
+            _ => Err(self.key_error(ID2LABEL, format_args!("label {index}: expected a name"))),
+        };
+        let names: Vec<String> = map.iter().map(name).collect::<Result<_>>()?;
+        Ok(if numbers_outputs(&map) { names } else { unnamed(map.len()) })
+    }
+
+    /// What to say about an id2label whose numbers are not those of the outputs.
+    pub fn label_warning(&self) -> Option<String> {
+        let map = self.label_map().ok()??;
+        let last = map.len() - 1;
+        (!numbers_outputs(&map)).then(|| {
+            format!(
+                "`{}`: {ID2LABEL} does not number its labels from 0 to {last}, so the {} outputs are called LABEL_0 \
+                 and so on",
+                self.file,
+                map.len()
+            )
+        })
+    }
+
+    /// id2label by its numbers.
+    fn label_map(&self) -> Result<Option<BTreeMap<i64, &Value>>> {
+        let Some(value) = self.get(ID2LABEL) else { return Ok(None) };
         let map = value.as_object().filter(|map| (1..=MAX_LABELS).contains(&map.len()));
-        let map = map
-            .ok_or_else(|| self.key_error(KEY, format_args!("expected a map of 1 to {MAX_LABELS} labels")))?;
-        (0..map.len())
-            .map(|index| match map.get(&index.to_string()) {
-                Some(Value::String(name)) => Ok(name.clone()),
-                Some(Value::Number(name)) => Ok(name.to_string()),
-                Some(_) => Err(self.key_error(KEY, format_args!("label {index}: expected a name"))),
-                None => {
-                    Err(self.key_error(KEY, format_args!("label {index} of 0..{} is missing", map.len())))
-                }
-            })
-            .collect()
-    }
-
-    /// The score activation by sentence-transformers' rule: from its section, else from its former key, else by the number
-    /// of labels.
-    pub fn score(&self, labels: usize) -> Result<ScoreActivation> {
-        const SECTION: &str = "sentence_transformers";
-        let section = match self.get(SECTION) {
-            None => None,
-            Some(Value::Object(section)) => section.get("activation_fn").filter(|value| !value.is_null()),
-            Some(_) => return Err(self.key_error(SECTION, "expected an object")),
+        let wrong = || self.key_error(ID2LABEL, format_args!("expected a map of 1 to {MAX_LABELS} labels"));
+        let number = |(key, value)| {
+            let key: &String = key;
+            let number = key.parse::<i64>();
+            let message = "expected whole numbers before the names";
+            Ok((number.map_err(|_| self.key_error(ID2LABEL, message))?, value))
         };
-        let (key, value) = match section {
-            Some(value) => ("sentence_transformers.activation_fn", Some(value)),
-            None => {
-                let key = "sbert_ce_default_activation_function";
-                (key, self.get(key))
-            }
-        };
-        let Some(value) = value else {
-            return Ok(if labels == 1 { ScoreActivation::Sigmoid } else { ScoreActivation::Identity });
-        };
-        self.torch_score(key, value)
-    }
-
-    /// The score activation that the name of a torch class stands for.
-    fn torch_score(&self, key: &str, value: &Value) -> Result<ScoreActivation> {
-        let path = value.as_str().ok_or_else(|| self.key_error(key, "expected the name of a torch class"))?;
-        match torch_class(path) {
-            Some("Identity") => Ok(ScoreActivation::Identity),
-            Some("Sigmoid") => Ok(ScoreActivation::Sigmoid),
-            Some("Tanh") => Ok(ScoreActivation::Tanh),
-            Some("Softmax") => Ok(ScoreActivation::Softmax),
-            _ => Err(self.unsupported(
-                key,
-                path,
-                "use a model with torch.nn's Identity, Sigmoid, Tanh or Softmax",
-            )),
-        }
-    }
-
-    /// The score activation that `key` names; `None` without the key.
-    pub fn score_of(&self, key: &str) -> Result<Option<ScoreActivation>> {
-        let value = self.get(key).filter(|value| !value.is_null());
-        value.map(|value| self.torch_score(key, value)).transpose()
-    }
-
-    /// The activation of a sentence-transformers module: the torch class that `key` names, else Tanh.
-    pub fn module_activation(&self, key: &str) -> Result<Activation> {
-        let Some(path) = self.string(key)? else { return Ok(Activation::Tanh) };
-        match torch_class(path) {
-            Some("GELU") => Ok(Activation::Gelu),
-            Some("ReLU") => Ok(Activation::Relu),
-            Some("SiLU") => Ok(Activation::Silu),
-            Some("Tanh") => Ok(Activation::Tanh),
-            _ => Err(self.unsupported(key, path, "use a model with torch.nn's GELU, ReLU, SiLU or Tanh")),
-        }
+        map.ok_or_else(wrong)?.iter().map(number).collect::<Result<_>>().map(Some)
     }
 
     /// `None` without the key. For "no limit" transformers writes 1e30, as an integer or a float; this becomes the largest
@@ -360,7 +331,10 @@ impl Config {
     }
 }
 
-/// `torch.nn.modules.activation.Sigmoid` and `Sigmoid` mean the same; a class of another package may not.
-fn torch_class(path: &str) -> Option<&str> {
-    path.rsplit('.').next().filter(|class| path.starts_with("torch.nn.") || *class == path)
+/// The key of the labels' names.
+const ID2LABEL: &str = "id2label";
+
+/// Whether labels have the numbers of the outputs: 0, 1, 2, ...
+fn numbers_outputs(map: &BTreeMap<i64, &Value>) -> bool {
+    map.keys().copied().eq(0..map.len() as i64)
 }

@@ -1,8 +1,10 @@
 //! What the network is: sizes, tensor names, and the order of its ops. Names no backend and no intrinsic.
 
+mod architecture;
 pub mod checkpoint;
 pub mod config;
 mod convert;
+mod families;
 pub mod files;
 pub mod find;
 pub mod forward;
@@ -25,4 +27,5 @@ pub mod score;
 mod source;
 pub mod spec;
 mod staging;
+mod torch;
 pub mod weights;

@@ -40,8 +40,6 @@ pub struct TensorNames {
     pub final_norm: Option<&'static str>,
     /// First linear layer of the head.
     pub dense: &'static str,
-    /// Norm in the middle of the head.
-    pub head_norm: Option<&'static str>,
     /// Second linear layer of the head.
     pub classifier: &'static str,
     /// Parts of tensor names that occur only in variants of the architecture which compute something else.
@@ -77,7 +75,6 @@ pub const BERT: TensorNames = TensorNames {
     output_norm: "output.LayerNorm",
     final_norm: None,
     dense: "bert.pooler.dense",
-    head_norm: None,
     classifier: "classifier",
     variant_markers: &[],
 };
@@ -139,7 +136,6 @@ pub const MODERNBERT: TensorNames = TensorNames {
     output_norm: "mlp_norm",
     final_norm: Some("final_norm"),
     dense: "head.dense",
-    head_norm: Some("head.norm"),
     ..BERT
 };
 

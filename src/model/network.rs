@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::matrix::StoredMatrix;
 use crate::model::names::Qkv;
-use crate::model::spec::{Attention, FeedForward, NormOrder, Spec};
+use crate::model::spec::{Attention, DenseLayer, FeedForward, HeadLayer, NormOrder, Residual, Spec};
 use crate::options::Precision;
 use crate::tensor::Dtype;
 
@@ -53,9 +53,23 @@ pub struct Network<'c> {
     pub(super) relative_norm: Option<Affine<'c>>,
     pub(super) layers: Vec<EncoderLayer<'c>>,
     pub(super) final_norm: Option<Affine<'c>>,
-    pub(super) dense: Affine<'c>,
-    pub(super) head_norm: Option<Affine<'c>>,
-    pub(super) classifier: Affine<'c>,
+    pub(super) head: Vec<HeadTensors<'c>>,
+}
+
+/// One layer of the head.
+#[derive(Clone, Copy)]
+pub(super) enum HeadTensors<'c> {
+    Dense { linear: Affine<'c>, residual: ResidualTensors<'c> },
+    Norm { norm: Affine<'c>, epsilon: f32 },
+}
+
+/// What a dense layer of the head adds to its result.
+#[derive(Clone, Copy)]
+pub(super) enum ResidualTensors<'c> {
+    None,
+    /// Its input, which has so many features.
+    Input(usize),
+    Projected(Affine<'c>),
 }
 
 /// One encoder layer.
@@ -75,16 +89,12 @@ impl<'c> Network<'c> {
     /// Locates every tensor that `spec` asks for, and checks its type and shape.
     pub fn locate(checkpoint: &'c Checkpoint<'c>, spec: &'c Spec) -> Result<Self> {
         let locator = Locator { checkpoint, spec };
-        let (names, biases) = (spec.names, spec.biases);
+        let names = spec.names;
         let (h, e) = (spec.hidden, spec.embedding);
         let encoder = |name: &str| format!("{}{name}", names.prefix);
         let table = |name: &str, rows| locator.table(&encoder(name), [rows, e]);
         let norm = |name: &str| locator.norm(&encoder(name), h);
         locator.refuse_variants()?;
-        let (dense, head_norm, classifier) = match &spec.head {
-            None => (names.dense, names.head_norm, names.classifier),
-            Some(head) => (&head.dense[..], head.norm.as_deref(), &head.classifier[..]),
-        };
         Ok(Self {
             spec,
             checkpoint,
@@ -103,14 +113,7 @@ impl<'c> Network<'c> {
             },
             layers: (0..spec.layers).map(|index| locator.layer(index)).collect::<Result<_>>()?,
             final_norm: names.final_norm.map(norm).transpose()?,
-            dense: locator.linear(dense, [h, h], biases.dense)?,
-            head_norm: match (&spec.head, head_norm) {
-                // A module's norm has its bias whatever the encoder's have.
-                (Some(_), Some(name)) => Some(locator.norm_with(name, h, true)?),
-                (None, Some(name)) => Some(locator.norm(name, h)?),
-                (_, None) => None,
-            },
-            classifier: locator.linear(classifier, [spec.labels.len(), h], biases.classifier)?,
+            head: spec.head.iter().map(|layer| locator.head(layer)).collect::<Result<_>>()?,
         })
     }
 
@@ -138,9 +141,19 @@ impl<'c> Network<'c> {
         if let Some(project) = self.project {
             add(TensorRole::EncoderWeight, project);
         }
-        let norms = [Some(self.embed_norm), self.relative_norm, self.final_norm, self.head_norm];
-        for affine in norms.into_iter().flatten().chain([self.dense, self.classifier]) {
-            add(TensorRole::Float, affine);
+        for norm in [Some(self.embed_norm), self.relative_norm, self.final_norm].into_iter().flatten() {
+            add(TensorRole::Float, norm);
+        }
+        for layer in &self.head {
+            match layer {
+                HeadTensors::Dense { linear, residual } => {
+                    add(TensorRole::Float, *linear);
+                    if let ResidualTensors::Projected(residual) = residual {
+                        add(TensorRole::Float, *residual);
+                    }
+                }
+                HeadTensors::Norm { norm, .. } => add(TensorRole::Float, *norm),
+            }
         }
         let tables = [Some(self.word), self.position, self.token_type].into_iter().flatten();
         all.extend(tables.map(|table| (table, TensorRole::Table)));
@@ -201,6 +214,26 @@ impl<'c> Locator<'c> {
             down: self.linear(&at(names.down), [h, f], biases.down)?,
             output_norm: self.norm(&at(names.output_norm), h)?,
         })
+    }
+
+    fn head(&self, layer: &HeadLayer) -> Result<HeadTensors<'c>> {
+        match layer {
+            HeadLayer::Dense(DenseLayer { name, inputs, outputs, bias, residual, .. }) => {
+                Ok(HeadTensors::Dense {
+                    linear: self.linear(name, [*outputs, *inputs], *bias)?,
+                    residual: match residual {
+                        Residual::None => ResidualTensors::None,
+                        Residual::Input => ResidualTensors::Input(*inputs),
+                        Residual::Projected(name) => {
+                            ResidualTensors::Projected(self.linear(name, [*outputs, *inputs], false)?)
+                        }
+                    },
+                })
+            }
+            HeadLayer::Norm { name, features, bias, epsilon } => {
+                Ok(HeadTensors::Norm { norm: self.norm_with(name, *features, *bias)?, epsilon: *epsilon })
+            }
+        }
     }
 
     /// Refuses a checkpoint with tensors that only a variant of the architecture has: it would load, but compute something

@@ -6,7 +6,7 @@ use crate::model::header::StoredTensor;
 use crate::model::matrix::{StoredMatrix, scales_name};
 use crate::model::network::{Network, TensorRole};
 use crate::model::position_tables;
-use crate::model::spec::Spec;
+use crate::model::spec::{DenseLayer, HeadLayer, Residual, Spec};
 use crate::options::Precision;
 use crate::tensor::Dtype;
 
@@ -61,13 +61,24 @@ impl<'c> LoadPlan<'c> {
                 Precision::F32 | Precision::Auto => as_stored,
             }
         };
-        self.tensors.iter().map(bytes).sum::<u64>() + f32_bytes(position_tables::elements(self.spec()))
+        self.tensors.iter().map(bytes).sum::<u64>() + f32_bytes(self.computed_elements())
     }
 
     /// [`weight_bytes`](Self::weight_bytes) in the reference backend, which keeps everything in f64.
     pub fn weight_bytes_f64(&self) -> u64 {
         let elements: u64 = self.tensors.iter().map(|(matrix, _)| matrix.elements()).sum();
-        (elements + position_tables::elements(self.spec())) * size_of::<f64>() as u64
+        (elements + self.computed_elements()) * size_of::<f64>() as u64
+    }
+
+    /// Elements of what is computed at load and not read: position tables, and the identity matrices of residuals.
+    fn computed_elements(&self) -> u64 {
+        let identity = |layer: &HeadLayer| match layer {
+            HeadLayer::Dense(DenseLayer { inputs, residual: Residual::Input, .. }) => {
+                (inputs * inputs) as u64
+            }
+            _ => 0,
+        };
+        position_tables::elements(self.spec()) + self.spec().head.iter().map(identity).sum::<u64>()
     }
 
     /// One sentence for every tensor of the checkpoint that the network does not use. Pre-training heads and position

@@ -1,36 +1,113 @@
-//! Logits -> scores, in f64 and with our own exponential, so that every platform computes the same bits.
+//! Logits -> scores, in f64 and with our own exponential and logarithm, so that every platform computes the same bits.
 
 use super::math::{exp, ln};
 use super::spec::ScoreActivation;
 
+/// SELU's two constants, as torch has them.
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+/// Below this, ln(1 + y) is taken from its series, whose fourth term is then below the precision of f64.
+const LN_1P_SERIES: f64 = 1e-5;
+
 impl ScoreActivation {
+    /// Every score activation.
+    pub const ALL: [Self; 14] = [
+        Self::Identity,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Softmax,
+        Self::Relu,
+        Self::Relu6,
+        Self::LeakyRelu,
+        Self::Elu,
+        Self::Celu,
+        Self::Selu,
+        Self::Softplus,
+        Self::Softsign,
+        Self::LogSigmoid,
+        Self::Hardsigmoid,
+    ];
+
     /// What [`name`](Self::name) can return.
-    pub const NAMES: [&'static str; 4] = ["identity", "sigmoid", "tanh", "softmax"];
+    pub const NAMES: [&'static str; 14] = {
+        let mut names = [""; 14];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = Self::ALL[index].names().1;
+            index += 1;
+        }
+        names
+    };
+
+    /// Its class in torch.nn.
+    pub fn torch_class(self) -> &'static str {
+        self.names().0
+    }
 
     /// The name in results and on the command line.
     pub fn name(self) -> &'static str {
+        self.names().1
+    }
+
+    const fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::Identity => "identity",
-            Self::Sigmoid => "sigmoid",
-            Self::Tanh => "tanh",
-            Self::Softmax => "softmax",
+            Self::Identity => ("Identity", "identity"),
+            Self::Sigmoid => ("Sigmoid", "sigmoid"),
+            Self::Tanh => ("Tanh", "tanh"),
+            Self::Softmax => ("Softmax", "softmax"),
+            Self::Relu => ("ReLU", "relu"),
+            Self::Relu6 => ("ReLU6", "relu6"),
+            Self::LeakyRelu => ("LeakyReLU", "leaky_relu"),
+            Self::Elu => ("ELU", "elu"),
+            Self::Celu => ("CELU", "celu"),
+            Self::Selu => ("SELU", "selu"),
+            Self::Softplus => ("Softplus", "softplus"),
+            Self::Softsign => ("Softsign", "softsign"),
+            Self::LogSigmoid => ("LogSigmoid", "logsigmoid"),
+            Self::Hardsigmoid => ("Hardsigmoid", "hardsigmoid"),
         }
     }
 
     /// The scores of one pair. NaN stays NaN.
     pub fn apply(self, logits: &[f32]) -> Vec<f64> {
         let logits = logits.iter().map(|&x| f64::from(x));
+        if self != Self::Softmax {
+            return logits.map(|x| self.apply_to_one(x)).collect();
+        }
+        let max = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = logits.map(|x| exp(x - max)).collect();
+        let total: f64 = powers.iter().sum();
+        powers.into_iter().map(|p| p / total).collect()
+    }
+
+    /// The score of one logit, with the parameters that torch's class has without arguments. Never falls where x rises, so
+    /// that logits order pairs as scores do.
+    fn apply_to_one(self, x: f64) -> f64 {
+        if x.is_nan() {
+            return x;
+        }
+        let below_zero = |otherwise: f64| if x < 0.0 { otherwise } else { x };
         match self {
-            Self::Identity => logits.collect(),
-            Self::Sigmoid => logits.map(sigmoid).collect(),
+            Self::Identity | Self::Softmax => x,
+            Self::Sigmoid => sigmoid(x),
             // tanh(x) = 2 sigmoid(2x) - 1.
-            Self::Tanh => logits.map(|x| 2.0 * sigmoid(2.0 * x) - 1.0).collect(),
-            Self::Softmax => {
-                let max = logits.clone().fold(f64::NEG_INFINITY, f64::max);
-                let powers: Vec<f64> = logits.map(|x| exp(x - max)).collect();
-                let total: f64 = powers.iter().sum();
-                powers.into_iter().map(|p| p / total).collect()
+            Self::Tanh => 2.0 * sigmoid(2.0 * x) - 1.0,
+            Self::Relu => below_zero(0.0),
+            Self::Relu6 => x.clamp(0.0, 6.0),
+            Self::LeakyRelu => below_zero(0.01 * x),
+            Self::Elu | Self::Celu => below_zero(exp(x.min(0.0)) - 1.0),
+            Self::Selu => SELU_SCALE * below_zero(SELU_ALPHA * (exp(x.min(0.0)) - 1.0)),
+            // torch returns x itself above 20.
+            Self::Softplus => {
+                if x > 20.0 {
+                    x
+                } else {
+                    x.max(0.0) + ln_1p_exp(x)
+                }
             }
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::LogSigmoid => x.min(0.0) - ln_1p_exp(x),
+            Self::Hardsigmoid => (x / 6.0 + 0.5).clamp(0.0, 1.0),
         }
     }
 }
@@ -62,6 +139,12 @@ impl LabelScoring {
     }
 }
 
+/// ln(1 + exp(-|x|)).
+fn ln_1p_exp(x: f64) -> f64 {
+    let y = exp(-x.abs());
+    if y < LN_1P_SERIES { y - y * y / 2.0 + y * y * y / 3.0 } else { ln(1.0 + y) }
+}
+
 fn sigmoid(x: f64) -> f64 {
     // The exponential of a negative number never overflows.
     let power = exp(-x.abs());
@@ -89,8 +172,10 @@ mod tests {
 
     #[test]
     fn every_name_is_listed() {
-        use ScoreActivation::*;
-        assert_eq!([Identity, Sigmoid, Tanh, Softmax].map(ScoreActivation::name), ScoreActivation::NAMES);
+        for (index, activation) in ScoreActivation::ALL.into_iter().enumerate() {
+            assert_eq!(activation as usize, index, "in the order of the enum, each once");
+            assert_eq!(activation.name(), ScoreActivation::NAMES[index]);
+        }
     }
 
     #[test]

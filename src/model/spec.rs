@@ -1,6 +1,8 @@
 //! A cross-encoder as plain data: sizes, and one enum per axis on which families differ.
 
-use crate::kernels::Activation;
+use std::borrow::Cow;
+
+use crate::kernels::{Activation, PoolMode};
 use crate::model::names::TensorNames;
 use crate::text::batch::{PackedBatch, Pair};
 
@@ -43,16 +45,18 @@ pub struct Spec {
     pub biases: Biases,
     /// What the head reads.
     pub pooling: Pooling,
-    /// Names of the head's tensors where they are not the family's.
-    pub head: Option<Head>,
-    /// Activation between the two linear layers of the head.
-    pub head_activation: Activation,
+    /// The layers of the head, in order. The last one is dense and has one output per label.
+    pub head: Vec<HeadLayer>,
+    /// What turns the outputs of the last layer of the head into logits; the identity in all families.
+    pub logit: ScoreActivation,
     /// Names of the outputs, in order.
     pub labels: Vec<String>,
     /// What turns logits into scores.
     pub score: ScoreActivation,
     /// The longest input in tokens, special tokens included.
     pub max_tokens: usize,
+    /// What of the configuration is not applied, as sentences for people.
+    pub warnings: Vec<String>,
 }
 
 impl Spec {
@@ -62,6 +66,21 @@ impl Spec {
         self.attention == Attention::Content
             && self.norm_order == NormOrder::Post
             && self.pooling == Pooling::First
+    }
+
+    /// Features of the widest layer of the head.
+    pub fn head_width(&self) -> usize {
+        self.head.iter().map(HeadLayer::outputs).max().unwrap_or(0)
+    }
+}
+
+impl HeadLayer {
+    /// Number of output features.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Self::Dense(dense) => dense.outputs,
+            Self::Norm { features, .. } => *features,
+        }
     }
 }
 
@@ -132,26 +151,59 @@ pub enum FeedForward {
     Gated,
 }
 
-/// What the head reads.
+/// What the head reads of each pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pooling {
     /// The first token.
     First,
-    /// The mean of all tokens.
-    Mean,
+    /// What [`Kernels::pool`](crate::kernels::Kernels::pool) makes of all tokens.
+    All(PoolMode),
 }
 
-/// A head whose layers are modules beside the encoder.
+/// One layer of the head.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Head {
-    /// First linear layer.
-    pub dense: String,
-    /// Norm between the two linear layers.
-    pub norm: Option<String>,
-    /// Second linear layer.
-    pub classifier: String,
-    /// Added to the variance in that norm.
-    pub epsilon: f32,
+pub enum HeadLayer {
+    /// A linear layer.
+    Dense(DenseLayer),
+    /// A layer norm.
+    Norm {
+        /// Its name in the checkpoint.
+        name: Cow<'static, str>,
+        /// Number of features.
+        features: usize,
+        /// Whether it has a bias.
+        bias: bool,
+        /// Added to the variance.
+        epsilon: f32,
+    },
+}
+
+/// out = activation(x w^T + bias) + residual(x).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseLayer {
+    /// Its name in the checkpoint.
+    pub name: Cow<'static, str>,
+    /// Input features.
+    pub inputs: usize,
+    /// Output features.
+    pub outputs: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// `None` is the identity.
+    pub activation: Option<Activation>,
+    /// What is added to the result.
+    pub residual: Residual,
+}
+
+/// What a dense layer of the head adds to its result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Residual {
+    /// Nothing.
+    None,
+    /// Its input, which is as wide.
+    Input,
+    /// Its input after a linear layer of this name, without a bias.
+    Projected(String),
 }
 
 /// Which linear layers and norms have biases.
@@ -165,16 +217,11 @@ pub struct Biases {
     pub up: bool,
     /// Second feed-forward layer.
     pub down: bool,
-    /// First linear layer of the head.
-    pub dense: bool,
-    /// Second linear layer of the head.
-    pub classifier: bool,
 }
 
 impl Biases {
     /// Everywhere.
-    pub const ALL: Self =
-        Self { norms: true, attention: true, up: true, down: true, dense: true, classifier: true };
+    pub const ALL: Self = Self { norms: true, attention: true, up: true, down: true };
 }
 
 impl Spec {
@@ -210,6 +257,26 @@ pub enum ScoreActivation {
     Tanh,
     /// exp(x) over the sum of all labels' exp(x).
     Softmax,
+    /// max(x, 0), each label on its own, as all below.
+    Relu,
+    /// x, but at least 0 and at most 6.
+    Relu6,
+    /// x where it is above 0, else x/100.
+    LeakyRelu,
+    /// x where it is above 0, else exp(x) - 1.
+    Elu,
+    /// The same function by another name.
+    Celu,
+    /// [`Elu`](Self::Elu) with a factor for all x, and one more below 0.
+    Selu,
+    /// ln(1 + exp(x)).
+    Softplus,
+    /// x / (1 + |x|).
+    Softsign,
+    /// ln(1 / (1 + exp(-x))).
+    LogSigmoid,
+    /// x/6 + 1/2, but at least 0 and at most 1.
+    Hardsigmoid,
 }
 
 #[cfg(test)]
@@ -240,11 +307,12 @@ mod tests {
             activation: Activation::Gelu,
             biases: Biases::ALL,
             pooling: Pooling::First,
-            head: None,
-            head_activation: Activation::Gelu,
+            head: vec![],
+            logit: ScoreActivation::Identity,
             labels: vec![],
             score: ScoreActivation::Identity,
             max_tokens: 7,
+            warnings: vec![],
         };
         assert_eq!(spec(&names::ROBERTA, 2).pack(&pairs).positions, [2, 3, 1, 4, 5, 2, 3]);
         assert_eq!(spec(&names::BERT, 0).pack(&pairs).positions, [0, 1, 2, 3, 4, 0, 1]);

@@ -6,9 +6,11 @@ use crate::error::{Error, Result};
 use crate::kernels::{Kernels, LinearPart, OwnedTensor, RelativePositions, WeightStorage};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::files::ModelFiles;
-use crate::model::forward::{FirstTokenLayer, LastLayer, Layer, PositionMode, PostAttention, Weights};
+use crate::model::forward::{
+    FirstTokenLayer, HeadWeights, LastLayer, Layer, PositionMode, PostAttention, Weights,
+};
 use crate::model::matrix::StoredMatrix;
-use crate::model::network::{Affine, EncoderLayer, Network};
+use crate::model::network::{Affine, EncoderLayer, HeadTensors, Network, ResidualTensors};
 use crate::model::plan::LoadPlan;
 use crate::model::position_tables;
 use crate::model::reader::{LoadedTensor, TensorReader};
@@ -45,7 +47,7 @@ pub fn load_weights<K: Kernels + Sync>(
 
     let tasks = load_tasks(layers.len());
     let (word, position, token_type) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-    let (last_attention, dense) = (OnceLock::new(), OnceLock::new());
+    let (last_attention, head) = (OnceLock::new(), OnceLock::new());
     let (attentions, post_attentions) = (slots(layers.len()), slots(network.layers.len()));
     let run_task = |index: usize| match tasks[index] {
         LoadTask::WordTable => put(&word, loader.table(Some(network.word))),
@@ -60,15 +62,12 @@ pub fn load_weights<K: Kernels + Sync>(
         LoadTask::LastAttention => {
             put(&last_attention, loader.last_attention(&shared, last, layers.len()));
         }
-        LoadTask::Dense => put(&dense, loader.head_linear(network.dense)),
+        LoadTask::Head => put(&head, loader.head(&network.head)),
     };
     parallel_for(tasks.len(), &run_task)?;
 
     let mut post_attentions = post_attentions.into_iter().map(take);
     let mut post_attention = || post_attentions.next().expect("one for each layer");
-    let norm =
-        |affine: Option<Affine<'_>>, epsilon| affine.map(|affine| loader.norm(affine, epsilon)).transpose();
-    let head_epsilon = spec.head.as_ref().map_or(spec.epsilon, |head| head.epsilon);
     Ok(Weights {
         word: take(word)?,
         position: take(position)?,
@@ -87,10 +86,8 @@ pub fn load_weights<K: Kernels + Sync>(
                 LastLayer::AllTokens(attention.followed_by(post_attention())?)
             }
         },
-        final_norm: norm(network.final_norm, spec.epsilon)?,
-        dense: take(dense)?,
-        head_norm: norm(network.head_norm, head_epsilon)?,
-        classifier: loader.head_linear(network.classifier)?,
+        final_norm: network.final_norm.map(|norm| loader.norm(norm, spec.epsilon)).transpose()?,
+        head: take(head)?,
     })
 }
 
@@ -101,7 +98,7 @@ enum LoadTask {
     PostAttention(usize),
     LastAttention,
     Attention(usize),
-    Dense,
+    Head,
     PositionTable,
     TokenTypeTable,
 }
@@ -113,7 +110,7 @@ fn load_tasks(layers: usize) -> Vec<LoadTask> {
         .chain((0..=layers).map(LoadTask::PostAttention))
         .chain([LoadTask::LastAttention])
         .chain((0..layers).map(LoadTask::Attention))
-        .chain([LoadTask::Dense, LoadTask::PositionTable, LoadTask::TokenTypeTable])
+        .chain([LoadTask::Head, LoadTask::PositionTable, LoadTask::TokenTypeTable])
         .collect()
 }
 
@@ -247,6 +244,30 @@ impl<'l, K: Kernels> WeightLoader<'l, K> {
             Precision::F16Weights | Precision::Int8 => WeightStorage::AsStored,
         };
         self.k.make_linear(&parts, storage)
+    }
+
+    fn head(&self, layers: &[HeadTensors<'_>]) -> Result<Vec<HeadWeights<K>>> {
+        let layer = |layer: &HeadTensors<'_>| match layer {
+            HeadTensors::Dense { linear, residual } => Ok(HeadWeights::Dense {
+                linear: self.head_linear(*linear)?,
+                residual: match residual {
+                    ResidualTensors::None => None,
+                    ResidualTensors::Input(features) => Some(self.identity(*features)?),
+                    ResidualTensors::Projected(residual) => Some(self.head_linear(*residual)?),
+                },
+            }),
+            HeadTensors::Norm { norm, epsilon } => Ok(HeadWeights::Norm(self.norm(*norm, *epsilon)?)),
+        };
+        layers.iter().map(layer).collect()
+    }
+
+    /// The linear layer whose result is its input.
+    fn identity(&self, features: usize) -> Result<K::Linear> {
+        let mut values = vec![0.0; features * features];
+        values.iter_mut().step_by(features + 1).for_each(|diagonal| *diagonal = 1.0);
+        let weight = LoadedTensor::from_values(features, features, &values);
+        let affine = LoadedAffine { weight, bias: LoadedTensor::zeros(features) };
+        self.k.make_linear(&[affine.part(1.0)], WeightStorage::F32)
     }
 
     /// A linear layer of the head. It stays in float32: it is small, and no later layer averages its rounding errors out.

@@ -226,6 +226,8 @@ pub fn work_floats(spec: &Spec, tokens: usize) -> u64 {
         FeedForward::Plain => spec.intermediate,
         FeedForward::Gated => 3 * spec.intermediate,
     };
-    let per_token = 6 * spec.hidden + feed_forward + crate::cpu::linear::scratch_floats(1);
+    // A head that is wider than the encoder has three buffers with a row for each sequence, of three tokens or more.
+    let head = spec.head_width().saturating_sub(spec.hidden);
+    let per_token = 6 * spec.hidden + feed_forward + head + crate::cpu::linear::scratch_floats(1);
     per_token as u64 * tokens as u64
 }

@@ -112,7 +112,7 @@ impl Loader<'_> {
             weight_bytes,
             precision,
             hash,
-            warnings: [warnings, tokenizer_warnings, engine.warnings()].concat(),
+            warnings: [spec.warnings.clone(), warnings, tokenizer_warnings, engine.warnings()].concat(),
             backend: engine.executed().backend,
             isa: engine.executed().isa,
             adapter: engine.adapter(),

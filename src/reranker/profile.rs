@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crate::error::Result;
 use crate::kernels::{
-    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, PoolMode, RelativePositions, Tensor,
+    WeightStorage,
 };
 use crate::text::batch::PackedBatch;
 
@@ -26,7 +27,7 @@ pub enum Stage {
     /// Layer norms of every token, except that of [`Embed`](Self::Embed).
     Norm,
     /// Everything that is computed once per pair: the last layer after its attention where only its first token is read,
-    /// the mean over tokens, and the layers that compute logits.
+    /// what is pooled of all tokens, and the layers that compute logits.
     Head,
 }
 
@@ -326,8 +327,8 @@ impl<K: Kernels> Kernels for TimedKernels<K> {
         self.op(self.stage_of(Stage::Linear, out), || 0, |k| k.gate(&x.buf, f, &mut out.buf));
     }
 
-    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf) {
-        self.op(Stage::Head, || 0, |k| k.mean_tokens(batch, &x.buf, &mut out.buf));
+    fn pool(&mut self, batch: &PackedBatch, mode: PoolMode, x: &Self::Buf, out: &mut Self::Buf) {
+        self.op(Stage::Head, || 0, |k| k.pool(batch, mode, &x.buf, &mut out.buf));
     }
 
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Self::Buf, out: &mut Self::Buf) {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crossrank::cpu::isa;
@@ -92,6 +93,67 @@ pub fn max_logit_error(folder: &str, name: &str, builder: RerankerBuilder) -> f6
     }
     println!("{folder} on {name}: within {worst:.1e} of float64");
     worst
+}
+
+/// The folders of heads that sentence-transformers saved as modules.
+pub const MODULES: [&str; 8] = [
+    "cls-dense",
+    "cls-residual-norm",
+    "cls-three-dense",
+    "last-scores-residual",
+    "max-wide",
+    "mean-norm-dense",
+    "sqrt-narrow-residual",
+    "weighted-residual",
+];
+
+/// Asserts that the logits and scores of each of [`MODULES`], on the encoder of the `bert` fixture, are within 1e-5 of
+/// sentence-transformers' in float64. The model runs on `name`.
+pub fn assert_modules(name: &str, builder: impl Fn() -> RerankerBuilder) {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        query: String,
+        document: String,
+        logits: Vec<f64>,
+        scores: Vec<f64>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for folder in MODULES {
+        let model = tempfile::tempdir().unwrap();
+        copy_folder(&fixtures.join("modules").join(folder), model.path());
+        for file in ["model.safetensors", "tokenizer.json"] {
+            std::fs::copy(fixtures.join("bert").join(file), model.path().join(file)).unwrap();
+        }
+        let golden = std::fs::read(model.path().join("golden.json")).unwrap();
+        let Golden { cases } = serde_json::from_slice(&golden).unwrap();
+        let model = builder().load(model.path()).unwrap();
+        assert_runs(name, &model);
+        let pairs: Vec<_> = cases.iter().map(|case| (&case.query, &case.document)).collect();
+        for (case, scored) in cases.iter().zip(model.score(&pairs).unwrap()) {
+            let logits: Vec<f64> = scored.logits.iter().map(|logit| (*logit).into()).collect();
+            for (ours, golden) in [(&logits, &case.logits), (&scored.scores, &case.scores)] {
+                assert_eq!(ours.len(), golden.len(), "{folder}");
+                let near = ours.iter().zip(golden).all(|(ours, golden)| (ours - golden).abs() <= 1e-5);
+                assert!(near, "{folder} on {name}: {ours:?} instead of {golden:?}");
+            }
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 /// Whether tests that have a short and a long form run the long one: `CROSSRANK_LONG=1`.

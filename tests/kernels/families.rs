@@ -1,6 +1,6 @@
 //! Ops that only some families need, at the sizes where their kernels may fail.
 
-use crossrank::kernels::{Activation, Kernels, LinearPart, RelativePositions};
+use crossrank::kernels::{Activation, Kernels, LinearPart, PoolMode, RelativePositions};
 
 use super::ops::{Noise, Output, batch, read, tensor};
 
@@ -10,7 +10,7 @@ pub fn outputs<K: Kernels>(k: &mut K) -> Vec<Output> {
     attention_with_positions(k, &mut all);
     rotate(k, &mut all);
     gate(k, &mut all);
-    mean_tokens(k, &mut all);
+    pool(k, &mut all);
     all
 }
 
@@ -115,18 +115,23 @@ fn gate<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
     }
 }
 
-fn mean_tokens<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
+/// Sequences of one row and of many.
+fn pool<K: Kernels>(k: &mut K, all: &mut Vec<Output>) {
     let mut noise = Noise(8);
     let batch = batch(&[1, 2, 33, 100], 8);
     let (tokens, sequences) = (batch.tokens(), batch.sequences());
-    for hidden in [1, 15, 16, 17, 64] {
+    for hidden in [1, 15, 16, 17, 64, 300] {
         k.begin(&batch, hidden, 1).unwrap();
         let x = noise.values(tokens * hidden);
         let x = k.write(tokens, hidden, &x).unwrap();
         let mut out = k.make_buf();
-        k.shape(&mut out, sequences, hidden).unwrap();
-        k.mean_tokens(&batch, &x, &mut out);
-        let values = read(k, &out, sequences * hidden);
-        all.push(Output { op: "mean_tokens", case: hidden.to_string(), values });
+        for mode in
+            [PoolMode::Mean, PoolMode::MeanSqrtLen, PoolMode::WeightedMean, PoolMode::Max, PoolMode::Last]
+        {
+            k.shape(&mut out, sequences, hidden).unwrap();
+            k.pool(&batch, mode, &x, &mut out);
+            let values = read(k, &out, sequences * hidden);
+            all.push(Output { op: "pool", case: format!("{hidden} {mode:?}"), values });
+        }
     }
 }

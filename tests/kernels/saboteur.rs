@@ -2,7 +2,8 @@
 
 use crossrank::Result;
 use crossrank::kernels::{
-    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, RelativePositions, Tensor, WeightStorage,
+    Activation, Epilogue, Kernels, LinearPart, OwnedTensor, PoolMode, RelativePositions, Tensor,
+    WeightStorage,
 };
 use crossrank::reference::{KeyValue, Linear, Matrix, Norm, Reference, Relative};
 use crossrank::text::batch::PackedBatch;
@@ -140,9 +141,9 @@ impl Kernels for Saboteur {
         self.inner.gate(x, f, out);
         self.sabotage("gate", out);
     }
-    fn mean_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
-        self.inner.mean_tokens(batch, x, out);
-        self.sabotage("mean_tokens", out);
+    fn pool(&mut self, batch: &PackedBatch, mode: PoolMode, x: &Matrix, out: &mut Matrix) {
+        self.inner.pool(batch, mode, x, out);
+        self.sabotage("pool", out);
     }
     fn first_tokens(&mut self, batch: &PackedBatch, x: &Matrix, out: &mut Matrix) {
         self.inner.first_tokens(batch, x, out);

@@ -3,7 +3,10 @@
 use crossrank::kernels::Activation;
 use crossrank::model::config::read_spec;
 use crossrank::model::names;
-use crossrank::model::spec::{Attention, Biases, FeedForward, NormOrder, Pooling, ScoreActivation, Spec};
+use crossrank::model::spec::{
+    Attention, Biases, DenseLayer, FeedForward, HeadLayer, NormOrder, Pooling, Residual, ScoreActivation,
+    Spec,
+};
 use crossrank::{Error, ModelFiles, Result};
 use serde_json::{Map, Value, json};
 
@@ -26,6 +29,10 @@ fn with_tokenizer_config(tokenizer_config: Option<&str>) -> Result<Spec> {
 #[test]
 fn a_spec_holds_what_the_configuration_says() {
     let spec = read_spec(&ModelFiles::from_dir(&fixture("bert")).unwrap()).unwrap();
+    let dense = |name: &'static str, outputs, activation| {
+        let (name, residual) = (name.into(), Residual::None);
+        HeadLayer::Dense(DenseLayer { name, inputs: 64, outputs, bias: true, activation, residual })
+    };
     let expected = Spec {
         architecture: "BertForSequenceClassification".into(),
         names: &names::BERT,
@@ -45,11 +52,12 @@ fn a_spec_holds_what_the_configuration_says() {
         activation: Activation::Gelu,
         biases: Biases::ALL,
         pooling: Pooling::First,
-        head: None,
-        head_activation: Activation::Tanh,
+        head: vec![dense("bert.pooler.dense", 64, Some(Activation::Tanh)), dense("classifier", 1, None)],
+        logit: ScoreActivation::Identity,
         labels: vec!["LABEL_0".into()],
         score: ScoreActivation::Identity,
         max_tokens: 128,
+        warnings: vec![],
     };
     assert_eq!(spec, expected);
 }
@@ -177,13 +185,59 @@ fn unsupported_models_are_named_with_the_nearest_supported_one() {
 #[test]
 fn an_architecture_must_be_named() {
     let message = "key `architectures`: expected a list of names such as [\"BertForSequenceClassification\"]";
-    for config in [
-        set("architectures", json!([])),
-        set("architectures", json!("BertForSequenceClassification")),
-        set("architectures", json!([1])),
-        set("architectures", Value::Null),
-    ] {
+    for config in
+        [set("architectures", json!("BertForSequenceClassification")), set("architectures", json!([1]))]
+    {
         assert_eq!(spec_of(config).unwrap_err(), format("config.json", message));
+    }
+    let error = spec_of(config(|c| {
+        c.remove("architectures");
+        c.remove("model_type");
+    }));
+    let message = "key `architectures`: is missing, and so is `model_type`, which could stand for it";
+    assert_eq!(error.unwrap_err(), format("config.json", message));
+}
+
+#[test]
+fn without_an_architecture_the_model_type_decides() {
+    for nothing in [Value::Null, json!([])] {
+        assert_eq!(spec_of(set("architectures", nothing)).unwrap(), spec_of(config(|_| {})).unwrap());
+    }
+    let other = config(|c| {
+        c.remove("architectures");
+        c.insert("model_type".into(), json!("t5"));
+    });
+    let error = spec_of(other).unwrap_err().to_string();
+    assert!(
+        error.starts_with("model_type `t5` is not supported: use a cross-encoder of one of bert"),
+        "{error}"
+    );
+}
+
+/// transformers follows the model type and would compute another network.
+#[test]
+fn a_model_type_that_contradicts_the_architecture_is_refused() {
+    for (architecture, model_type, accepted) in [
+        ("BertForSequenceClassification", "bert", true),
+        ("BertForSequenceClassification", "roberta", false),
+        ("BertForSequenceClassification", "t5", false),
+        // The same network by another name.
+        ("XLMRobertaForSequenceClassification", "roberta", true),
+        ("XLMRobertaForSequenceClassification", "bert", false),
+    ] {
+        let result = spec_of(config(|c| {
+            c.insert("architectures".into(), json!([architecture]));
+            c.insert("model_type".into(), json!(model_type));
+        }));
+        match result {
+            Ok(_) => assert!(accepted, "{architecture} {model_type}"),
+            Err(error) => {
+                assert!(!accepted, "{error}");
+                let start =
+                    format!("model_type `{model_type}` with the architecture `{architecture}` is not");
+                assert!(error.to_string().starts_with(&start), "{error}");
+            }
+        }
     }
 }
 
@@ -212,7 +266,12 @@ fn the_score_activation_is_the_one_sentence_transformers_would_use() {
         (1, old("torch.nn.modules.activation.Tanh"), Tanh),
         (2, new("torch.nn.modules.activation.Softmax"), Softmax),
         (3, new("torch.nn.modules.activation.Sigmoid"), Sigmoid),
-        (1, old("Identity"), Identity),
+        (1, new("torch.nn.modules.activation.ReLU"), Relu),
+        (1, new("torch.nn.modules.activation.LogSigmoid"), LogSigmoid),
+        (1, new("torch.nn.modules.activation.Hardsigmoid"), Hardsigmoid),
+        // Not torch's: the next rule holds.
+        (1, old("Identity"), Sigmoid),
+        (2, new("evil.package.Sigmoid"), Identity),
     ] {
         assert_eq!(spec_of(scored(labels, keys.clone())).unwrap().score, expected, "{labels} labels, {keys}");
     }
@@ -221,15 +280,26 @@ fn the_score_activation_is_the_one_sentence_transformers_would_use() {
     both["sbert_ce_default_activation_function"] = json!("torch.nn.modules.linear.Identity");
     assert_eq!(spec_of(scored(1, both)).unwrap().score, Sigmoid);
 
-    for class in ["torch.nn.modules.activation.ReLU", "evil.package.Sigmoid"] {
-        assert_eq!(
-            spec_of(scored(1, new(class))).unwrap_err(),
-            Error::Unsupported {
-                what: format!("sentence_transformers.activation_fn `{class}`"),
-                hint: "use a model with torch.nn's Identity, Sigmoid, Tanh or Softmax".into(),
-            }
+    // A section without a value hides the older key.
+    let mut hidden = json!({"sentence_transformers": {"activation_fn": null}});
+    hidden["sbert_ce_default_activation_function"] = json!("torch.nn.modules.linear.Identity");
+    assert_eq!(spec_of(scored(1, hidden)).unwrap().score, Sigmoid);
+
+    for (class, shown) in [("torch.nn.modules.activation.GELU", "GELU"), ("torch.relu", "torch.relu")] {
+        let error = spec_of(scored(1, new(class))).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        let error = error.to_string();
+        assert!(
+            error.starts_with(&format!("sentence_transformers.activation_fn `{shown}` is not")),
+            "{error}"
         );
     }
+    let warnings = spec_of(scored(1, new("evil.package.Sigmoid"))).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("activation_fn `evil.package.Sigmoid` is no class of torch"),
+        "{warnings:?}"
+    );
     assert_eq!(
         spec_of(scored(1, json!({"sentence_transformers": 5}))).unwrap_err(),
         format("config.json", "key `sentence_transformers`: expected an object")
@@ -261,12 +331,23 @@ fn labels_come_in_the_order_of_their_numbers() {
     for (map, message) in [
         (json!({}), "expected a map of 1 to 65536 labels"),
         (json!(["a"]), "expected a map of 1 to 65536 labels"),
-        (json!({"0": "a", "2": "b"}), "label 1 of 0..2 is missing"),
+        (json!({"0": "a", "b": "b"}), "expected whole numbers before the names"),
         (json!({"0": {}}), "label 0: expected a name"),
     ] {
         let expected = format("config.json", format!("key `id2label`: {message}"));
         assert_eq!(labels(json!({"id2label": map})).unwrap_err(), expected);
     }
+}
+
+/// transformers counts the labels and no more; a name would be that of another output.
+#[test]
+fn labels_that_are_not_numbered_from_0_are_counted() {
+    for map in [json!({"1": "a", "2": "b"}), json!({"0": "a", "2": "b"}), json!({"-1": "a", "0": "b"})] {
+        let spec = spec_of(set("id2label", map)).unwrap();
+        assert_eq!(spec.labels, ["LABEL_0", "LABEL_1"]);
+        assert!(spec.warnings[0].contains("does not number its labels from 0 to 1"), "{:?}", spec.warnings);
+    }
+    assert!(spec_of(config(|_| {})).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -287,8 +368,7 @@ fn the_activation_of_config_sentence_transformers_takes_precedence_over_that_of_
     ] {
         assert_eq!(named(class).unwrap(), score);
     }
-    let error = named("my.package.Fancy").unwrap_err().to_string();
-    assert!(error.contains("activation_fn") && error.contains("my.package.Fancy"), "{error}");
+    assert_eq!(named("my.package.Fancy").unwrap(), without);
     let error = with("{").unwrap_err();
     assert!(
         matches!(&error, Error::Format { file, .. } if file == "config_sentence_transformers.json"),

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use crossrank::kernels::{Activation, PoolMode};
 use crossrank::model::checkpoint::Checkpoint;
 use crossrank::model::config::read_spec;
 use crossrank::model::network::Network;
 use crossrank::model::plan::LoadPlan;
-use crossrank::model::spec::{Attention, Pooling, SlidingWindow, Spec};
+use crossrank::model::spec::{Attention, HeadLayer, Pooling, SlidingWindow, Spec};
 use crossrank::{Error, ModelFiles, Precision, Result, WeightFile};
 use serde_json::{Value, json};
 
@@ -253,15 +254,22 @@ fn a_head_of_modules_is_read_or_refused_by_the_module() {
         "the modules' pooling, not that of the encoder's config.json"
     );
     for (index, key, value, message) in [
-        (0, "pooling_mode", json!("max"), "pooling_mode `max`"),
+        (0, "pooling_mode", json!("median"), "pooling_mode `median`"),
+        (0, "pooling_mode", json!(["cls", "mean"]), "pooling_mode `cls, mean`"),
+        (0, "include_prompt", json!(false), "include_prompt `false`"),
         (1, "activation_function", json!("torch.nn.modules.activation.Mish"), "Mish"),
-        (1, "in_features", json!(31), "`2_Dense/config.json`: key `in_features`: expected the encoder's 32"),
+        (1, "in_features", json!(31), "`2_Dense/config.json`: key `in_features`: expected 32"),
+        (1, "out_features", json!(16), "`3_LayerNorm/config.json`: key `dimension`: expected 16"),
         (
             1,
-            "out_features",
-            json!(16),
-            "`2_Dense/config.json`: key `out_features`: expected the encoder's 32",
+            "activation_function",
+            Value::Null,
+            "key `activation_function`: expected the name of a torch class",
         ),
+        (1, "module_input_name", json!("token_embeddings"), "module_input_name `token_embeddings`"),
+        (1, "module_output_name", json!("scores"), "module_output_name `scores`"),
+        (1, "use_residual", json!(1), "key `use_residual`: expected true or false"),
+        (3, "module_output_name", json!("sentence_embedding"), "gives vectors and cannot score pairs"),
         (3, "out_features", json!(0), "`4_Dense/config.json`: key `out_features`"),
         (3, "activation_function", json!("torch.nn.Mish"), "Mish"),
     ] {
@@ -278,13 +286,18 @@ fn a_head_of_modules_is_read_or_refused_by_the_module() {
         flags(json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})).unwrap(),
         Pooling::First
     );
-    assert_eq!(flags(json!({"pooling_mode_mean_tokens": true})).unwrap(), Pooling::Mean);
+    assert_eq!(flags(json!({"pooling_mode_mean_tokens": true})).unwrap(), Pooling::All(PoolMode::Mean));
+    assert_eq!(flags(json!({"pooling_mode_lasttoken": true})).unwrap(), Pooling::All(PoolMode::Last));
+    assert_eq!(flags(json!({})).unwrap(), Pooling::All(PoolMode::Mean));
     assert!(flags(json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})).is_err());
 
     let mut files = ModelFiles::from_dir(&fixture("ettin")).unwrap();
     files.modules[2].class = "sentence_transformers.models.Normalize".into();
     let error = read_spec(&files).unwrap_err().to_string();
-    assert!(error.contains("Pooling, Dense, Normalize, Dense"), "{error}");
+    assert!(error.contains("`3_LayerNorm` of the class `sentence_transformers.models.Normalize`"), "{error}");
+    files.modules[2].class = "my.models.LayerNorm".into();
+    let error = read_spec(&files).unwrap_err().to_string();
+    assert!(error.contains("`my.models.LayerNorm`"), "{error}");
     files.modules[2].class = "sentence_transformers.models.LayerNorm".into();
     files.modules[2].weights = None;
     let missing = Error::MissingTensor {
@@ -292,6 +305,17 @@ fn a_head_of_modules_is_read_or_refused_by_the_module() {
         tensor: "3_LayerNorm/norm.weight".into(),
     };
     assert_eq!(load_error(&files), missing);
+    let mut headless = files.clone();
+    headless.modules.truncate(1);
+    let error = read_spec(&headless).unwrap_err().to_string();
+    assert!(error.contains("modules.json with Pooling") && error.contains("gives vectors"), "{error}");
+    headless.modules = files.modules[1..].to_vec();
+    let error = read_spec(&headless).unwrap_err().to_string();
+    assert!(error.contains("first module after the encoder is Pooling"), "{error}");
+    let own = |model_type: &str| json!({"model_type": model_type}).to_string().into_bytes();
+    let embedder = ModelFiles { sentence_transformers: Some(own("SentenceTransformer")), ..files.clone() };
+    let error = read_spec(&embedder).unwrap_err().to_string();
+    assert!(error.contains("model_type `SentenceTransformer`"), "{error}");
     files.modules.clear();
     let error = read_spec(&files).unwrap_err().to_string();
     assert!(
@@ -365,4 +389,17 @@ fn any_value_of_any_key_is_an_error_or_a_model() {
         }
     }
     assert!(loaded > 1000, "only {loaded} models were loaded");
+}
+
+/// As sentence-transformers does without `trust_remote_code`.
+#[test]
+fn classes_and_keys_that_sentence_transformers_ignores_are_ignored_with_a_warning() {
+    let spec = read_spec(&ettin(1, "activation_function", json!("my.package.Fancy"))).unwrap();
+    assert!(spec.warnings[0].contains("`2_Dense/config.json`: activation_function `my.package.Fancy`"));
+    assert!(spec.warnings[0].contains("the default Tanh"), "{:?}", spec.warnings);
+    let HeadLayer::Dense(dense) = &spec.head[0] else { panic!("a dense layer") };
+    assert_eq!(dense.activation, Some(Activation::Tanh));
+    let spec = read_spec(&ettin(3, "new_key", json!(1))).unwrap();
+    assert_eq!(spec.warnings.len(), 1);
+    assert!(spec.warnings[0].contains("`4_Dense/config.json`: key `new_key`"), "{:?}", spec.warnings);
 }

@@ -88,7 +88,8 @@ impl GpuEngine {
 pub(super) fn max_group_tokens(gpu: &Gpu, spec: &Spec) -> usize {
     let widest = (3 * spec.hidden).max(up_projection_cols(spec));
     let first_token_rows = gpu.max_rows(spec.heads * spec.hidden).saturating_mul(3);
-    GPU_GROUP_TOKENS.min(gpu.max_rows(widest)).min(first_token_rows)
+    let head_rows = gpu.max_rows(spec.head_width()).saturating_mul(3);
+    GPU_GROUP_TOKENS.min(gpu.max_rows(widest)).min(first_token_rows).min(head_rows)
 }
 
 /// Tokens that pass through a layer within one submission, but not fewer than a group of the CPU has.
