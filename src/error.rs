@@ -180,7 +180,7 @@ impl fmt::Display for Error {
             Self::InvalidOption { option, message } => write!(f, "option `{option}`: {message}"),
             Self::TooLong { index, tokens, max_tokens } => write!(
                 f,
-                "pair {index} has {tokens} tokens, the window is {max_tokens}: shorten it, or choose another \
+                "pair {index} has {tokens} tokens or more, the window is {max_tokens}: shorten it, or choose another \
                  cut with the option `truncation`"
             ),
             Self::NonFinite { index } => {

@@ -118,6 +118,8 @@ fn from_cached(cached: &Path, name: &str, revision: &str) -> Option<Result<Model
 }
 
 fn find_in_folders(folders: &[PathBuf], given: &str) -> Result<ModelFiles> {
+    // Shells complete the names of folders with one.
+    let given = given.trim_end_matches('/');
     let (name, revision) = given.split_once('@').unwrap_or((given, MAIN));
     // `org/name` or `name`: anything else is a path that does not exist.
     let parts: Vec<_> = Path::new(name).components().collect();

@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Vi
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
-use crate::model::io::{MAX_LINK_BYTES, check_no_link_text, parse_json};
+use crate::model::io::{PROBE_BYTES, check_contents, parse_json};
 use crate::model::source::TensorSource;
 
 /// Bytes of the field that holds the header's length.
@@ -74,18 +74,13 @@ pub(super) fn read_header(
 
 /// The number of bytes of the header behind its length field, all of which are in the file.
 fn read_header_bytes(source: &TensorSource<'_>, length: u64) -> Result<u64> {
+    check_contents(source.name(), &source.first_bytes(length.min(PROBE_BYTES + 1))?)?;
     if length < LENGTH_BYTES {
         return Err(source.format_error(format!(
             "is truncated: it has {length} bytes and a safetensors file starts with an 8-byte length"
         )));
     }
     let field = source.first_bytes(LENGTH_BYTES)?;
-    if *field == *b"version " {
-        return Err(source.format_error("is a Git LFS pointer, not the weights: run `git lfs pull`"));
-    }
-    if length <= MAX_LINK_BYTES && field.starts_with(b"../") {
-        check_no_link_text(source.name(), &source.first_bytes(length)?)?;
-    }
     let header_bytes = field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
     if header_bytes > MAX_HEADER_BYTES {
         return Err(source.format_error(format!(

@@ -11,11 +11,13 @@ use crate::error::{Error, Result};
 /// The most bytes of config.json, tokenizer_config.json and a checkpoint's index. The index of the largest checkpoint that
 /// is accepted takes half of it.
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
-/// The longest path that Linux accepts; links of the hub's cache have 76 bytes.
-pub const MAX_LINK_BYTES: u64 = 4096;
+/// How much of a file shows what it is. The longest path that Linux accepts has as many bytes; links of the hub's cache have
+/// 76, and Git LFS pointers about 130.
+pub const PROBE_BYTES: u64 = 4096;
 /// What helps where a copy of the hub's cache has lost its links or what they lead to.
 const DOWNLOAD_AGAIN: &str =
     "copy the whole folder of the repository with its links, or download the model again";
+const COPY_AGAIN: &str = "copy or download the model again";
 /// Characters of a JSON parser's message that are kept: the message may quote any amount of the file.
 const MAX_MESSAGE_CHARS: usize = 300;
 
@@ -50,17 +52,36 @@ pub fn is_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Refuses a file that holds the path of another one: an archive or a copy that does not know links makes such files of
-/// them. `start` is the whole of a file of [`MAX_LINK_BYTES`] or less.
-pub fn check_no_link_text(file: &str, start: &[u8]) -> Result<()> {
-    let is_path = [&b"../"[..], b"./", b"/"].iter().any(|root| start.starts_with(root));
-    if start.len() as u64 > MAX_LINK_BYTES || !is_path || start.trim_ascii_end().contains(&b'\n') {
+/// Refuses a file with something else in the place of its contents, as copies, checkouts and downloads leave it. `start` is
+/// the whole of a file of [`PROBE_BYTES`] or less, else more of it than that.
+pub fn check_contents(file: &str, start: &[u8]) -> Result<()> {
+    let begins = |tag: &str| {
+        let text = start.trim_ascii_start();
+        text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes()))
+    };
+    let message = if start.is_empty() {
+        format!("is empty: {COPY_AGAIN}")
+    } else if start.iter().take(PROBE_BYTES as usize).all(|byte| *byte == 0) {
+        // The length is written before the contents, and the machine or the download stopped between.
+        format!("begins with zeros alone: {COPY_AGAIN}")
+    } else if start.starts_with(b"version https://git-lfs") {
+        "is a Git LFS pointer, not the file itself: run `git lfs pull`".to_owned()
+    } else if begins("<!doctype html") || begins("<html") {
+        format!("is a web page, which a server sent in its place: {COPY_AGAIN}")
+    } else if let Some(target) = link_target(start) {
+        // An archive or a copy that does not know links makes such files of them.
+        format!("is a text file with the target of a link, `{target}`: {DOWNLOAD_AGAIN}")
+    } else {
         return Ok(());
-    }
-    let target = String::from_utf8_lossy(start);
-    let target: String = target.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    let message = format!("is a text file with the target of a link, `{target}`: {DOWNLOAD_AGAIN}");
+    };
     Err(Error::Format { file: file.to_owned(), message })
+}
+
+/// The path that a file holds and nothing else. Weights may begin with its first character, but then hold zeros.
+fn link_target(contents: &[u8]) -> Option<&str> {
+    let target = std::str::from_utf8(contents).ok()?.trim_end();
+    let is_path = ["../", "./", "/"].iter().any(|root| target.starts_with(root));
+    (is_path && contents.len() as u64 <= PROBE_BYTES && !target.contains(char::is_control)).then_some(target)
 }
 
 /// Opens a regular file and returns its length in bytes too.
@@ -73,10 +94,10 @@ pub fn open_file(path: &Path) -> Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-/// A whole file of at most `limit` bytes, which is no path in place of a link; `None` where there is none.
+/// A whole file of at most `limit` bytes, whose contents are its own ([`check_contents`]); `None` where there is none.
 pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let bytes = read_limited(path, limit)?;
-    bytes.iter().try_for_each(|bytes| check_no_link_text(&path.display().to_string(), bytes))?;
+    bytes.iter().try_for_each(|bytes| check_contents(&path.display().to_string(), bytes))?;
     Ok(bytes)
 }
 

@@ -30,7 +30,8 @@ fn with_header(header: serde_json::Value, data: usize) -> Vec<u8> {
 fn a_file_cut_at_any_byte_of_its_header_is_truncated() {
     let file = read(fixture("bert").join(FILE));
     let header = split(&file).0.len();
-    for cut in 0..8 {
+    assert_eq!(open_error(b""), format(FILE, "is empty: copy or download the model again"));
+    for cut in 1..8 {
         let message =
             format!("is truncated: it has {cut} bytes and a safetensors file starts with an 8-byte length");
         assert_eq!(open_error(&file[..cut]), format(FILE, message));
@@ -67,7 +68,7 @@ fn a_truncated_file_on_disk_is_an_error_that_names_its_path() {
     let path = dir.path().join(FILE);
     let file = read(&path);
     for (cut, message) in [
-        (0, "is truncated: it has 0 bytes and a safetensors file starts with an 8-byte length"),
+        (0, "is empty: copy or download the model again"),
         (100, "is truncated: its header claims 4408 bytes, the file has 100"),
         (
             file.len() - 1,
@@ -162,7 +163,7 @@ fn a_reversed_range_is_refused() {
 #[test]
 fn headers_that_are_not_a_map_of_tensors_are_refused() {
     for (header, message) in [
-        ("", "EOF while parsing a value at line 1 column 0"),
+        ("", "begins with zeros alone: copy or download the model again"),
         ("[]", "invalid type: sequence, expected a map of tensors at line 1 column 0"),
         ("{\"a\":{}}", "tensor `a`: missing field `dtype` at line 1 column 7"),
         ("{\"a\":7}", "tensor `a`: invalid type: integer `7`, expected struct TensorInfo at line 1 column 6"),
@@ -224,7 +225,7 @@ fn two_tensors_of_one_name_are_refused() {
 #[test]
 fn a_git_lfs_pointer_is_recognized() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 90868376\n";
-    let message = "is a Git LFS pointer, not the weights: run `git lfs pull`";
+    let message = "is a Git LFS pointer, not the file itself: run `git lfs pull`";
     assert_eq!(open_error(pointer), format(FILE, message));
 }
 

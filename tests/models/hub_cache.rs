@@ -55,13 +55,14 @@ fn a_revision_is_a_branch_a_tag_or_a_commit() {
     let cache = Cache::new(&["0aa", "0bb"], &[("main", "0bb"), ("v1", "0aa\n"), ("refs/pr/2", "0aa")]);
     for (name, commit) in [
         (NAME, "0bb"),
+        ("org/name/", "0bb"),
         ("org/name@main", "0bb"),
         ("org/name@v1", "0aa"),
         ("org/name@refs/pr/2", "0aa"),
         ("org/name@0aa", "0aa"),
     ] {
         let files = cache.find(name).unwrap();
-        assert_eq!(files.name, name);
+        assert_eq!(files.name, name.trim_end_matches('/'));
         let path = cache.snapshot(commit).join("model.safetensors");
         assert!(
             matches!(&files.weights[..], [crossrank::WeightFile::Path(found)] if *found == path),
@@ -145,5 +146,42 @@ fn a_text_file_in_place_of_a_link_is_named_with_its_target() {
         for part in [file, "target of a link, `../../blobs/7f7f", "download the model again"] {
             assert!(message.contains(part), "{part} not in {message}");
         }
+    }
+}
+
+/// What interrupted copies, git without LFS and servers leave.
+#[test]
+fn a_file_that_is_something_else_is_named_with_what_it_is() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 17082730\n";
+    for (contents, message) in [
+        ("", "is empty: copy or download the model again"),
+        (&"\0".repeat(10_000), "begins with zeros alone: copy or download"),
+        (pointer, "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
+        ("\n<!DOCTYPE html>\n<title>404</title>\n", "is a web page"),
+        ("<html><body>Sign in</body></html>", "is a web page"),
+    ] {
+        for file in FILES.into_iter().chain(["special_tokens_map.json"]) {
+            let folder = tempfile::tempdir().unwrap();
+            copy_into(folder.path());
+            fs::write(folder.path().join(file), contents).unwrap();
+            let error = Reranker::load(folder.path()).map(drop).unwrap_err().to_string();
+            assert!(error.contains(file) && error.contains(message), "{file} of {contents:?}: {error}");
+        }
+    }
+}
+
+/// The length of a header may be the number of a character that paths begin with.
+#[test]
+fn weights_are_not_taken_for_the_target_of_a_link() {
+    for length in [0x2f, 0x2e2e2f, 0x2f2e] {
+        let mut file = (length as u64).to_le_bytes().to_vec();
+        file.resize(8 + length, b' ');
+        let metadata = br#"{"__metadata__":{}}"#;
+        file[8..8 + metadata.len()].copy_from_slice(metadata);
+        let folder = tempfile::tempdir().unwrap();
+        copy_into(folder.path());
+        fs::write(folder.path().join("model.safetensors"), file).unwrap();
+        let error = Reranker::load(folder.path()).map(drop).unwrap_err();
+        assert!(matches!(error, crossrank::Error::MissingTensor { .. }), "{length:#x}: {error}");
     }
 }
