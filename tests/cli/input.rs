@@ -183,11 +183,21 @@ fn tables_with_known_columns_are_read() {
     let expected = [pair("d1", "Oslo has 700 000 inhabitants"), pair("d2", "A museum of ships")];
     assert_eq!(documents(&rerank(&input("run.tsv"), &[])), expected);
     assert_eq!(read("run", fs::read(input("run.tsv")).unwrap(), &[]), expected);
+    // The names of columns tell a table where the name of its file does not, also with names that are not read.
+    for delimiter in [",", "\t"] {
+        let table = "id,text,url,\"last_seen\"\n1,Oslo,u,\n2,\"a\nb\",v,\n".replace(',', delimiter);
+        assert_eq!(read("more_columns", table, &[]), [pair("1", "Oslo"), pair("2", "a\nb")]);
+    }
+    for prose in ["Text, as it is spoken, is long", "text", "one,two,three", "the document;which text"] {
+        assert_eq!(read("prose", prose, &[]), [pair(Value::Null, prose)]);
+    }
     // MS MARCO quotes nothing.
     let quotes = "1\t2\tq\t\"Oslo\" is \"it\n1\t3\tq\t\"\n";
     assert_eq!(read("quotes.tsv", quotes, &[]), [pair("2", "\"Oslo\" is \"it"), pair("3", "\"")]);
     assert_eq!(read("lines.tsv", "a\tb\n", &["--input", "text"]), [pair(Value::Null, "a\tb")]);
-    assert_eq!(read("lines", "a\r\n \r\nb\r", &[]), [pair(Value::Null, "a"), pair(Value::Null, "b")]);
+    for lines in ["a\r\n \r\nb\r", "a\r \rb\r", "a\n\nb"] {
+        assert_eq!(read("lines", lines, &[]), [pair(Value::Null, "a"), pair(Value::Null, "b")], "{lines:?}");
+    }
 }
 
 #[test]
@@ -201,7 +211,11 @@ fn tables_with_other_columns_are_refused() {
         ("queries.tsv", "1\t2\tq\tOslo\n2\t3\tr\tOslo\n", ["line 2", "crossrank score"]),
         ("queries", "1\t2\tq\n1\t3\tr\n", ["line 1", "--input text"]),
         ("headless.csv", "1,Oslo\n2,secret\n", ["line 1", "`text`"]),
-        ("semicolons.csv", "id;text\n1;Oslo\n", ["line 1", "`text`"]),
+        ("semicolons.csv", "id;text\n1;Oslo\n", ["line 1", "semicolons"]),
+        ("semicolons", "\nid;text;url\n1;Oslo;secret\n", ["line 2", "semicolons"]),
+        // Without an extension: the names of the columns tell.
+        ("column_less", "id,text,url\n1,Oslo\n", ["line 2", "2 columns"]),
+        ("tab_less", "id\ttext\turl\n1\tOslo\n", ["line 2", "2 columns"]),
         ("twice.csv", "text,passage\nOslo,secret\n", ["line 1", "`passage`"]),
         ("ragged.csv", "id,text\n1,Oslo, secret\n", ["line 2", "3 columns"]),
         ("open.csv", "id,text\n1,\"Oslo\n2,secret\n", ["line 2", "quoted field"]),
@@ -258,7 +272,7 @@ fn an_input_format_that_is_named_decides() {
 fn files_that_are_no_text_are_refused_by_name() {
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let tar = [vec![b'a'; 257], b"ustar\0".to_vec()].concat();
-    let cases: [(&str, Vec<u8>, &str); 14] = [
+    let cases: [(&str, Vec<u8>, &str); 16] = [
         ("a.zst", b"\x28\xb5\x2f\xfd\x04".to_vec(), "zstd"),
         ("a.bz2", b"BZh91AY&SY\x01".to_vec(), "bzip2"),
         ("a.xz", b"\xfd7zXZ\0\0".to_vec(), "xz"),
@@ -271,6 +285,8 @@ fn files_that_are_no_text_are_refused_by_name() {
         ("big.txt", utf16("Oslo").chunks(2).flat_map(|unit| [unit[1], unit[0]]).collect(), "UTF-16"),
         ("utf32.txt", b"\xff\xfe\0\0O\0\0\0".to_vec(), "UTF-32"),
         ("a.bin", b"Oslo\0secret\n".to_vec(), "binary"),
+        ("a.Z", b"\x1f\x9d\x90O\xe6".to_vec(), "compress"),
+        ("a.br", b"\x8b\x03\x80Oslo has 700 000 inhabitants\x03".to_vec(), "binary"),
         ("a.html", b"<!DOCTYPE html>\n<p>Oslo".to_vec(), "HTML"),
         ("a.xml", b"\n<?xml version=\"1.0\"?>".to_vec(), "XML"),
     ];
@@ -282,6 +298,15 @@ fn files_that_are_no_text_are_refused_by_name() {
         let message = failure(&pairs.output().unwrap(), 1);
         assert!(message.contains(name), "{message}");
     }
+}
+
+/// Text in another encoding has no such bytes together, nor has a character that the end of what is looked at cuts.
+#[test]
+fn what_may_be_text_is_not_taken_for_binary() {
+    let latin = rerank(&written("latin1.txt", b"Troms\xf8\n\x1b[1mOslo\x0c\n\x1a"), &[]);
+    assert!(latin.status.success() && text(&latin.stdout).contains("Troms\u{fffd}"), "{latin:?}");
+    let cut = format!("\u{1}{}", "\u{20ac}".repeat(4000));
+    assert_eq!(read("euro", &cut, &["--max-tokens", "20"]), [pair(Value::Null, &cut)]);
 }
 
 #[test]

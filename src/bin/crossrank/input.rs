@@ -83,7 +83,9 @@ pub fn read_documents(path: &Path, format: InputFormat) -> Result<Vec<Passage>, 
         InputFormat::Csv => delimited::documents(&text, ',', &source),
         InputFormat::Tsv => delimited::documents(&text, '\t', &source),
         InputFormat::Auto | InputFormat::Text => {
-            let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            // Old Macintosh programs end lines with a carriage return alone.
+            let end = if text.contains('\n') { '\n' } else { '\r' };
+            let lines = text.split(end).map(|line| line.strip_suffix('\r').unwrap_or(line));
             let lines = lines.filter(|line| !line.trim().is_empty());
             Ok(lines.map(|line| Passage { id: None, text: line.to_owned() }).collect())
         }
@@ -129,8 +131,8 @@ fn decide(format: InputFormat, path: &Path, text: &str, source: &Source) -> Resu
         // A line that is an object of its own: then each line is, and an error can name the one that is not.
         Some(b'{') if json::is_object(first) => InputFormat::Jsonl,
         Some(b'{' | b'[') => InputFormat::Json,
-        _ if delimited::is_header(first) => InputFormat::Csv,
-        _ if delimited::looks_tab_separated(text) => InputFormat::Tsv,
+        _ if delimited::is_header(first, '\t') || delimited::looks_tab_separated(text) => InputFormat::Tsv,
+        _ if [',', ';'].iter().any(|&delimiter| delimited::is_header(first, delimiter)) => InputFormat::Csv,
         _ => InputFormat::Text,
     })
 }

@@ -6,7 +6,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::failure::Failure;
 
-/// How many of the first bytes are searched for NUL, which no text has: as many as git looks at.
+/// How many of the first bytes are searched for what no text has: as many as git looks at.
 const PROBE_BYTES: usize = 8000;
 
 /// The first bytes of other formats: where they stand, the bytes, what the file is, and what to do.
@@ -15,6 +15,7 @@ const FORMATS: &[(usize, &[u8], &str, &str)] = &[
     (4, b"1AY&SY", "compressed with bzip2", "decompress it with `bunzip2`"),
     (0, b"\xfd7zXZ\0", "compressed with xz", "decompress it with `unxz`"),
     (0, b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it with `lz4 -d`"),
+    (0, b"\x1f\x9d", "compressed with compress", "decompress it with `uncompress`"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it"),
     (0, b"PK\x03\x04", "a zip archive, as .docx and .xlsx are", "unpack it, or save it as text"),
     (0, b"PK\x05\x06", "a zip archive", "unpack it"),
@@ -60,7 +61,19 @@ pub fn text_bytes(name: &str, raw: Vec<u8>) -> Result<Vec<u8>, Failure> {
     match bytes[..bytes.len().min(PROBE_BYTES)] {
         // Latin letters without a byte order mark.
         [0, a, 0, b, ..] | [a, 0, b, 0, ..] if a > 0 && b > 0 => refuse("UTF-16", UTF_8),
-        ref start if start.contains(&0) => refuse("binary", "give text, JSON, CSV or TSV"),
+        ref start if start.contains(&0) || is_binary(start) => {
+            refuse("binary", "give text, JSON, CSV or TSV")
+        }
         _ => Ok(bytes),
     }
+}
+
+/// Whether bytes hold both control characters that no text has and what is no UTF-8, as what is compressed does early: text
+/// in another encoding has only the second.
+fn is_binary(start: &[u8]) -> bool {
+    // Not among them: white space, the end of a file as DOS marks it, and the start of a terminal's sequences.
+    let control = |byte: &u8| matches!(byte, 0x01..=0x08 | 0x0e..=0x19 | 0x1c..=0x1f);
+    // A character that the end of `start` cuts has no length.
+    let invalid = std::str::from_utf8(start).is_err_and(|error| error.error_len().is_some());
+    invalid && start.iter().any(control)
 }

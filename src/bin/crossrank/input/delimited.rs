@@ -65,12 +65,14 @@ pub fn pairs(text: &str, delimiter: char, source: &Source) -> Result<Vec<(String
     Ok(rows.into_iter().map(pair).collect())
 }
 
-/// Whether a line names the columns of a comma-separated file.
-pub fn is_header(line: &str) -> bool {
-    let names: Vec<String> = line.split(',').map(|field| column_name(field.trim_matches('"'))).collect();
+/// Whether a line names the columns of a table: one of them the text, or all of them known.
+pub fn is_header(line: &str, delimiter: char) -> bool {
+    let names: Vec<String> =
+        line.split(delimiter).map(|field| column_name(field.trim().trim_matches('"'))).collect();
     let known =
         |name: &String| [TEXT, TITLE, ID, QUERY, QUERY_ID].iter().any(|names| names.contains(&&**name));
-    names.len() > 1 && names.iter().all(known)
+    let has_text = names.iter().any(|name| TEXT.contains(&&**name));
+    names.len() > 1 && (names.iter().all(known) || has_text && names.iter().all(|name| is_word(name)))
 }
 
 /// Whether every line has the same number of tabs, at least one.
@@ -81,16 +83,20 @@ pub fn looks_tab_separated(text: &str) -> bool {
 }
 
 fn read_table(text: &str, delimiter: char, source: &Source) -> Result<Option<Table>, Failure> {
-    let Some(first) = text.lines().find(|line| !line.trim().is_empty()) else { return Ok(None) };
+    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let Some((line, first)) = lines().next() else { return Ok(None) };
+    if is_header(first, ';') && !is_header(first, delimiter) {
+        let what = "semicolons between columns are not read: write the table with commas or tabs";
+        return Err(source.format_error(line + 1, what));
+    }
     let names: Vec<String> =
         first.split(delimiter).map(|field| column_name(field.trim_matches('"'))).collect();
     let has_header =
         names.iter().any(|name| TEXT.contains(&&**name)) && names.iter().all(|name| is_word(name));
     if delimiter == '\t' && !has_header {
         // These files quote nothing: a quotation mark is one.
-        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let fields = |line: &str| line.split('\t').map(str::to_owned).collect();
-        let rows: Vec<Row> = lines.map(|(i, line)| Row { line: i + 1, fields: fields(line) }).collect();
+        let rows: Vec<Row> = lines().map(|(i, line)| Row { line: i + 1, fields: fields(line) }).collect();
         check_ms_marco(&rows, source)?;
         let columns = Columns::find(&MS_MARCO.map(str::to_owned), 0, source)?;
         return Ok(Some(Table { columns, rows }));
