@@ -5,6 +5,8 @@
 # the libraries are built by cargo, with the profile `dist` and CARGO OPTIONS such as `--features bundled-model`; with it they are
 # taken from FOLDER, where packaging/build.sh has put them. DESTDIR is put before PREFIX, as packagers expect.
 set -eu
+# With it, cd may go elsewhere and print where.
+unset CDPATH
 
 usage() {
     sed -n '2,6s/^# \{0,1\}//p' "$0"
@@ -27,7 +29,7 @@ shift
 from=
 if [ "${1-}" = --from ]; then
     [ $# -eq 2 ] || { usage >&2; exit 2; }
-    from=$(cd "$2" && pwd) || fail "there is no folder '$2'"
+    from=$(cd "$2" 2>/dev/null && pwd) || fail "there is no folder '$2'"
     [ -e "$from/libcrossrank.so" ] && [ -e "$from/libcrossrank.a" ] ||
         fail "'$from' lacks libcrossrank.so or libcrossrank.a: build them with packaging/build.sh"
 fi
