@@ -121,12 +121,12 @@ pub fn assert_modules(name: &str, builder: impl Fn() -> RerankerBuilder) {
     struct Golden {
         cases: Vec<Case>,
     }
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     for folder in MODULES {
         let model = tempfile::tempdir().unwrap();
-        copy_folder(&fixtures.join("modules").join(folder), model.path());
+        copy_folder(&tests.join("modules").join(folder), model.path());
         for file in ["model.safetensors", "tokenizer.json"] {
-            std::fs::copy(fixtures.join("bert").join(file), model.path().join(file)).unwrap();
+            std::fs::copy(tests.join("fixtures/bert").join(file), model.path().join(file)).unwrap();
         }
         let golden = std::fs::read(model.path().join("golden.json")).unwrap();
         let Golden { cases } = serde_json::from_slice(&golden).unwrap();
