@@ -576,6 +576,29 @@ typedef struct crossrank_set {
   size_t count;
 } crossrank_set;
 
+/*
+ Texts in one buffer, as Apache Arrow lays them out: text i is the bytes from `offsets[i]` to `offsets[i + 1]` of `data`. The
+ library does not keep the pointers after the call.
+ */
+typedef struct crossrank_texts {
+  /*
+   The first byte of the first text, UTF-8; may be NULL if `len` is 0.
+   */
+  const char *data;
+  /*
+   Length of `data` in bytes.
+   */
+  size_t len;
+  /*
+   `count` + 1 offsets in bytes, none lower than the one before it and none above `len`; may be NULL if `count` is 0.
+   */
+  const uint64_t *offsets;
+  /*
+   Number of texts.
+   */
+  size_t count;
+} crossrank_texts;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1143,6 +1166,64 @@ crossrank_status crossrank_score(struct crossrank_model model,
                                  double *scores,
                                  size_t capacity,
                                  struct crossrank_ranked *details);
+
+/*
+ As crossrank_rerank, for documents in one buffer.
+
+ - `query`: the query.
+ - `documents`: the documents. Without any the ranking is empty.
+ - `options`: options of the call, or CROSSRANK_DEFAULTS.
+ - `results`, `capacity`, `found`: as in crossrank_rerank.
+
+ Offsets that descend or pass the end return CROSSRANK_ERR_ARGUMENT. Any thread. Since 0.2.
+ */
+crossrank_status crossrank_rerank_texts(struct crossrank_model model,
+                                        struct crossrank_str query,
+                                        struct crossrank_texts documents,
+                                        struct crossrank_options options,
+                                        struct crossrank_ranked *results,
+                                        size_t capacity,
+                                        size_t *found);
+
+/*
+ As crossrank_rerank_many, for queries and documents in one buffer each.
+
+ - `queries`: the queries, one per set.
+ - `documents`: the documents of all sets, one set after another.
+ - `counts`: for each query, how many of the documents are its own. Their sum must be the number of documents, else
+   CROSSRANK_ERR_ARGUMENT is returned.
+ - `options`: options of the call, or CROSSRANK_DEFAULTS.
+ - `results`, `capacity`, `found`: as in crossrank_rerank_many.
+
+ Offsets that descend or pass the end return CROSSRANK_ERR_ARGUMENT. Any thread. Since 0.2.
+ */
+crossrank_status crossrank_rerank_many_texts(struct crossrank_model model,
+                                             struct crossrank_texts queries,
+                                             struct crossrank_texts documents,
+                                             const size_t *counts,
+                                             struct crossrank_options options,
+                                             struct crossrank_ranked *results,
+                                             size_t capacity,
+                                             size_t *found);
+
+/*
+ As crossrank_score, for queries and documents in one buffer each.
+
+ - `queries`, `documents`: as many queries as documents, else CROSSRANK_ERR_ARGUMENT is returned; pair i is the query i with the
+   document i.
+ - `options`: options of the call, or CROSSRANK_DEFAULTS.
+ - `logits`, `scores`, `capacity`, `details`: as in crossrank_score.
+
+ Offsets that descend or pass the end return CROSSRANK_ERR_ARGUMENT. Any thread. Since 0.2.
+ */
+crossrank_status crossrank_score_texts(struct crossrank_model model,
+                                       struct crossrank_texts queries,
+                                       struct crossrank_texts documents,
+                                       struct crossrank_options options,
+                                       float *logits,
+                                       double *scores,
+                                       size_t capacity,
+                                       struct crossrank_ranked *details);
 
 #ifdef __cplusplus
 }  // extern "C"

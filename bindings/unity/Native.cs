@@ -291,6 +291,16 @@ namespace Crossrank
             internal UIntPtr Count;
         }
 
+        /// <summary>Texts in one buffer, as Apache Arrow lays them out: text i is the bytes from `offsets[i]` to `offsets[i + 1]` of `data`. The library does not keep the pointers after the call.</summary>
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct Texts
+        {
+            internal IntPtr Data;
+            internal UIntPtr Len;
+            internal IntPtr Offsets;
+            internal UIntPtr Count;
+        }
+
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         internal delegate void LogFunction(IntPtr user, int level, Str message);
 
@@ -462,6 +472,19 @@ namespace Crossrank
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         internal static extern int crossrank_score(ModelHandle model, Str[] queries, Str[] documents, UIntPtr count,
+            OptionsHandle options, [Out] float[] logits, [Out] double[] scores, UIntPtr capacity,
+            [Out] Ranked[] details);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_rerank_texts(ModelHandle model, Str query, Texts documents,
+            OptionsHandle options, [Out] Ranked[] results, UIntPtr capacity, out UIntPtr found);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_rerank_many_texts(ModelHandle model, Texts queries, Texts documents,
+            UIntPtr[] counts, OptionsHandle options, [Out] Ranked[] results, UIntPtr capacity, [Out] UIntPtr[] found);
+
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern int crossrank_score_texts(ModelHandle model, Texts queries, Texts documents,
             OptionsHandle options, [Out] float[] logits, [Out] double[] scores, UIntPtr capacity,
             [Out] Ranked[] details);
     }

@@ -41,3 +41,5 @@ pub mod files;
 pub mod usage;
 
 pub mod rank;
+
+pub mod texts;

@@ -6,10 +6,11 @@ use super::call_options::rerank_options;
 use super::caller::{crossrank_str, out, slice, slice_mut, utf8};
 use super::guard::guard;
 use super::model::{MODELS, crossrank_model};
-use super::options::{self, crossrank_options};
+use super::options::{self, Options, crossrank_options};
 use super::ranked::crossrank_ranked;
 use super::status::{Failure, crossrank_status, crossrank_status::CROSSRANK_ERR_BUFFER};
 use super::usage;
+use crate::Reranker;
 
 /// A query and its documents, for crossrank_rerank_many.
 #[repr(C)]
@@ -43,9 +44,100 @@ unsafe fn texts<'a>(
 ///
 /// # Safety
 /// As [`slice_mut`]; or `data` is NULL.
-unsafe fn optional_slice_mut<'a, T>(data: *mut T, count: usize, name: &str) -> Result<&'a mut [T], Failure> {
+pub unsafe fn optional_slice_mut<'a, T>(
+    data: *mut T,
+    count: usize,
+    name: &str,
+) -> Result<&'a mut [T], Failure> {
     // SAFETY: the caller's duty, as above.
     if data.is_null() { Ok(&mut []) } else { unsafe { slice_mut(data, count, name) } }
+}
+
+/// Ranks documents into `results`, which limits their number.
+pub fn write_ranking(
+    model: &Reranker,
+    query: &str,
+    documents: &[Cow<'_, str>],
+    options: &Options,
+    results: &mut [crossrank_ranked],
+    found: &mut usize,
+) -> Result<(), Failure> {
+    let mut rerank = rerank_options(options);
+    rerank.top_k = Some(rerank.top_k.unwrap_or(usize::MAX).min(results.len()));
+    let ranking = model.rerank(query, documents, &rerank)?;
+    usage::store(&ranking.usage);
+    for (to, from) in results.iter_mut().zip(&ranking.results) {
+        *to = from.into();
+    }
+    *found = ranking.results.len();
+    Ok(())
+}
+
+/// Checks that the rankings of sets with these numbers of documents fit into `capacity` results.
+pub fn check_room(
+    counts: impl Iterator<Item = usize>,
+    options: &Options,
+    capacity: usize,
+) -> Result<(), Failure> {
+    let max_per_set = options.rerank.top_k.unwrap_or(usize::MAX);
+    let needed = counts.fold(0_usize, |sum, count| sum.saturating_add(count.min(max_per_set)));
+    if needed > capacity {
+        let message = format!("`results` needs room for {needed}, it has {capacity}");
+        return Err(Failure::new(CROSSRANK_ERR_BUFFER, message));
+    }
+    Ok(())
+}
+
+/// Ranks sets of documents into `results`, one ranking after another without gaps.
+pub fn write_rankings(
+    model: &Reranker,
+    sets: &[(Cow<'_, str>, Vec<Cow<'_, str>>)],
+    options: &Options,
+    results: &mut [crossrank_ranked],
+    found: &mut [usize],
+) -> Result<(), Failure> {
+    let sets: Vec<(&str, &[Cow<'_, str>])> = sets.iter().map(|(q, d)| (&**q, &d[..])).collect();
+    let rankings = model.rerank_many(&sets, &rerank_options(options))?;
+    let mut to = results.iter_mut();
+    for (ranking, found) in rankings.iter().zip(found) {
+        usage::store(&ranking.usage);
+        *found = ranking.results.len();
+        // In this order: `zip` asks its left side first, so it takes no slot of `to` after the last result.
+        for (from, to) in ranking.results.iter().zip(to.by_ref()) {
+            *to = from.into();
+        }
+    }
+    Ok(())
+}
+
+/// The numbers that `count` pairs give, one per label, which must not exceed `capacity`.
+pub fn score_room(model: &Reranker, count: usize, capacity: usize) -> Result<usize, Failure> {
+    let needed = count.saturating_mul(model.info().labels.len());
+    if needed > capacity {
+        let message = format!("`logits` and `scores` need room for {needed}, they have {capacity}");
+        return Err(Failure::new(CROSSRANK_ERR_BUFFER, message));
+    }
+    Ok(needed)
+}
+
+/// Scores pairs into those outputs that are not empty.
+pub fn write_scores(
+    model: &Reranker,
+    queries: &[Cow<'_, str>],
+    documents: &[Cow<'_, str>],
+    options: &Options,
+    logits: &mut [f32],
+    scores: &mut [f64],
+    details: &mut [crossrank_ranked],
+) -> Result<(), Failure> {
+    let pairs: Vec<_> = queries.iter().zip(documents).collect();
+    let scored = model.score_with(&pairs, &rerank_options(options))?;
+    usage::store(&scored.usage);
+    let results = &scored.results;
+    logits.iter_mut().zip(results.iter().flat_map(|s| &s.logits)).for_each(|(to, from)| *to = *from);
+    scores.iter_mut().zip(results.iter().flat_map(|s| &s.scores)).for_each(|(to, from)| *to = *from);
+    details.iter_mut().zip(results).for_each(|(to, from)| *to = from.into());
+    Ok(())
 }
 
 /// Ranks documents by relevance to a query. A model with several labels needs crossrank_options_set_label.
@@ -79,15 +171,7 @@ pub unsafe extern "C" fn crossrank_rerank(
             unsafe { (utf8(query, strict, "query", 0)?, texts(documents, count, strict, "documents")?) };
         // SAFETY: as above.
         let (results, found) = unsafe { (slice_mut(results, capacity, "results")?, out(found, "found")?) };
-        let mut rerank = rerank_options(&options);
-        rerank.top_k = Some(rerank.top_k.unwrap_or(usize::MAX).min(capacity));
-        let ranking = model.rerank(&query, &documents, &rerank)?;
-        usage::store(&ranking.usage);
-        for (to, from) in results.iter_mut().zip(&ranking.results) {
-            *to = from.into();
-        }
-        *found = ranking.results.len();
-        Ok(())
+        write_ranking(&model, &query, &documents, &options, results, found)
     })
 }
 
@@ -119,12 +203,7 @@ pub unsafe extern "C" fn crossrank_rerank_many(
             unsafe { (slice(sets, set_count, "sets")?, slice_mut(results, capacity, "results")?) };
         // SAFETY: as above.
         let found = unsafe { slice_mut(found, set_count, "found") }?;
-        let max_per_set = options.rerank.top_k.unwrap_or(usize::MAX);
-        let needed = sets.iter().fold(0_usize, |sum, set| sum.saturating_add(set.count.min(max_per_set)));
-        if needed > capacity {
-            let message = format!("`results` needs room for {needed}, it has {capacity}");
-            return Err(Failure::new(CROSSRANK_ERR_BUFFER, message));
-        }
+        check_room(sets.iter().map(|set| set.count), &options, capacity)?;
         let mut owned = Vec::new();
         for (i, set) in sets.iter().enumerate() {
             // SAFETY: as above.
@@ -133,18 +212,7 @@ pub unsafe extern "C" fn crossrank_rerank_many(
             let documents = unsafe { texts(set.documents, set.count, options.strict_utf8, "documents") }?;
             owned.push((query, documents));
         }
-        let borrowed: Vec<(&str, &[Cow<'_, str>])> = owned.iter().map(|(q, d)| (&**q, &d[..])).collect();
-        let rankings = model.rerank_many(&borrowed, &rerank_options(&options))?;
-        let mut to = results.iter_mut();
-        for (ranking, found) in rankings.iter().zip(found) {
-            usage::store(&ranking.usage);
-            *found = ranking.results.len();
-            // In this order: `zip` asks its left side first, so it takes no slot of `to` after the last result.
-            for (from, to) in ranking.results.iter().zip(to.by_ref()) {
-                *to = from.into();
-            }
-        }
-        Ok(())
+        write_rankings(&model, &owned, &options, results, found)
     })
 }
 
@@ -174,11 +242,7 @@ pub unsafe extern "C" fn crossrank_score(
         let model = MODELS.get(model.id)?;
         let options = options::read(options)?;
         let strict = options.strict_utf8;
-        let needed = count.saturating_mul(model.info().labels.len());
-        if needed > capacity {
-            let message = format!("`logits` and `scores` need room for {needed}, they have {capacity}");
-            return Err(Failure::new(CROSSRANK_ERR_BUFFER, message));
-        }
+        let needed = score_room(&model, count, capacity)?;
         // SAFETY: the header asks for valid texts, and for writable memory or NULL.
         let (queries, documents) = unsafe {
             (texts(queries, count, strict, "queries")?, texts(documents, count, strict, "documents")?)
@@ -191,13 +255,6 @@ pub unsafe extern "C" fn crossrank_score(
                 optional_slice_mut(details, count, "details")?,
             )
         };
-        let pairs: Vec<_> = queries.iter().zip(&documents).collect();
-        let scored = model.score_with(&pairs, &rerank_options(&options))?;
-        usage::store(&scored.usage);
-        let results = &scored.results;
-        logits.iter_mut().zip(results.iter().flat_map(|s| &s.logits)).for_each(|(to, from)| *to = *from);
-        scores.iter_mut().zip(results.iter().flat_map(|s| &s.scores)).for_each(|(to, from)| *to = *from);
-        details.iter_mut().zip(results).for_each(|(to, from)| *to = from.into());
-        Ok(())
+        write_scores(&model, &queries, &documents, &options, logits, scores, details)
     })
 }

@@ -37,6 +37,10 @@ static crossrank_str query, texts[2], no_text = {NULL, 3}, no_texts[2] = {{NULL,
 static crossrank_str config, tokenizer, tokenizer_config, weights[1];
 static crossrank_region config_region, tokenizer_region, tokenizer_config_region, weights_regions[1];
 static crossrank_set sets[2], no_sets[2];
+static char bytes[256];
+static uint64_t offsets[3];
+static crossrank_texts packed, no_bytes, no_offsets;
+static size_t counts[2] = {1, 1};
 
 static void progress(void *user, size_t done, size_t total, const crossrank_ranked *partial, size_t count) {
     (void)user, (void)done, (void)total, (void)partial, (void)count;
@@ -73,6 +77,14 @@ static void set_up(const char *folder) {
     config_region = region(path, "config.json"), tokenizer_region = region(path, "tokenizer.json");
     tokenizer_config_region = region(path, "tokenizer_config.json");
     weights_regions[0] = region(path, "model.safetensors");
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(offsets[i] + texts[i].len <= sizeof bytes);
+        memcpy(bytes + offsets[i], texts[i].data, texts[i].len);
+        offsets[i + 1] = offsets[i] + texts[i].len;
+    }
+    packed = (crossrank_texts){bytes, (size_t)offsets[2], offsets, 2};
+    no_bytes = packed, no_bytes.data = NULL;
+    no_offsets = packed, no_offsets.offsets = NULL;
     for (size_t i = 0; i < 2; i++) {
         sets[i].query = query, sets[i].documents = texts, sets[i].count = 2;
         no_sets[i].query = query, no_sets[i].documents = NULL, no_sets[i].count = 2;

@@ -151,6 +151,37 @@ static void calls(const char *path, const char *labels_path) {
     FAILS(CROSSRANK_ERR_BUFFER, crossrank_score(labels, queries, documents(), SIZE_MAX / 2, options, logits, scores, 5, results));
     crossrank_set sets[2] = {{QUERY, documents(), 7}, {QUERY, documents(), 7}};
     FAILS(CROSSRANK_ERR_BUFFER, crossrank_rerank_many(model, sets, 2, options, results, DOCUMENTS, &found));
+
+    /* Texts in one buffer: offsets that descend or pass the end, numbers that contradict each other. */
+    static const uint64_t RIGHT[4] = {0, 3, 3, 7}, DESCENDING[4] = {0, 5, 3, 7}, PASSING[4] = {0, 3, 5, 8};
+    static const uint64_t HUGE[4] = {0, 3, UINT64_MAX, 7};
+    const uint64_t *const wrong[3] = {DESCENDING, PASSING, HUGE};
+    crossrank_texts packed = {"a b c d", 7, RIGHT, 3};
+#define RERANK_TEXTS(texts) crossrank_rerank_texts(model, QUERY, texts, options, results, DOCUMENTS, &found)
+    for (size_t i = 0; i < 3; i++) {
+        packed.offsets = wrong[i];
+        FAILS(CROSSRANK_ERR_ARGUMENT, RERANK_TEXTS(packed));
+        CHECK(strstr(crossrank_last_message(), i == 1 ? "`documents` 2" : "`documents` 1") != NULL);
+    }
+    packed.offsets = RIGHT;
+    packed.count = SIZE_MAX;
+    FAILS(CROSSRANK_ERR_ARGUMENT, RERANK_TEXTS(packed));
+    packed.count = 3, packed.len = SIZE_MAX;
+    FAILS(CROSSRANK_ERR_ARGUMENT, RERANK_TEXTS(packed));
+    packed.len = 7;
+    crossrank_texts fewer = packed;
+    fewer.count = 2;
+    const size_t too_few[3] = {1, 1, 0}, too_many[3] = {SIZE_MAX, 3, 3};
+    size_t each[3];
+#define RERANK_MANY_TEXTS(counts, capacity) \
+    crossrank_rerank_many_texts(model, packed, packed, counts, options, results, capacity, each)
+    FAILS(CROSSRANK_ERR_ARGUMENT, RERANK_MANY_TEXTS(too_few, DOCUMENTS));
+    FAILS(CROSSRANK_ERR_ARGUMENT, RERANK_MANY_TEXTS(too_many, DOCUMENTS));
+    const size_t right[3] = {1, 1, 1};
+    FAILS(CROSSRANK_ERR_BUFFER, RERANK_MANY_TEXTS(right, 2));
+    FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_score_texts(model, fewer, packed, options, logits, scores, 3, results));
+    FAILS(CROSSRANK_ERR_BUFFER, crossrank_score_texts(model, packed, packed, options, logits, scores, 2, results));
+
     FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_model_text(model, 99, 0, NULL, 0, &length));
     FAILS(CROSSRANK_ERR_ARGUMENT, crossrank_model_text(model, CROSSRANK_TEXT_LABEL, 1, NULL, 0, &length));
     CHECK(length == 99);
@@ -169,6 +200,10 @@ static void calls(const char *path, const char *labels_path) {
     OK(crossrank_options_set_strict_utf8(options, true));
     FAILS(CROSSRANK_ERR_UTF8, RERANK(model, QUERY, texts, 3));
     CHECK(strstr(crossrank_last_message(), "1") != NULL && strstr(crossrank_last_message(), "secret") == NULL);
+    const uint64_t bounds[4] = {0, 3, 5, 6};
+    const crossrank_texts ill_formed = {"abc\xff\xc0" "d", 6, bounds, 3};
+    FAILS(CROSSRANK_ERR_UTF8, RERANK_TEXTS(ill_formed));
+    CHECK(strstr(crossrank_last_message(), "`documents` 1") != NULL);
     OK(crossrank_options_set_strict_utf8(options, false));
 
     OK(crossrank_options_set_max_tokens(options, 8));

@@ -68,6 +68,54 @@ static void facts(crossrank_model model, const char *path) {
     OK(crossrank_options_free(options));
 }
 
+/* Texts in one buffer give the bits of texts in an array. */
+static void packed(crossrank_model model, const crossrank_ranked *all) {
+    static char bytes[4096], query_bytes[4096];
+    uint64_t offsets[DOCUMENTS + 1] = {0}, query_offsets[DOCUMENTS + 1] = {0};
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        const crossrank_str document = documents()[i];
+        CHECK(offsets[i] + document.len <= sizeof bytes && query_offsets[i] + QUERY.len <= sizeof query_bytes);
+        memcpy(bytes + offsets[i], document.data, document.len);
+        memcpy(query_bytes + query_offsets[i], QUERY.data, QUERY.len);
+        offsets[i + 1] = offsets[i] + document.len;
+        query_offsets[i + 1] = query_offsets[i] + QUERY.len;
+    }
+    const crossrank_texts texts = {bytes, (size_t)offsets[DOCUMENTS], offsets, DOCUMENTS};
+    crossrank_ranked some[DOCUMENTS], details[DOCUMENTS];
+    size_t found = 0, counts[3] = {2, 0, DOCUMENTS - 2}, each[3] = {99, 99, 99};
+    OK(crossrank_rerank_texts(model, QUERY, texts, CROSSRANK_DEFAULTS, some, DOCUMENTS, &found));
+    CHECK(found == DOCUMENTS);
+    check_same_bits(some, all);
+    OK(crossrank_rerank_texts(model, QUERY, texts, CROSSRANK_DEFAULTS, some, 3, &found));
+    CHECK(found == 3 && some[2].index == all[2].index);
+    const crossrank_texts none = {NULL, 0, NULL, 0};
+    OK(crossrank_rerank_texts(model, QUERY, none, CROSSRANK_DEFAULTS, NULL, 0, &found));
+    CHECK(found == 0);
+
+    /* The first bytes need not be the first text's. */
+    const crossrank_texts rest = {bytes, (size_t)offsets[DOCUMENTS], offsets + 2, DOCUMENTS - 2};
+    OK(crossrank_rerank_texts(model, QUERY, rest, CROSSRANK_DEFAULTS, some, DOCUMENTS, &found));
+    CHECK(found == DOCUMENTS - 2);
+    for (size_t i = 0; i < found; i++) some[i].index += 2;
+
+    const crossrank_texts three = {query_bytes, (size_t)query_offsets[3], query_offsets, 3};
+    crossrank_ranked many[DOCUMENTS];
+    OK(crossrank_rerank_many_texts(model, three, texts, counts, CROSSRANK_DEFAULTS, many, DOCUMENTS, each));
+    CHECK(each[0] == 2 && each[1] == 0 && each[2] == DOCUMENTS - 2);
+    for (size_t i = 2; i < DOCUMENTS; i++) {
+        CHECK(many[i].index + 2 == some[i - 2].index && memcmp(&many[i].logit, &some[i - 2].logit, sizeof(float)) == 0);
+    }
+
+    const crossrank_texts queries = {query_bytes, (size_t)query_offsets[DOCUMENTS], query_offsets, DOCUMENTS};
+    float logits[DOCUMENTS];
+    double scores[DOCUMENTS];
+    OK(crossrank_score_texts(model, queries, texts, CROSSRANK_DEFAULTS, logits, scores, DOCUMENTS, details));
+    for (size_t i = 0; i < DOCUMENTS; i++) {
+        CHECK(memcmp(&logits[all[i].index], &all[i].logit, sizeof(float)) == 0);
+        CHECK(memcmp(&scores[all[i].index], &all[i].score, sizeof(double)) == 0 && details[i].index == i);
+    }
+}
+
 static void ranking(crossrank_model model, const crossrank_ranked *all) {
     bool seen[DOCUMENTS] = {false};
     uint64_t tokens = 0;
@@ -129,6 +177,7 @@ static void ranking(crossrank_model model, const crossrank_ranked *all) {
     OK(crossrank_rerank_many(model, sets, 3, CROSSRANK_DEFAULTS, many, DOCUMENTS + 5, counts));
     CHECK(counts[0] == DOCUMENTS && counts[1] == 0 && counts[2] == 4);
     check_same_bits(many, all);
+    packed(model, all);
     OK(crossrank_rerank(model, QUERY, documents(), 4, CROSSRANK_DEFAULTS, some, 4, &found));
     check_same(many + DOCUMENTS, some, 4);
     CHECK(many[DOCUMENTS + 4].size == 0xa5a5a5a5);

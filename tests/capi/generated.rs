@@ -31,6 +31,8 @@ fn valid(function: &str, kind: &str, name: &str) -> String {
         ("const crossrank_region *", "weights") if regions => "weights_regions",
         ("const crossrank_str *", "documents" | "queries") => "texts",
         ("const crossrank_set *", "sets") => "sets",
+        ("crossrank_texts", _) => "packed",
+        ("const size_t *", "counts") => "counts",
         ("size_t", "weight_count") => "1",
         ("size_t", "count" | "set_count" | "threads") => "2",
         ("size_t", "capacity")
@@ -146,6 +148,10 @@ fn null_in_every_pointer_is_an_error_and_writes_nothing() {
                 "crossrank_str" => case(name, "no_text", "CROSSRANK_ERR_NULL"),
                 "const crossrank_str *" => case(name, "no_texts", "CROSSRANK_ERR_NULL"),
                 "const crossrank_set *" => case(name, "no_sets", "CROSSRANK_ERR_NULL"),
+                "crossrank_texts" => {
+                    case(name, "no_bytes", "CROSSRANK_ERR_NULL");
+                    case(name, "no_offsets", "CROSSRANK_ERR_NULL");
+                }
                 _ => {}
             }
             if parameter.is_pointer() {

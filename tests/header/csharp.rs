@@ -84,7 +84,7 @@ fn parameter(function: &str, Parameter { kind, name }: &Parameter) -> String {
         return format!("{}[] {argument}", value(input));
     }
     let output = if target == "char" { "byte".into() } else { value(target) };
-    if ARRAYS.contains(&&**name) || (function, &**name) == ("crossrank_rerank_many", "found") {
+    if ARRAYS.contains(&&**name) || name == "found" && function.starts_with("crossrank_rerank_many") {
         format!("[Out] {output}[] {argument}")
     } else if matches!(target, "crossrank_info" | "crossrank_usage") {
         // The caller sets the size.
