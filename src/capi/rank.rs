@@ -10,7 +10,7 @@ use super::options::{self, Options, crossrank_options};
 use super::ranked::crossrank_ranked;
 use super::status::{Failure, crossrank_status, crossrank_status::CROSSRANK_ERR_BUFFER};
 use super::usage;
-use crate::Reranker;
+use crate::reranker::Reranker;
 
 /// A query and its documents, for crossrank_rerank_many.
 #[repr(C)]
