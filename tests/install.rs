@@ -20,11 +20,16 @@ fn root() -> &'static Path {
 }
 
 fn installed() -> Installed {
+    installed_in("a prefix")
+}
+
+/// Installs into a folder of that name.
+fn installed_in(name: &str) -> Installed {
     if let Some(prefix) = std::env::var_os("CROSSRANK_PREFIX") {
         return Installed { prefix: prefix.into(), _folder: None };
     }
     let folder = tempfile::tempdir().unwrap();
-    let prefix = folder.path().join("a prefix");
+    let prefix = folder.path().join(name);
     let install = root().join("packaging/install.sh");
     succeeds(Command::new(install).arg(&prefix).arg("--from").arg(c_library::built()));
     Installed { prefix, _folder: Some(folder) }
@@ -132,29 +137,24 @@ fn cmake_refuses_another_minor_version() {
 }
 
 #[test]
-fn pkg_config_gives_what_both_examples_need() {
+fn pkg_config_gives_what_both_examples_need_wherever_the_prefix_is_moved() {
     if !has("pkg-config") || !has("g++") {
         return;
     }
-    let installed = installed();
-    let lib = installed.prefix.join("lib");
+    // Characters that shells and sed take for their own.
+    let installed = installed_in("a prefix & more|#");
     // A prefix of its own with the static library alone: a linker that sees both takes the shared one.
-    let only_static = tempfile::tempdir().unwrap();
-    std::fs::create_dir(only_static.path().join("lib")).unwrap();
-    for (from, to) in [("include", "include"), ("lib/libcrossrank.a", "lib/libcrossrank.a")] {
-        std::os::unix::fs::symlink(installed.prefix.join(from), only_static.path().join(to)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let only_static = folder.path().join("moved & |#");
+    std::fs::create_dir_all(only_static.join("lib/pkgconfig")).unwrap();
+    for file in ["include", "lib/libcrossrank.a", "lib/pkgconfig/crossrank.pc"] {
+        std::os::unix::fs::symlink(installed.prefix.join(file), only_static.join(file)).unwrap();
     }
-    for (shared, prefix) in [(true, &*installed.prefix), (false, only_static.path())] {
+    for (shared, prefix) in [(true, &installed.prefix), (false, &only_static)] {
         let mut pkg_config = Command::new("pkg-config");
-        pkg_config.env("PKG_CONFIG_PATH", lib.join("pkgconfig"));
-        pkg_config
-            .arg(format!("--define-variable=prefix={}", prefix.display().to_string().replace(' ', "\\ ")));
-        pkg_config.args(if shared { &[][..] } else { &["--static"] }).args([
-            "--cflags",
-            "--libs",
-            "crossrank",
-        ]);
-        let flags = succeeds(&mut pkg_config);
+        pkg_config.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+        pkg_config.args(if shared { &[][..] } else { &["--static"] });
+        let flags = succeeds(pkg_config.args(["--cflags", "--libs", "crossrank"]));
         for (compiler, source) in [("gcc", "examples/c/rank.c"), ("g++ -std=c++17", "examples/cpp/rank.cpp")]
         {
             let folder = tempfile::tempdir().unwrap();
@@ -162,9 +162,105 @@ fn pkg_config_gives_what_both_examples_need() {
             let line = format!("{compiler} {source} {} -o '{}'", flags.trim(), program.display());
             succeeds(Command::new("sh").args(["-c", &line]).current_dir(root()));
             assert_eq!(is_shared(&program), shared, "{line}");
-            ranks(&program, shared.then_some(&*lib));
+            ranks(&program, shared.then_some(&*prefix.join("lib")));
         }
     }
+}
+
+#[test]
+fn the_lines_of_the_documentation_link_both_libraries() {
+    if !has("pkg-config") || !has("cc") {
+        return;
+    }
+    let installed = installed_in("prefix");
+    let document = std::fs::read_to_string(root().join("docs/c.md")).unwrap();
+    let lines: Vec<&str> = document.lines().filter(|line| line.starts_with("cc rank.c ")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, shared) in lines.into_iter().zip([true, false]) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(root().join("examples/c/rank.c"), folder.path().join("rank.c")).unwrap();
+        let line = line.replace("PREFIX", installed.prefix.to_str().unwrap());
+        let mut shell = Command::new("sh");
+        shell.env("PKG_CONFIG_PATH", installed.prefix.join("lib/pkgconfig")).args(["-c", &line]);
+        succeeds(shell.current_dir(folder.path()));
+        let program = folder.path().join("rank");
+        assert_eq!(is_shared(&program), shared, "{line}");
+        ranks(&program, shared.then_some(&*installed.prefix.join("lib")));
+    }
+}
+
+/// Runs install.sh where PATH leads to the tools it needs and to `cargo`, if that is given: the text of a script.
+fn install_with(cargo: Option<&str>, arguments: &[&Path]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    for tool in ["sh", "uname", "sed", "dirname", "head", "tail", "mkdir", "install", "ln", "strip", "chmod"]
+    {
+        let at = succeeds(Command::new("sh").args(["-c", &format!("command -v {tool}")]));
+        std::os::unix::fs::symlink(at.trim(), folder.path().join(tool)).unwrap();
+    }
+    if let Some(script) = cargo {
+        let path = folder.path().join("cargo");
+        std::fs::write(&path, script).unwrap();
+        succeeds(Command::new("chmod").arg("+x").arg(path));
+    }
+    let mut command = Command::new(root().join("packaging/install.sh"));
+    command.args(arguments).env("PATH", folder.path()).output().unwrap()
+}
+
+#[test]
+fn the_script_explains_itself_and_what_it_lacks() {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path().join("p");
+    for help in ["--help", "-h"] {
+        let output = install_with(None, &[Path::new(help)]);
+        assert!(output.status.success() && output.stderr.is_empty());
+        let usage = text(&output.stdout);
+        assert!(
+            usage.starts_with("Installs the C and C++ libraries") && usage.contains("DESTDIR"),
+            "{usage}"
+        );
+    }
+    for wrong in [&[][..], &[Path::new("--nonsense")], &[&prefix, Path::new("--from")]] {
+        let output = install_with(None, wrong);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{wrong:?}");
+        assert!(text(&output.stderr).contains("PREFIX [--from"), "{wrong:?}");
+    }
+    for (arguments, message) in [
+        (&[&*prefix][..], "there is no cargo in PATH"),
+        (&[&*prefix, Path::new("--from"), Path::new("no/such")], "there is no folder 'no/such'"),
+        (&[&*prefix, Path::new("--from"), folder.path()], "lacks libcrossrank.so"),
+    ] {
+        let output = install_with(None, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains(message), "{arguments:?}: {}", text(&output.stderr));
+        assert!(!prefix.exists());
+    }
+}
+
+#[test]
+fn the_libraries_are_taken_from_where_cargo_has_put_them() {
+    // What cargo prints for one crate, with a target folder that no variable names.
+    let built = c_library::built();
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("of build.target-dir/x86_64/dist");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    for library in ["libcrossrank.so", "libcrossrank.a"] {
+        std::os::unix::fs::symlink(built.join(library), elsewhere.join(library)).unwrap();
+    }
+    let at = elsewhere.display();
+    let cargo = format!(
+        "#!/bin/sh\n[ \"$1\" = rustc ] || exit 9\ncase \"$*\" in *--message-format=json*) ;; *) exit 8 ;; esac\n\
+         echo '{{\"reason\":\"compiler-artifact\",\"filenames\":[\"/other/libother.rlib\"]}}'\n\
+         echo '{{\"reason\":\"compiler-artifact\",\"filenames\":[\"{at}/libcrossrank.so\",\"{at}/libcrossrank.a\"],\"executable\":null}}'\n\
+         echo '{{\"reason\":\"build-finished\",\"success\":true}}'\n"
+    );
+    let prefix = folder.path().join("prefix");
+    let output = install_with(Some(&cargo), &[&prefix]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(prefix.join("lib/libcrossrank.a").is_file() && prefix.join("lib/libcrossrank.so").is_file());
+    // A build that fails installs nothing.
+    let output = install_with(Some("#!/bin/sh\nexit 101\n"), &[&folder.path().join("none")]);
+    assert!(!output.status.success() && !folder.path().join("none").exists());
 }
 
 #[test]
