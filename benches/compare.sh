@@ -51,9 +51,15 @@ if [[ ! -e $graph-int8.onnx || $model/model.safetensors -nt $graph-int8.onnx ]];
 fi
 "$python" benches/peers/fixed_lengths.py "$model/tokenizer.json" "$peers/lengths" >/dev/null
 if [[ ! $exe ]]; then
-    cargo build --release --features cli
-    exe=${CARGO_TARGET_DIR:-target}/release/crossrank
+    # Only cargo knows where its configuration and the environment put the program.
+    exe=$(cargo build --release --features cli --message-format=json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\/crossrank\)".*/\1/p')
 fi
+
+# A path as one word of a command that compare.py splits.
+word() {
+    printf '%q' "$1"
+}
 
 for precision in "${precisions[@]}"; do
     for kind in ${kinds//,/ }; do
@@ -71,8 +77,8 @@ for precision in "${precisions[@]}"; do
         printf '\n%s, %s, %s\n' "$(basename "$stored")" "$kind" "$precision"
         "$python" benches/peers/compare.py --rounds "$rounds" --threads "$threads" --kind "$kind" --precision "$precision" \
             --write "$results/${name:+$name-}$kind-$precision.json" ${processor:+--processor "$processor"} \
-            --ours "$prefix $exe bench --model $stored --backend cpu --precision $precision --threads {threads} --seconds $seconds --json --workload {workload}" \
-            --peer "$prefix $python benches/peers/ort_bench.py $graph-$precision.onnx $model/tokenizer.json {workload} --threads {threads} --batch $batch --seconds $seconds" \
+            --ours "$prefix $(word "$exe") bench --model $(word "$stored") --backend cpu --precision $precision --threads {threads} --seconds $seconds --json --workload {workload}" \
+            --peer "$prefix $(word "$python") benches/peers/ort_bench.py $(word "$graph-$precision.onnx") $(word "$model/tokenizer.json") {workload} --threads {threads} --batch $batch --seconds $seconds" \
             "${workloads[@]}"
     done
 done
