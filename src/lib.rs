@@ -71,8 +71,9 @@
 //! - `capi`: the C interface of `include/crossrank.h`. `packaging/build.sh` in the repository builds its libraries.
 //! - `serde`: `Serialize` and `Deserialize` for results, [`ModelInfo`], [`Error`] and options. The names are those of the fields
 //!   and, in lower case with `_` between words, of the variants; they change only as the Rust names do. What is not a number in
-//!   Rust, a score that there is none of, is null. Of [`RerankOptions`] `cancel`, `deadline` and `on_progress` are left out, of
-//!   [`RerankerBuilder`] `executor`; an option that there is not is an error.
+//!   Rust, a score that there is none of, is null. serde_json reads every bit of a score with its feature `float_roundtrip`.
+//!   Of [`RerankOptions`] `cancel`, `deadline` and `on_progress` are left out, of [`RerankerBuilder`] `executor`; an option
+//!   that there is not is an error.
 //! - `cli`, `pull`: the command line, and its download of models. Of no use to a Rust program; `cli` needs the repository.
 
 // The hidden modules are public for tests, benches and the curious; no stability is promised there.

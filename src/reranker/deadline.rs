@@ -134,6 +134,8 @@ mod tests {
         inner: Box<dyn Engine>,
         clock: Clock,
         layer_per_token: Duration,
+        /// From this batch on, each layer takes ten times as long.
+        slow_from: usize,
         group_tokens: Option<usize>,
         /// The sequences of each batch, in the order of the calls.
         batches: Arc<Mutex<Vec<usize>>>,
@@ -155,9 +157,12 @@ mod tests {
             stop: &dyn Fn() -> Result<()>,
             out: &mut [f32],
         ) -> Result<Executed> {
-            self.batches.lock().unwrap().push(batch.sequences());
+            let mut batches = self.batches.lock().unwrap();
+            let factor = if batches.len() < self.slow_from { 1 } else { 10 };
+            batches.push(batch.sequences());
+            drop(batches);
             for _ in 0..LAYERS {
-                self.clock.advance(self.layer_per_token * batch.tokens() as u32);
+                self.clock.advance(self.layer_per_token * factor * batch.tokens() as u32);
                 stop()?;
             }
             self.inner.logits(batch, pool, &|| Ok(()), out)
@@ -176,12 +181,22 @@ mod tests {
 
     impl Slow {
         fn new(layer_per_token: Duration, group_tokens: Option<usize>) -> Self {
+            Self::new_slow_from(usize::MAX, layer_per_token, group_tokens)
+        }
+
+        fn new_slow_from(slow_from: usize, layer_per_token: Duration, group_tokens: Option<usize>) -> Self {
             let mut model = Reranker::builder().threads(1).load(FIXTURE).unwrap();
             let (clock, batches) = (Clock::default(), Arc::default());
             let inner = std::mem::replace(&mut model.engine, Box::new(Nothing));
             let (moved, noted) = (clock.clone(), Arc::clone(&batches));
-            model.engine =
-                Box::new(SlowEngine { inner, clock: moved, layer_per_token, group_tokens, batches: noted });
+            model.engine = Box::new(SlowEngine {
+                inner,
+                clock: moved,
+                layer_per_token,
+                slow_from,
+                group_tokens,
+                batches: noted,
+            });
             Self { model, clock, batches, start: Instant::now() }
         }
 
@@ -309,6 +324,24 @@ mod tests {
             assert_eq!((done, scored.len(), usage.tokens), (fit, 50, fit * tokens));
             let overshoot = (slow.clock.elapsed() - before).saturating_sub(limit);
             assert!(overshoot <= document / LAYERS, "{overshoot:?}");
+        }
+    }
+
+    /// Another program takes the processor: what the rounds before told is wrong.
+    #[test]
+    fn a_machine_that_gets_slower_is_late_by_a_layer_of_the_group_that_it_computes() {
+        let (documents, limit) = (lines(1000), Duration::from_millis(8));
+        for slow_from in 1..8 {
+            let slow = Slow::new_slow_from(slow_from, LAYER_PER_TOKEN, None);
+            let (scored, _) = slow.score(&documents, Some(limit), RerankOptions::new());
+            let batches = slow.batches.lock().unwrap();
+            let layer = LAYER_PER_TOKEN * 10 * (scored[0].tokens * batches.last().unwrap()) as u32;
+            let overshoot = slow.clock.elapsed().saturating_sub(limit);
+            assert!(overshoot < layer, "{overshoot:?} of {layer:?}, {batches:?}");
+            // What was scored before stays.
+            let done = scored.iter().filter(|scored| scored.status == PairStatus::Scored).count();
+            assert_eq!(done, batches[..batches.len() - 1].iter().sum::<usize>(), "{batches:?}");
+            assert!(done >= slow_from, "{batches:?}");
         }
     }
 
