@@ -54,7 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("serde_json::", &["model/", "text/", "bin/"]),
-    ("base64::", &["text/definition.rs", "text/vocabulary/sentencepiece.rs"]),
+    ("base64::", &["text/definition/checks.rs", "text/vocabulary/sentencepiece.rs"]),
     ("prost::", &["text/vocabulary/sentencepiece.rs"]),
     (
         "xxhash_rust::",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossrank::text::batch::Pair;
+use crossrank::text::settings::SettingsFiles;
 use crossrank::text::tokenizer::{Encoded, Tokenizer};
 use crossrank::{Error, Truncation};
 use serde_json::{Value, json};
@@ -696,4 +697,37 @@ fn every_prefix_of_a_file_is_a_format_error() {
 fn a_tokenizer_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Tokenizer>();
+}
+
+#[test]
+fn the_last_ids_of_a_text_are_the_whole_texts_where_pairs_are_truncated_at_their_start() {
+    let settings = br#"{"truncation_side": "left"}"#;
+    for family in ["bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert"] {
+        let folder = root().join("tests/fixtures").join(family);
+        let (config, json) =
+            (fs::read(folder.join("config.json")).unwrap(), fs::read(folder.join("tokenizer.json")).unwrap());
+        let files = SettingsFiles { config: &config, tokenizer_config: Some(settings), ..Default::default() };
+        let (tokenizer, _) =
+            Tokenizer::with_settings("tokenizer.json", &json, &files, usize::MAX, 2).unwrap();
+        let words = "the server of a desktop, and 3.14 trés Übungen! ";
+        for (what, text) in [
+            ("words", words.repeat(100)),
+            ("dots", ".".repeat(5000)),
+            ("odd dots", ".".repeat(5001)),
+            ("letters", "ab".repeat(4000)),
+            ("spaces", format!("{}end", " ".repeat(5000))),
+            ("no spaces", words.replace(' ', "").repeat(100)),
+            ("marks", "e\u{301}".repeat(3000)),
+        ] {
+            let whole = tokenizer.encode(&text, usize::MAX).unwrap();
+            assert!(whole.complete, "{family}, {what}");
+            for count in [1, 20, 200] {
+                let end = tokenizer.encode(&text, count).unwrap();
+                let kept = count.min(whole.ids.len());
+                assert!(end.ids.len() >= kept, "{family}, {what}, {count}");
+                assert!(whole.ids.ends_with(&end.ids), "{family}, {what}, {count}");
+            }
+            assert!(!tokenizer.encode(&words.repeat(100), 20).unwrap().complete, "{family}: all was read");
+        }
+    }
 }

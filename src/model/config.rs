@@ -1,10 +1,10 @@
 //! The configuration files of a model -> its [`Spec`].
 
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::architecture;
-use crate::model::files::{ModelFiles, SENTENCE_TRANSFORMERS};
+use crate::model::files::{ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS};
 use crate::model::io::parse_json;
 use crate::model::json::Config;
 use crate::model::modules;
@@ -37,11 +37,27 @@ pub fn read_spec(files: &ModelFiles) -> Result<Spec> {
     }
     let labels = spec.labels.len();
     spec.score = torch::score(sentence_transformers.as_ref(), &config, labels, &mut spec.warnings)?;
-    if let Some(length) = tokenizer.model_max_length()? {
+    // sentence-transformers gives its limit to the tokenizer in place of the tokenizer's own.
+    let of_module = files.sentence_bert_config.as_deref().map(max_seq_length).transpose()?.flatten();
+    if let Some(length) = of_module.map_or_else(|| tokenizer.model_max_length(), |length| Ok(Some(length)))? {
         spec.max_tokens = spec.max_tokens.min(length);
     }
     check_sizes(&spec)?;
     Ok(spec)
+}
+
+/// The limit of sentence_bert_config.json. Refuses the keys that would change what is read otherwise.
+fn max_seq_length(bytes: &[u8]) -> Result<Option<usize>> {
+    let file = SENTENCE_BERT_CONFIG;
+    let config = Config { file: file.into(), map: parse_json(file, bytes)? };
+    config.only("do_lower_case", &json!(false), "put a Lowercase normalizer into tokenizer.json")?;
+    config.only("tokenizer_name_or_path", &Value::Null, "put that tokenizer's files beside config.json")?;
+    for key in ["tokenizer_args", "processor_kwargs", "processing_kwargs"] {
+        if config.get(key).is_some_and(|arguments| !arguments.is_null() && *arguments != json!({})) {
+            return Err(config.unsupported(key, "arguments", "put them into tokenizer_config.json"));
+        }
+    }
+    config.length_limit("max_seq_length")
 }
 
 /// Refuses sizes with which a matrix of the network would not be addressable: its bytes in f32 must fit in `isize`.

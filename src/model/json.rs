@@ -320,13 +320,18 @@ impl Config {
         map.ok_or_else(wrong)?.iter().map(number).collect::<Result<_>>().map(Some)
     }
 
-    /// `None` without the key. For "no limit" transformers writes 1e30, as an integer or a float; this becomes the largest
-    /// usize.
+    /// The most tokens of a pair: `model_max_length` or, without it, the `max_len` of old models.
     pub fn model_max_length(&self) -> Result<Option<usize>> {
         const KEY: &str = "model_max_length";
-        let Some(value) = self.get(KEY) else { return Ok(None) };
+        self.length_limit(if self.map.contains_key(KEY) { KEY } else { "max_len" })
+    }
+
+    /// `None` without the key. For "no limit" transformers writes 1e30, as an integer or a float; this becomes the largest
+    /// usize.
+    pub fn length_limit(&self, key: &str) -> Result<Option<usize>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
         let length = value.as_f64().filter(|length| *length >= 1.0);
-        let length = length.ok_or_else(|| self.key_error(KEY, "expected a number from 1 up"))?;
+        let length = length.ok_or_else(|| self.key_error(key, "expected a number from 1 up"))?;
         Ok(Some(length as usize))
     }
 }

@@ -22,6 +22,7 @@ use crate::model::prompts::Prompts;
 use crate::model::spec::Spec;
 use crate::model::weights::{ParallelFor, serial};
 use crate::options::{Backend, Isa, LoadOptions, Precision};
+use crate::text::settings::SettingsFiles;
 use crate::text::tokenizer::Tokenizer;
 use crate::text::vocabulary::{VocabularyFiles, make_tokenizer};
 
@@ -128,9 +129,17 @@ impl Loader<'_> {
     fn load_tokenizer(&self) -> Result<(Tokenizer, Vec<String>)> {
         let files = self.files;
         let (vocabulary, token_types) = (self.spec.vocabulary, self.spec.token_types);
+        let settings = SettingsFiles {
+            config: &files.config,
+            tokenizer_config: files.tokenizer_config.as_deref(),
+            special_tokens_map: files.special_tokens_map.as_deref(),
+            added_tokens: files.added_tokens.as_deref(),
+        };
+        let read = |file: &str, json: &[u8]| {
+            Tokenizer::with_settings(file, json, &settings, vocabulary, token_types)
+        };
         if files.vocabulary.is_empty() {
-            let tokenizer = Tokenizer::new("tokenizer.json", &files.tokenizer, vocabulary, token_types)?;
-            return Ok((tokenizer, Vec::new()));
+            return read("tokenizer.json", &files.tokenizer);
         }
         let made = make_tokenizer(&VocabularyFiles {
             files: &files.vocabulary,
@@ -141,8 +150,8 @@ impl Loader<'_> {
             added_tokens: files.added_tokens.is_some(),
             advice: MAKE_TOKENIZER,
         })?;
-        let tokenizer = Tokenizer::new(&made.file, &made.json, vocabulary, token_types)?;
-        Ok((tokenizer, vec![made.warning]))
+        let (tokenizer, warnings) = read(&made.file, &made.json)?;
+        Ok((tokenizer, [vec![made.warning], warnings].concat()))
     }
 
     /// Everything that the weight files are needed for.

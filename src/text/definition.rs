@@ -1,14 +1,20 @@
 //! tokenizer.json, parsed and checked before the `tokenizers` crate sees any of it: the crate trusts the file where it
 //! indexes, allocates and unwraps. A file that this module accepts can be loaded and run by the crate without a panic.
 //!
-//! Ignored on purpose: `truncation` and `padding` (often stale, and decided by the caller) and `decoder` (never used).
+//! Ignored on purpose: `truncation` but for its side and `padding` but for its token (often stale, and decided by the
+//! caller), and `decoder` (never used).
+
+mod checks;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+
+pub use self::checks::{DefinitionResult, character_map_bytes};
+use self::checks::{check_normalizer, check_post_processor, check_pre_tokenizer};
+use super::truncation::TruncationSide;
 
 /// The largest file in use, XLM-RoBERTa's, has 17 MB.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -17,59 +23,67 @@ const MAX_FILE_BYTES: usize = 64 << 20;
 const MAX_TOKEN_BYTES: usize = 1024;
 /// Limit of `max_input_chars_per_word`: WordPiece takes cubic time in the length of a word. Every known model has 100.
 pub const MAX_WORD_CHARS: usize = 1000;
-/// Limit of the factor by which normalization may lengthen a text. The longest expansion in Unicode (NFKC of U+FDFA) is
-/// 11-fold, the character maps of sentencepiece double that, and rewriting spaces triples it.
-const MAX_EXPANSION: usize = 256;
-
-const NORMALIZERS: &[&str] = &[
-    "BertNormalizer",
-    "Lowercase",
-    "NFC",
-    "NFD",
-    "NFKC",
-    "NFKD",
-    "Nmt",
-    "Precompiled",
-    "Replace",
-    "Sequence",
-    "Strip",
-    "StripAccents",
-];
-const PRE_TOKENIZERS: &[&str] = &[
-    "BertPreTokenizer",
-    "ByteLevel",
-    "Digits",
-    "Metaspace",
-    "Punctuation",
-    "Sequence",
-    "Split",
-    "Whitespace",
-    "WhitespaceSplit",
-];
-const POST_PROCESSORS: &[&str] =
-    &["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"];
-
-/// A result whose error is a sentence about the content of tokenizer.json.
-pub type DefinitionResult<T> = Result<T, String>;
 
 /// A checked tokenizer.json.
 pub struct Definition<'a> {
     pub added_tokens: Vec<AddedToken>,
     pub normalizer: Option<Value>,
+    /// The normalizer that added tokens have gone through, where it is not that of texts.
+    pub added_tokens_normalizer: Option<Value>,
     pub pre_tokenizer: Option<Value>,
     pub post_processor: Option<Value>,
     pub model: SubwordModel<'a>,
+    /// The side of the file's own truncation, which transformers takes where tokenizer_config.json names none.
+    pub truncation_side: TruncationSide,
+    /// The padding token of the file's own padding.
+    pub pad_token: Option<String>,
+    /// Whether the two texts of a pair have the token types of the template, and not 0.
+    pub token_types: bool,
+    /// Whether special tokens in a text are read as text.
+    pub split_special_tokens: bool,
 }
 
 /// A token that is matched in the text, before or after normalization, instead of being found by the model.
-#[derive(serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 pub struct AddedToken {
+    /// Its id in the file.
+    #[serde(default)]
+    pub id: u32,
+    /// Whether a file beside tokenizer.json adds it.
+    #[serde(skip)]
+    pub from_settings: bool,
     pub content: String,
     pub single_word: bool,
     pub lstrip: bool,
     pub rstrip: bool,
     pub normalized: bool,
     pub special: bool,
+}
+
+impl AddedToken {
+    /// A token without other properties: a special one is matched before normalization, any other after it.
+    pub fn plain(content: String, special: bool) -> Self {
+        let (single_word, lstrip, rstrip) = (false, false, false);
+        Self {
+            id: 0,
+            from_settings: false,
+            content,
+            single_word,
+            lstrip,
+            rstrip,
+            normalized: !special,
+            special,
+        }
+    }
+}
+
+/// Tokens are equal that match the same: wherever they come from, and whatever their id.
+impl PartialEq for AddedToken {
+    fn eq(&self, other: &Self) -> bool {
+        let key =
+            |token: &Self| (token.single_word, token.lstrip, token.rstrip, token.normalized, token.special);
+        self.content == other.content && key(self) == key(other)
+    }
 }
 
 /// The part that divides words into tokens.
@@ -80,6 +94,7 @@ pub enum SubwordModel<'a> {
 }
 
 /// How a byte pair encoding treats the edges of words and unknown characters.
+#[derive(Default)]
 pub struct BpeOptions<'a> {
     pub unk: Option<Cow<'a, str>>,
     pub prefix: Option<Cow<'a, str>>,
@@ -96,6 +111,10 @@ struct DefinitionFile<'a> {
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
     post_processor: Option<Value>,
+    #[serde(default)]
+    truncation: Value,
+    #[serde(default)]
+    padding: Value,
     #[serde(borrow)]
     model: SubwordModelFile<'a>,
 }
@@ -140,20 +159,53 @@ impl<'a> Definition<'a> {
         // UTF-8 is checked once for the whole file: the parser would check every token on its own.
         let text = std::str::from_utf8(json).map_err(|e| e.to_string())?;
         // The parser refuses nesting beyond 128 levels.
-        let DefinitionFile { added_tokens, normalizer, pre_tokenizer, post_processor, model } =
-            serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let DefinitionFile {
+            added_tokens,
+            normalizer,
+            pre_tokenizer,
+            post_processor,
+            truncation,
+            padding,
+            model,
+        } = serde_json::from_str(text).map_err(|e| e.to_string())?;
         if let Some(part) = &normalizer {
             check_normalizer(part)?;
         }
         if let Some(part) = &pre_tokenizer {
-            visit_components(part, "pre_tokenizer", "pretokenizers", PRE_TOKENIZERS, &mut |_, _| Ok(()))?;
+            check_pre_tokenizer(part)?;
         }
         if let Some(part) = &post_processor {
             check_post_processor(part)?;
         }
         check_lengths(added_tokens.iter().map(|t| t.content.as_str()))?;
         let model = model.check(vocabulary)?;
-        Ok(Self { added_tokens, normalizer, pre_tokenizer, post_processor, model })
+        let left = truncation["direction"] == "Left";
+        Ok(Self {
+            added_tokens,
+            normalizer,
+            added_tokens_normalizer: None,
+            pre_tokenizer,
+            post_processor,
+            model,
+            truncation_side: if left { TruncationSide::Left } else { TruncationSide::Right },
+            pad_token: padding["pad_token"].as_str().map(str::to_owned),
+            token_types: true,
+            split_special_tokens: false,
+        })
+    }
+
+    /// The id of a token of the vocabulary or of the file's added tokens.
+    pub fn id_of(&self, token: &str) -> Option<u64> {
+        let in_vocabulary = match &self.model {
+            SubwordModel::WordPiece { vocab, .. } | SubwordModel::Bpe { vocab, .. } => {
+                vocab.0.iter().rev().find(|(entry, _)| entry == token).map(|(_, id)| u64::from(*id))
+            }
+            SubwordModel::Unigram { vocab, .. } => {
+                vocab.iter().position(|(entry, _)| entry == token).map(|id| id as u64)
+            }
+        };
+        let added = || self.added_tokens.iter().find(|added| added.content == token);
+        in_vocabulary.or_else(|| added().map(|added| added.id.into()))
     }
 }
 
@@ -334,121 +386,6 @@ fn check_merges(vocab: &TokenIds<'_>, merges: &[(String, String)], prefix: &str)
             Some(b) if a.len() + b.len() <= longest => {}
             _ => return Err(format!("model.merges[{i}] gives no token of the vocabulary")),
         }
-    }
-    Ok(())
-}
-
-/// Calls `visit` with a component or, if it is a sequence, with the components inside.
-fn visit_components<'a>(
-    part: &'a Value,
-    what: &str,
-    children: &str,
-    allowed: &[&str],
-    visit: &mut impl FnMut(&str, &'a Value) -> DefinitionResult<()>,
-) -> DefinitionResult<()> {
-    let kind = part["type"].as_str().ok_or_else(|| format!("{what} has no type"))?;
-    if !allowed.contains(&kind) {
-        return Err(format!("{what} `{kind:.40}` is not one of {}", allowed.join(", ")));
-    }
-    if kind != "Sequence" {
-        return visit(kind, part);
-    }
-    let inside =
-        part[children].as_array().ok_or_else(|| format!("the sequence of {what} has no {children}"))?;
-    inside.iter().try_for_each(|part| visit_components(part, what, children, allowed, visit))
-}
-
-fn check_normalizer(part: &Value) -> DefinitionResult<()> {
-    let mut expansion = 1usize;
-    visit_components(part, "normalizer", "normalizers", NORMALIZERS, &mut |kind, part| {
-        let factor = match kind {
-            "Replace" => {
-                let content = part["content"].as_str().map_or(0, str::len);
-                match part["pattern"]["String"].as_str() {
-                    // An empty pattern matches between any two characters.
-                    Some(pattern) if !pattern.is_empty() => content.div_ceil(pattern.len()),
-                    _ => content.saturating_add(1),
-                }
-            }
-            "Precompiled" => check_character_map(&character_map_bytes(part)?)?,
-            _ => 1,
-        };
-        expansion = expansion.saturating_mul(factor.max(1));
-        Ok(())
-    })?;
-    if expansion > MAX_EXPANSION {
-        return Err(format!(
-            "the normalizer can make a text {expansion} times as long, at most {MAX_EXPANSION} is supported"
-        ));
-    }
-    Ok(())
-}
-
-/// The bytes of a `Precompiled` normalizer.
-pub fn character_map_bytes(part: &Value) -> DefinitionResult<Vec<u8>> {
-    let text = part["precompiled_charsmap"].as_str().ok_or("precompiled_charsmap is not a string")?;
-    base64::decode(text).map_err(|e| format!("precompiled_charsmap: {e}"))
-}
-
-/// sentencepiece's character map: the byte length of a double-array trie (u32), the trie (u32 units), then UTF-8
-/// replacements that end with NUL each. Follows every path of the trie to make sure that none leads outside. Returns the
-/// length of the longest replacement in bytes.
-fn check_character_map(bytes: &[u8]) -> DefinitionResult<usize> {
-    const BROKEN: &str = "precompiled_charsmap is broken";
-    let (header, rest) = bytes.split_first_chunk().ok_or(BROKEN)?;
-    let (trie, replacements) =
-        rest.split_at_checked(u32::from_le_bytes(*header) as usize / 4 * 4).ok_or(BROKEN)?;
-    let trie: Vec<usize> = trie.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit) as usize).collect();
-    let replacements = std::str::from_utf8(replacements).map_err(|_| BROKEN)?;
-    // A unit's fields: bits 0-7 and 31 are the label, bit 8 says whether a value follows, bit 9 scales bits 10-31, which
-    // are the distance to its children (by exclusive or).
-    let children = |at: usize| at ^ (trie[at] >> 10 << ((trie[at] & 1 << 9) >> 6));
-    if trie.is_empty() {
-        return Err(BROKEN.into());
-    }
-    let mut seen = vec![false; trie.len()];
-    let mut open = vec![0];
-    while let Some(at) = open.pop() {
-        if std::mem::replace(&mut seen[at], true) {
-            continue;
-        }
-        let base = children(at);
-        // Children differ from the base only in their lowest byte.
-        if base | 0xff >= trie.len() {
-            return Err(BROKEN.into());
-        }
-        if at != 0 && trie[at] >> 8 & 1 == 1 && !replacements.is_char_boundary(trie[base] & 0x7fff_ffff) {
-            return Err(BROKEN.into());
-        }
-        open.extend((1..=0xff).filter(|c| trie[base ^ c] & 0x8000_00ff == *c).map(|c| base ^ c));
-    }
-    Ok(replacements.split('\0').map(str::len).max().unwrap_or(0))
-}
-
-/// Special tokens of a template must be defined, and only one processor may add any: the crate's second one would treat
-/// the pieces of the first as further texts.
-fn check_post_processor(part: &Value) -> DefinitionResult<()> {
-    let mut adding = 0;
-    visit_components(part, "post_processor", "processors", POST_PROCESSORS, &mut |kind, part| {
-        adding += usize::from(kind != "ByteLevel");
-        if kind != "TemplateProcessing" {
-            return Ok(());
-        }
-        let counts: HashMap<&str, usize> = part["special_tokens"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, token)| Some((name.as_str(), token["ids"].as_array()?.len())))
-            .collect();
-        let pieces = part["pair"].as_array().ok_or("the template for pairs is missing")?;
-        let mut names = pieces.iter().filter_map(|piece| piece["SpecialToken"]["id"].as_str());
-        match names.find(|name| !counts.contains_key(name)) {
-            Some(name) => Err(format!("the template for pairs has a special token `{name:.40}` without ids")),
-            None => Ok(()),
-        }
-    })?;
-    if adding > 1 {
-        return Err("more than one post-processor adds special tokens".into());
     }
     Ok(())
 }

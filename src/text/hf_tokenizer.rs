@@ -34,6 +34,8 @@ pub struct HfTokenizer {
     unknown_end: Option<char>,
     /// Made when they are needed for the first time.
     neighbours: OnceLock<Neighbours>,
+    /// The added tokens that are read as text, because the word table has no row for them.
+    pub without_row: Vec<String>,
 }
 
 type Inner =
@@ -108,7 +110,8 @@ impl HfTokenizer {
         model: SubwordModel<'_>,
         normalizer: Option<Value>,
         pre_tokenizer: Option<Value>,
-        added_tokens: Vec<AddedToken>,
+        (added_tokens, their_normalizer): (Vec<AddedToken>, Option<Value>),
+        split_special_tokens: bool,
         vocabulary: usize,
     ) -> DefinitionResult<Self> {
         let (neighbours_apply, unknown_end) = match &model {
@@ -132,30 +135,27 @@ impl HfTokenizer {
                 serde_json::from_value(part).map_err(|e| format!("pre_tokenizer: {e}"))?;
             tokenizer.with_pre_tokenizer(Some(part));
         }
-        for token in added_tokens.iter().filter(|t| t.normalized && !t.content.is_empty()) {
-            let mut text = NormalizedString::from(token.content.as_str());
-            if let Some(normalizer) = tokenizer.get_normalizer() {
-                normalizer.normalize(&mut text).map_err(|e| format!("normalizer: {e}"))?;
-            }
-            if text.is_empty() {
-                // It would match everywhere, even inside characters.
-                return Err("nothing is left of an added token after normalization".into());
-            }
-        }
-        let contents: Vec<String> = added_tokens.iter().map(|t| t.content.clone()).collect();
-        let added = added_tokens.into_iter().map(|t| {
-            tokenizers::AddedToken::from(t.content, t.special)
-                .single_word(t.single_word)
-                .lstrip(t.lstrip)
-                .rstrip(t.rstrip)
-                .normalized(t.normalized)
-        });
-        tokenizer.add_tokens(added).map_err(|e| format!("added_tokens: {e}"))?;
+        check_normalized_tokens(&added_tokens, tokenizer.get_normalizer(), their_normalizer)?;
+        let (more, of_file): (Vec<_>, Vec<_>) = added_tokens.into_iter().partition(|t| t.from_settings);
+        let contents: Vec<String> = of_file.iter().map(|t| t.content.clone()).collect();
+        let failed = |e| format!("added_tokens: {e}");
+        tokenizer.add_tokens(of_file.into_iter().map(crate_token)).map_err(failed)?;
         for id in contents.iter().filter_map(|content| tokenizer.token_to_id(content)) {
             definition::check_id(id.into(), vocabulary)?;
         }
+        let mut without_row = Vec::new();
+        for token in more.into_iter().filter(|token| !token.content.is_empty()) {
+            // With a token of the settings that the word table has no row for, transformers fails on the texts that contain it.
+            let id = tokenizer.token_to_id(&token.content).unwrap_or_else(|| next_id(&tokenizer));
+            if definition::check_id(id.into(), vocabulary).is_ok() {
+                tokenizer.add_tokens([crate_token(token)]).map_err(failed)?;
+            } else {
+                without_row.push(token.content);
+            }
+        }
+        tokenizer.set_encode_special_tokens(split_special_tokens);
         let neighbours = OnceLock::new();
-        Ok(Self { inner: tokenizer, neighbours_apply, unknown_end, neighbours })
+        Ok(Self { inner: tokenizer, neighbours_apply, unknown_end, neighbours, without_row })
     }
 
     /// The model of words, if it is a WordPiece.
@@ -224,12 +224,8 @@ impl HfTokenizer {
             min_tokens.saturating_add(margin),
             TruncationDirection::Right,
         )?;
-        let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        let splits = words_and_tokens(&words);
         let complete = splits.len() == count;
-        let splits: Vec<(&str, &[Token])> = splits
-            .into_iter()
-            .map(|(word, _, tokens)| (word, tokens.as_deref().unwrap_or_default()))
-            .collect();
         let tokens = || splits.iter().flat_map(|(_, tokens)| tokens.iter());
         let kept = if margin == 0 {
             usize::MAX
@@ -244,6 +240,42 @@ impl HfTokenizer {
             Vec::new()
         };
         Ok(Encoded { ids, spans, complete })
+    }
+
+    /// All tokens of a text that is the end of another one, but for the first `margin` and as many after them as may depend on
+    /// what stands before the text. `None` as for [`tokenize`](Self::tokenize).
+    pub fn tokenize_end(&self, text: &str, margin: usize) -> Option<Vec<u32>> {
+        let tokenize = || -> tokenizers::Result<Vec<u32>> {
+            let mut words = self.words(text)?;
+            let model = self.inner.get_model();
+            words.tokenize(|word| model.tokenize(word.get()))?;
+            let words = words_and_tokens(&words);
+            let dropped = if margin == 0 { 0 } else { self.unsettled_start(&words, margin) };
+            let tokens = words.iter().flat_map(|(_, tokens)| tokens.iter());
+            Ok(tokens.map(|token| token.id).skip(dropped).collect())
+        };
+        catch_unwind(AssertUnwindSafe(tokenize)).ok()?.ok()
+    }
+
+    /// How many of the first tokens of these words, `margin` or more, may depend on what stands before the first word: those
+    /// after them begin with a word, or where [`Neighbours`] divide one.
+    fn unsettled_start(&self, words: &[(&str, &[Token])], margin: usize) -> usize {
+        let mut start = 0;
+        for (word, tokens) in words {
+            if start >= margin {
+                return start;
+            }
+            let settled = |&count: &usize| {
+                let at = tokens[count].offsets.0;
+                tokens[count - 1].offsets.1 == at && self.neighbours().settled(word, at)
+            };
+            let in_word = (margin - start..tokens.len()).filter(|_| self.neighbours_apply).find(settled);
+            if let Some(count) = in_word {
+                return start + count;
+            }
+            start += tokens.len();
+        }
+        start
     }
 
     /// How many of the first `kept` tokens of these words end with a word, or where [`Neighbours`] divide one: at most those
@@ -281,6 +313,57 @@ impl HfTokenizer {
             neighbours
         })
     }
+}
+
+/// Checks the tokens that are matched in a normalized text. `theirs` is the normalizer that they have gone through, where it
+/// is not the text's.
+fn check_normalized_tokens(
+    tokens: &[AddedToken],
+    normalizer: Option<&NormalizerWrapper>,
+    theirs: Option<Value>,
+) -> DefinitionResult<()> {
+    let theirs = theirs.map(build_normalizer).transpose()?;
+    let normalized = |content: &str, normalizer: Option<&NormalizerWrapper>| {
+        let mut text = NormalizedString::from(content);
+        let done = normalizer.map_or(Ok(()), |normalizer| normalizer.normalize(&mut text));
+        done.map(|()| text.get().to_owned()).map_err(|e| format!("normalizer: {e}"))
+    };
+    for token in tokens.iter().filter(|t| t.normalized && !t.content.is_empty()) {
+        let text = normalized(&token.content, normalizer)?;
+        if text.is_empty() {
+            // It would match everywhere, even inside characters.
+            return Err("nothing is left of an added token after normalization".into());
+        }
+        if theirs.is_some() && normalized(&token.content, theirs.as_ref())? != text {
+            return Err(format!(
+                "added_tokens: transformers 4 looks for the token `{:.40}` as the file's normalizer writes it, in texts that \
+                 tokenizer_config.json normalizes in another way: give its `do_lower_case`, `strip_accents` and \
+                 `tokenize_chinese_chars` the values of the file, or the token `\"normalized\": false`",
+                token.content
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn words_and_tokens(words: &PreTokenizedString) -> Vec<(&str, &[Token])> {
+    let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+    splits.into_iter().map(|(word, _, tokens)| (word, tokens.as_deref().unwrap_or_default())).collect()
+}
+
+fn crate_token(token: AddedToken) -> tokenizers::AddedToken {
+    tokenizers::AddedToken::from(token.content, token.special)
+        .single_word(token.single_word)
+        .lstrip(token.lstrip)
+        .rstrip(token.rstrip)
+        .normalized(token.normalized)
+}
+
+/// The id that the crate gives to the next token that is not in the vocabulary.
+fn next_id(tokenizer: &Inner) -> u32 {
+    let size = tokenizer.get_model().get_vocab_size() as u32;
+    let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder().keys().max();
+    added.map_or(size, |last| size.max(last + 1))
 }
 
 /// The smallest range around `span` that begins and ends between characters: a token of bytes may be a part of one.
@@ -340,13 +423,16 @@ fn build_normalizer(mut part: Value) -> DefinitionResult<NormalizerWrapper> {
     }
 }
 
-/// The template of pairs, found by sending two marked tokens through the post-processor. Without one, the query and then
+/// The template of pairs, with its token types or with 0, found by sending two marked tokens through the post-processor. Without one, the query and then
 /// the document.
-pub fn template_pieces(post_processor: Option<Value>) -> DefinitionResult<Vec<TemplatePiece>> {
+pub fn template_pieces(
+    post_processor: Option<Value>,
+    token_types: bool,
+) -> DefinitionResult<Vec<TemplatePiece>> {
     const QUERY: u32 = u32::MAX;
     const DOCUMENT: u32 = u32::MAX - 1;
     let Some(part) = post_processor else {
-        return Ok(vec![TemplatePiece::Query(0), TemplatePiece::Document(1)]);
+        return Ok(vec![TemplatePiece::Query(0), TemplatePiece::Document(token_types.into())]);
     };
     let processor: PostProcessorWrapper =
         serde_json::from_value(part).map_err(|e| format!("post_processor: {e}"))?;
@@ -354,10 +440,11 @@ pub fn template_pieces(post_processor: Option<Value>) -> DefinitionResult<Vec<Te
     let pair = processor
         .process(marked(QUERY), Some(marked(DOCUMENT)), true)
         .map_err(|e| format!("post_processor: {e}"))?;
-    let piece = |(&id, &token_type)| match id {
-        QUERY => TemplatePiece::Query(token_type),
-        DOCUMENT => TemplatePiece::Document(token_type),
-        special => TemplatePiece::Special(special, token_type),
+    let of_template = |token_type| if token_types { token_type } else { 0 };
+    let piece = |(&id, &token_type)| match (id, of_template(token_type)) {
+        (QUERY, token_type) => TemplatePiece::Query(token_type),
+        (DOCUMENT, token_type) => TemplatePiece::Document(token_type),
+        (special, token_type) => TemplatePiece::Special(special, token_type),
     };
     Ok(pair.get_ids().iter().zip(pair.get_type_ids()).map(piece).collect())
 }

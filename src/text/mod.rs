@@ -6,6 +6,7 @@ mod encoded;
 mod hf_tokenizer;
 mod plain;
 mod prefix;
+pub mod settings;
 mod settled;
 pub mod template;
 pub mod tokenizer;

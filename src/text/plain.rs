@@ -142,15 +142,7 @@ mod tests {
     use super::*;
 
     fn token(content: &str) -> AddedToken {
-        let content = content.to_owned();
-        AddedToken {
-            content,
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: false,
-            special: true,
-        }
+        AddedToken::plain(content.to_owned(), true)
     }
 
     fn parts(text: &str) -> Vec<String> {

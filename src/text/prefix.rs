@@ -32,6 +32,16 @@ pub fn prefix_end(text: &str, bytes: usize) -> PrefixEnd {
     }
 }
 
+/// The start of the longest suffix of at most `bytes` bytes that begins with a space after a word, or of a ragged one if that
+/// would be less than half of it.
+pub fn suffix_start(text: &str, bytes: usize) -> usize {
+    let Some(ragged) = text.len().checked_sub(bytes).filter(|at| *at > 0) else { return 0 };
+    let ragged = boundary(text, ragged);
+    let half = boundary(text, text.len() - bytes / 2);
+    let mut spaces = text[ragged..half].match_indices(' ').map(|(at, _)| ragged + at);
+    spaces.find(|&at| text[..at].chars().next_back().is_some_and(|c| !c.is_whitespace())).unwrap_or(ragged)
+}
+
 /// The last character boundary at or before `at`, which lies inside the text.
 fn boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)

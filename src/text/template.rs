@@ -6,7 +6,7 @@ use std::slice;
 use super::batch::Pair;
 use super::definition::{self, DefinitionResult};
 use super::encoded::Encoded;
-use super::truncation;
+use super::truncation::{self, TruncationSide};
 use super::windows::{self, Layout};
 use crate::error::{Error, Result};
 use crate::ranking::TruncatedTokens;
@@ -23,10 +23,22 @@ pub enum TemplatePiece {
     Document(u32),
 }
 
+impl TemplatePiece {
+    /// The id of a special token.
+    pub fn id(&self) -> Option<u32> {
+        match self {
+            Self::Special(id, _) => Some(*id),
+            Self::Query(_) | Self::Document(_) => None,
+        }
+    }
+}
+
 /// How a query and a document become one sequence.
 pub struct PairTemplate {
     pieces: Vec<TemplatePiece>,
     special_tokens: usize,
+    /// Where tokens are dropped.
+    side: TruncationSide,
 }
 
 impl PairTemplate {
@@ -59,7 +71,12 @@ impl PairTemplate {
             }
         }
         let special_tokens = pieces.len() - 2;
-        Ok(Self { pieces, special_tokens })
+        Ok(Self { pieces, special_tokens, side: TruncationSide::Right })
+    }
+
+    /// The same template for pairs that are truncated at this side.
+    pub fn truncated_at(self, side: TruncationSide) -> Self {
+        Self { side, ..self }
     }
 
     /// Special tokens of every pair.
@@ -87,7 +104,7 @@ impl PairTemplate {
             return Err(self.too_long(query, document, max_tokens, index));
         };
         let truncated = truncated_tokens((query, kept_q), (document, kept_d));
-        Ok(self.fill(&query.ids[..kept_q], &document.ids[..kept_d], truncated))
+        Ok(self.fill(self.kept(query, kept_q), self.kept(document, kept_d), truncated))
     }
 
     /// The windows of a pair, each with the bytes of the document, `text`, that it holds. The document was encoded with
@@ -121,9 +138,17 @@ impl PairTemplate {
                     [only] => only.0..only.1,
                 }
             };
-            (self.fill(&query.ids[..kept_q], &document.ids[tokens], truncated), bytes)
+            (self.fill(self.kept(query, kept_q), &document.ids[tokens], truncated), bytes)
         };
         Ok(windows.into_iter().map(window_pair).collect())
+    }
+
+    /// The `count` tokens of a text that truncation keeps.
+    fn kept<'a>(&self, text: &'a Encoded, count: usize) -> &'a [u32] {
+        match self.side {
+            TruncationSide::Right => &text.ids[..count],
+            TruncationSide::Left => &text.ids[text.ids.len() - count..],
+        }
     }
 
     /// The error of a pair that is longer than the window, or not known to fit it because a text was not read to its end:

@@ -9,7 +9,9 @@ pub use super::encoded::Encoded;
 use super::hf_tokenizer::{self, HfTokenizer};
 use super::plain::{Chunk, PlainWords};
 use super::prefix::{self, ShortenedText, Shortening};
+use super::settings::{Settings, SettingsFiles};
 use super::template::PairTemplate;
+use super::truncation::TruncationSide;
 use super::wordpiece::WordPiece;
 use crate::error::{Error, Result};
 
@@ -32,6 +34,8 @@ pub struct Tokenizer {
     /// The name of the tokenizer.json, for errors.
     file: String,
     template: PairTemplate,
+    /// The end of a text at which a pair is truncated.
+    side: TruncationSide,
     /// Whether words end before every space.
     splits_at_spaces: bool,
     /// Tokens to drop at the end of a prefix that ends at a space, if words end there.
@@ -53,6 +57,45 @@ impl Tokenizer {
     pub fn new(file: &str, json: &[u8], vocabulary: usize, token_types: usize) -> Result<Self> {
         let format = |message| Error::Format { file: file.to_owned(), message };
         let definition = Definition::parse(json, vocabulary).map_err(format)?;
+        Self::checked(file, definition, vocabulary, token_types)
+    }
+
+    /// Reads a tokenizer.json as the files beside it say. Also returns sentences for people about what was decided.
+    ///
+    /// Errors: [`Error::Format`], and [`Error::Unsupported`] for settings that are not supported.
+    pub fn with_settings(
+        file: &str,
+        json: &[u8],
+        files: &SettingsFiles<'_>,
+        vocabulary: usize,
+        token_types: usize,
+    ) -> Result<(Self, Vec<String>)> {
+        let format = |message| Error::Format { file: file.to_owned(), message };
+        let mut definition = Definition::parse(json, vocabulary).map_err(format)?;
+        let settings = Settings::apply(files, &mut definition, token_types)?;
+        let tokenizer = Self::checked(file, definition, vocabulary, token_types)?;
+        let side = settings.side;
+        let template = tokenizer.template.truncated_at(side);
+        let mut warnings = settings.warnings;
+        if !tokenizer.library.without_row.is_empty() {
+            let tokens: Vec<String> =
+                tokenizer.library.without_row.iter().map(|token| format!("`{token:.40}`")).collect();
+            warnings.push(format!(
+                "the word table has no row for added tokens of the tokenizer's settings, which transformers fails on where a \
+                 text has them: {} here are text like any other",
+                tokens.join(", ")
+            ));
+        }
+        Ok((Self { side, template, ..tokenizer }, warnings))
+    }
+
+    fn checked(
+        file: &str,
+        definition: Definition<'_>,
+        vocabulary: usize,
+        token_types: usize,
+    ) -> Result<Self> {
+        let format = |message| Error::Format { file: file.to_owned(), message };
         let build = || Self::build(file, definition, vocabulary, token_types);
         // Catches what the checks have missed.
         catch_unwind(AssertUnwindSafe(build))
@@ -94,12 +137,13 @@ impl Tokenizer {
         let clean_margin = spaced.map(str::len).max().unwrap_or(0);
         let ragged_margin = RAGGED_MARGIN.max(max_word_chars) + longest_added;
 
-        let pieces = hf_tokenizer::template_pieces(definition.post_processor)?;
+        let pieces = hf_tokenizer::template_pieces(definition.post_processor, definition.token_types)?;
         let library = HfTokenizer::new(
             definition.model,
             definition.normalizer,
             definition.pre_tokenizer,
-            definition.added_tokens,
+            (definition.added_tokens, definition.added_tokens_normalizer),
+            definition.split_special_tokens,
             vocabulary,
         )?;
         let tokenizer = Self {
@@ -107,6 +151,7 @@ impl Tokenizer {
             splits_at_spaces: library.splits_at_spaces(),
             library,
             file: file.to_owned(),
+            side: TruncationSide::Right,
             clean_margin,
             ragged_margin,
             shortens,
@@ -125,9 +170,11 @@ impl Tokenizer {
     }
 
     /// Reads `text` until there are at least `min_tokens` tokens, or to its end. The ids are the first ones of the whole
-    /// text's. Work is bounded by `min_tokens`, not by the text: about the first MiB is read of a text with less than one token
-    /// in 512 bytes, or of one word or run of that size whose first tokens depend on its end. Such a text is tokenized as if it
-    /// ended there, and is not [`complete`](Encoded::complete).
+    /// text's; where tokenizer_config.json has `truncation_side` left, the last ones, and the text is read from its end.
+    ///
+    /// Work is bounded by `min_tokens`, not by the text: about the first MiB is read of a text with less than one token in 512
+    /// bytes, or of one word or run of that size whose first tokens depend on its end. Such a text is tokenized as if it ended
+    /// there, and is not [`complete`](Encoded::complete).
     ///
     /// [`PairTemplate::truncated_pair`] needs more than `max_tokens` tokens of both sides. Since Hugging Face's
     /// `longest_first` gives an odd token to the side that is longer as a whole, it also needs more tokens of the document
@@ -135,7 +182,28 @@ impl Tokenizer {
     ///
     /// Errors: [`Error::Internal`].
     pub fn encode(&self, text: &str, min_tokens: usize) -> Result<Encoded> {
-        self.encode_as(text, min_tokens, false)
+        match self.side {
+            TruncationSide::Right => self.encode_as(text, min_tokens, false),
+            TruncationSide::Left => self.encode_end(text, min_tokens),
+        }
+    }
+
+    /// [`encode`](Self::encode) where a pair is truncated at its start: the ids are the last ones of the whole text's.
+    fn encode_end(&self, text: &str, min_tokens: usize) -> Result<Encoded> {
+        let max_bytes = max_bytes(min_tokens);
+        let mut bytes = min_tokens.saturating_mul(BYTES_PER_TOKEN).max(256);
+        loop {
+            bytes = bytes.min(max_bytes);
+            let start = prefix::suffix_start(text, bytes);
+            // The first tokens may differ from those of the whole text, as the last ones of a prefix may. Of a text that is
+            // not read any further they are kept.
+            let margin = if start == 0 || bytes == max_bytes { 0 } else { self.ragged_margin };
+            let ids = self.library.tokenize_end(&text[start..], margin).ok_or_else(|| self.failed())?;
+            if ids.len() >= min_tokens || margin == 0 {
+                return Ok(Encoded { ids, spans: Vec::new(), complete: start == 0 });
+            }
+            bytes = bytes.saturating_mul(2);
+        }
     }
 
     /// [`encode`](Self::encode), and the bytes of the text that each token stands for.
@@ -148,7 +216,7 @@ impl Tokenizer {
         if let Some(encoded) = self.encode_prefix(text, true, bytes, min_tokens, with_spans)? {
             return Ok(encoded);
         }
-        let max_bytes = SPARSE_BYTES.saturating_add(min_tokens.saturating_mul(SPARSE_BYTES_PER_TOKEN));
+        let max_bytes = max_bytes(min_tokens);
         let mut shortened = self.shortens.filter(|_| !with_spans).map(|how| ShortenedText::new(text, how));
         loop {
             bytes = bytes.saturating_mul(2).min(max_bytes);
@@ -262,10 +330,17 @@ impl Tokenizer {
         margin: usize,
         with_spans: bool,
     ) -> Result<Encoded> {
-        self.library.tokenize(text, min_tokens, margin, with_spans).ok_or_else(|| Error::Internal {
-            message: format!("the tokenizer of {} failed on a text", self.file),
-        })
+        self.library.tokenize(text, min_tokens, margin, with_spans).ok_or_else(|| self.failed())
     }
+
+    fn failed(&self) -> Error {
+        Error::Internal { message: format!("the tokenizer of {} failed on a text", self.file) }
+    }
+}
+
+/// The most bytes of a text that are read for so many tokens.
+fn max_bytes(min_tokens: usize) -> usize {
+    SPARSE_BYTES.saturating_add(min_tokens.saturating_mul(SPARSE_BYTES_PER_TOKEN))
 }
 
 #[cfg(test)]

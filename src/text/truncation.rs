@@ -2,6 +2,16 @@
 
 use crate::rerank_options::Truncation;
 
+/// The end of a text at which tokens are dropped when a pair is too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TruncationSide {
+    /// The first tokens are kept.
+    #[default]
+    Right,
+    /// The last tokens are kept.
+    Left,
+}
+
 /// Tokens to keep of a query and a document of the given lengths, so that together they have at most `budget` tokens:
 /// the window without the special tokens. `None` where the policy refuses the pair.
 ///

@@ -13,4 +13,5 @@ mod hub_cache;
 mod load;
 mod prompts;
 mod quantize;
+mod settings;
 mod vocabulary;

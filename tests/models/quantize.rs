@@ -52,9 +52,13 @@ fn a_quantized_file_gives_the_bits_of_quantizing_at_load_in_every_family() {
             "{family}: nothing was quantized"
         );
         let model = Reranker::builder().backend(Backend::Cpu).load_files(stored.clone()).unwrap();
+        let of_files = Reranker::builder().backend(Backend::Cpu).load_files(files.clone()).unwrap();
+        // The fixtures' tokenizers are read differently by versions 4 and 5 of transformers, and no other warning is given.
+        let about_tokenizer = |warning: &String| warning.starts_with("transformers 4 and 5 read");
+        assert!(of_files.info().warnings.iter().all(about_tokenizer), "{family}");
         assert_eq!(
-            (model.info().precision, &model.info().warnings[..]),
-            (Precision::Int8, &[][..]),
+            (model.info().precision, &model.info().warnings),
+            (Precision::Int8, &of_files.info().warnings),
             "{family}"
         );
         // Quantizing the result again changes no byte.
