@@ -8,6 +8,9 @@ use crate::model::files::ModelFiles;
 use crate::model::header::{StoredTensor, read_header};
 use crate::model::source::TensorSource;
 
+/// Stands between a module's folder and the names of its tensors, and in no other tensor's name.
+pub(super) const MODULE_SEPARATOR: char = '/';
+
 /// Opened weight files whose headers are parsed and checked.
 pub struct Checkpoint<'a> {
     sources: Vec<TensorSource<'a>>,
@@ -27,8 +30,10 @@ impl<'a> Checkpoint<'a> {
         let mut checkpoint =
             Self { sources: vec![], tensors: BTreeMap::new(), header_hashes: vec![], total_bytes: 0 };
         // A module's folder is the prefix of its tensors' names, which tells the tensors of several modules apart.
-        let modules =
-            files.modules.iter().filter_map(|m| Some((format!("{}/", m.path), m.weights.as_ref()?)));
+        let modules = files
+            .modules
+            .iter()
+            .filter_map(|m| Some((format!("{}{MODULE_SEPARATOR}", m.path), m.weights.as_ref()?)));
         let all = files.weights.iter().map(|file| (String::new(), file)).chain(modules);
         for (index, (prefix, file)) in all.enumerate() {
             let (source, length) = TensorSource::open(file)?;
@@ -48,7 +53,7 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// The tensors' names in alphabetical order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.tensors.keys().map(String::as_str)
     }
 

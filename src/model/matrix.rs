@@ -25,17 +25,21 @@ pub(super) struct StoredMatrix<'c> {
 }
 
 impl<'c> StoredMatrix<'c> {
-    /// The first of `names` that the checkpoint holds, with or without `prefix`, after a check of its type and shape.
+    /// The first of `names` that the checkpoint holds after `wrapper`, with or without `prefix`, after a check of its type and
+    /// shape.
     pub fn locate(
         checkpoint: &'c Checkpoint<'_>,
         names: &[String],
         prefix: &str,
+        wrapper: &str,
         shape: &[usize],
     ) -> Result<Self> {
         let without_prefix = |name| str::strip_prefix(name, prefix);
         let spellings = names.iter().flat_map(|name| [Some(name.as_str()), without_prefix(name)]).flatten();
-        let Some((name, stored)) = spellings.filter_map(|name| checkpoint.tensor(name)).next() else {
-            return Err(checkpoint.missing_tensor(names[0].clone()));
+        let wrapped = |name: &str| format!("{wrapper}{name}");
+        let Some((name, stored)) = spellings.filter_map(|name| checkpoint.tensor(&wrapped(name))).next()
+        else {
+            return Err(checkpoint.missing_tensor(wrapped(&names[0])));
         };
         let dtype = match stored.dtype {
             StoredType::F32 => Dtype::F32,

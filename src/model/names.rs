@@ -55,6 +55,33 @@ pub enum Qkv {
     Packed(&'static str),
 }
 
+/// What wrappers put before the names of a model's tensors, any of them after any other: torch.compile, data parallelism, a
+/// model that is a field of another, and sentence-transformers' list of modules.
+const WRAPPERS: [&str; 5] = ["_orig_mod.", "module.", "model.", "auto_model.", "0."];
+
+impl TensorNames {
+    /// What stands before every name of the encoder and of its head in a checkpoint with these tensors: nothing, unless the
+    /// word table is there under the names of wrappers alone. One of them may be the family's own prefix too: then the head
+    /// tells which it is.
+    pub fn wrapper<'n>(&self, tensors: impl Iterator<Item = &'n str> + Clone) -> &'n str {
+        let (word, head) = (format!("{}.weight", self.word), format!("{}.weight", self.classifier));
+        let before = tensors.clone().filter_map(|name| name.strip_suffix(&word));
+        let wrappers = before.flat_map(|before| [before.strip_suffix(self.prefix), Some(before)]).flatten();
+        let wrappers = wrappers.filter(|before| is_wrapper(before));
+        let has_head =
+            |before: &&str| tensors.clone().any(|name| name.strip_prefix(*before) == Some(head.as_str()));
+        let with_head = wrappers.clone().filter(has_head).min_by_key(|before| before.len());
+        with_head.or_else(|| wrappers.min_by_key(|before| before.len())).unwrap_or_default()
+    }
+}
+
+fn is_wrapper(mut before: &str) -> bool {
+    while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| before.strip_prefix(wrapper)) {
+        before = rest;
+    }
+    before.is_empty()
+}
+
 /// BERT, from which most other families' names are derived.
 pub const BERT: TensorNames = TensorNames {
     prefix: "bert.",

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::model::checkpoint::Checkpoint;
+use crate::model::checkpoint::{Checkpoint, MODULE_SEPARATOR};
 use crate::model::matrix::StoredMatrix;
 use crate::model::names::Qkv;
 use crate::model::spec::{Attention, DenseLayer, FeedForward, HeadLayer, NormOrder, Residual, Spec};
@@ -44,6 +44,8 @@ pub(super) enum TensorRole {
 pub struct Network<'c> {
     pub(super) spec: &'c Spec,
     pub(super) checkpoint: &'c Checkpoint<'c>,
+    /// What stands before the names of all tensors but those of modules: [`TensorNames::wrapper`].
+    pub(super) wrapper: &'c str,
     pub(super) word: StoredMatrix<'c>,
     pub(super) position: Option<StoredMatrix<'c>>,
     pub(super) token_type: Option<StoredMatrix<'c>>,
@@ -88,8 +90,9 @@ pub(super) struct EncoderLayer<'c> {
 impl<'c> Network<'c> {
     /// Locates every tensor that `spec` asks for, and checks its type and shape.
     pub fn locate(checkpoint: &'c Checkpoint<'c>, spec: &'c Spec) -> Result<Self> {
-        let locator = Locator { checkpoint, spec };
         let names = spec.names;
+        let wrapper = names.wrapper(checkpoint.names());
+        let locator = Locator { checkpoint, spec, wrapper };
         let (h, e) = (spec.hidden, spec.embedding);
         let encoder = |name: &str| format!("{}{name}", names.prefix);
         let table = |name: &str, rows| locator.table(&encoder(name), [rows, e]);
@@ -98,6 +101,7 @@ impl<'c> Network<'c> {
         Ok(Self {
             spec,
             checkpoint,
+            wrapper,
             word: table(names.word, spec.vocabulary)?,
             position: names.position.map(|name| table(name, spec.positions)).transpose()?,
             token_type: names.token_type.map(|name| table(name, spec.token_types)).transpose()?,
@@ -175,6 +179,7 @@ impl<'c> Network<'c> {
 struct Locator<'c> {
     checkpoint: &'c Checkpoint<'c>,
     spec: &'c Spec,
+    wrapper: &'c str,
 }
 
 impl<'c> Locator<'c> {
@@ -284,8 +289,10 @@ impl<'c> Locator<'c> {
         Ok(Affine { weight: locate("weight", "gamma")?, bias: bias.then(locate_bias).transpose()? })
     }
 
-    /// The first of `names` that the checkpoint holds, with or without the family's prefix.
+    /// The first of `names` that the checkpoint holds, with or without the family's prefix, after the wrapper's.
     fn locate(&self, names: &[String], shape: &[usize]) -> Result<StoredMatrix<'c>> {
-        StoredMatrix::locate(self.checkpoint, names, self.spec.names.prefix, shape)
+        // A module's tensors lie in a file of its own.
+        let wrapper = if names[0].contains(MODULE_SEPARATOR) { "" } else { self.wrapper };
+        StoredMatrix::locate(self.checkpoint, names, self.spec.names.prefix, wrapper, shape)
     }
 }

@@ -81,12 +81,14 @@ impl<'c> LoadPlan<'c> {
         position_tables::elements(self.spec()) + self.spec().head.iter().map(identity).sum::<u64>()
     }
 
-    /// One sentence for every tensor of the checkpoint that the network does not use. Pre-training heads and position
-    /// buffers are expected and not mentioned.
+    /// A sentence about names that only a wrapped model has, and one for every tensor of the checkpoint that the network does
+    /// not use. Pre-training heads and position buffers are expected and not mentioned.
     pub fn warnings(&self) -> Vec<String> {
         let used: BTreeSet<&str> = self.tensors.iter().map(|(matrix, _)| matrix.name()).collect();
         let scales: BTreeSet<String> = used.iter().map(|name| scales_name(name)).collect();
+        let wrapper = self.network.wrapper;
         let expected = |name: &str| {
+            let name = name.strip_prefix(wrapper).unwrap_or(name);
             name.starts_with("cls.")
                 || name.ends_with("embeddings.position_ids")
                 || name.ends_with("embeddings.token_type_ids")
@@ -99,6 +101,13 @@ impl<'c> LoadPlan<'c> {
             let file = checkpoint.source(stored).name();
             format!("`{file}`: tensor `{name}` is not part of {}", self.spec().architecture)
         };
-        unused.map(sentence).collect()
+        let file = checkpoint.source(self.network.word.stored()).name();
+        let wrapped = (!wrapper.is_empty()).then(|| {
+            format!(
+                "`{file}`: the names of the tensors start with `{wrapper}`, as a wrapper saves them, and are read without it; \
+                 transformers may find none of them"
+            )
+        });
+        wrapped.into_iter().chain(unused.map(sentence)).collect()
     }
 }

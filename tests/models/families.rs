@@ -103,6 +103,60 @@ fn bare_and_old_names_of_every_family_load_like_the_usual_ones() {
 }
 
 #[test]
+fn names_that_wrappers_lengthen_load_like_the_usual_ones_with_a_warning() {
+    for (family, prefix) in FAMILIES {
+        for wrapper in ["_orig_mod.", "module.", "model.", "0.auto_model.", "0.model.", "module._orig_mod."] {
+            for bare in [false, true] {
+                let mut all = tensors_of(family);
+                for tensor in &mut all {
+                    let name = tensor.name.strip_prefix(prefix).filter(|_| bare).unwrap_or(&tensor.name);
+                    tensor.name = format!("{wrapper}{name}");
+                }
+                let files = with(family, config_of(family, |_| {}), &all);
+                let case = format!("{family} after {wrapper}, bare: {bare}");
+                assert!(max_diff_from(family, &files, 2) <= 1e-6, "{case}");
+                // Without a head in the same file, the last wrapper may be the family's own prefix.
+                let own = if *family == "ettin" {
+                    wrapper.strip_suffix(prefix).unwrap_or(wrapper)
+                } else {
+                    wrapper
+                };
+                let own = if own == "0.auto_" { wrapper } else { own };
+                let sentence = format!("the names of the tensors start with `{own}`");
+                let warnings = warnings(&files);
+                let found = warnings.iter().filter(|warning| warning.contains(&sentence)).count();
+                let expected = usize::from(!own.is_empty());
+                assert_eq!((found, warnings.len()), (expected, expected), "{case}: {warnings:?}");
+            }
+        }
+    }
+}
+
+/// The warnings about a model's tensors.
+fn warnings(files: &ModelFiles) -> Vec<String> {
+    let spec = read_spec(files).unwrap();
+    let checkpoint = Checkpoint::open(files).unwrap();
+    LoadPlan::new(Network::locate(&checkpoint, &spec).unwrap(), Precision::F32).warnings()
+}
+
+#[test]
+fn tensors_outside_of_the_wrapper_are_missing() {
+    let mut all = tensors_of("bert");
+    for tensor in all.iter_mut().filter(|tensor| !tensor.name.starts_with("classifier.")) {
+        tensor.name = format!("_orig_mod.{}", tensor.name);
+    }
+    let error = load_error(&with("bert", config_of("bert", |_| {}), &all));
+    assert!(
+        matches!(&error, Error::MissingTensor { tensor, .. } if tensor == "_orig_mod.classifier.weight"),
+        "{error}"
+    );
+    all.iter_mut().for_each(|tensor| tensor.name = tensor.name.replace("_orig_mod.", "encoder."));
+    let error = load_error(&with("bert", config_of("bert", |_| {}), &all));
+    let first = "bert.embeddings.word_embeddings.weight";
+    assert!(matches!(&error, Error::MissingTensor { tensor, .. } if tensor == first), "{error}");
+}
+
+#[test]
 fn unsupported_values_of_a_family_are_refused_with_their_key() {
     for (family, key, value, message) in [
         (
