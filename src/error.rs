@@ -84,7 +84,7 @@ pub enum Error {
         /// The shape found in the file.
         found: Vec<usize>,
     },
-    /// A tensor is stored in a type that is not F32, F16 or BF16.
+    /// A tensor is stored in a type that is not F64, F32, F16 or BF16.
     TensorType {
         /// The tensor's name.
         tensor: String,
@@ -167,7 +167,7 @@ impl fmt::Display for Error {
                 write!(f, "tensor `{tensor}`: expected {expected:?}, found {found:?}")
             }
             Self::TensorType { tensor, found } => {
-                write!(f, "tensor `{tensor}`: expected F32, F16 or BF16, found {found}")
+                write!(f, "tensor `{tensor}`: expected F64, F32, F16 or BF16, found {found}")
             }
             Self::Unsupported { what, hint } => write!(f, "{what} is not supported: {hint}"),
             Self::MemoryLimit { needed, limit } => {

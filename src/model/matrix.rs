@@ -19,6 +19,7 @@ pub(super) struct StoredMatrix<'c> {
     offset: usize,
     rows: usize,
     cols: usize,
+    /// As it is in memory: what is stored in float64 is rounded to float32 as it is read.
     dtype: Dtype,
     /// For an I8 matrix: the scales of all its rows, and the index of the scale of the first row here.
     scales: Option<(&'c StoredTensor, usize)>,
@@ -42,7 +43,7 @@ impl<'c> StoredMatrix<'c> {
             return Err(checkpoint.missing_tensor(wrapped(&names[0])));
         };
         let dtype = match stored.dtype {
-            StoredType::F32 => Dtype::F32,
+            StoredType::F32 | StoredType::F64 => Dtype::F32,
             StoredType::F16 => Dtype::F16,
             StoredType::BF16 => Dtype::Bf16,
             StoredType::I8 if shape.len() == 2 => Dtype::I8,
@@ -70,7 +71,7 @@ impl<'c> StoredMatrix<'c> {
     pub fn slice(&self, range: Range<usize>) -> Self {
         let (rows, cols, stride) =
             if self.is_vector() { (1, range.len(), 1) } else { (range.len(), self.cols, self.cols) };
-        let offset = self.offset + range.start * stride * self.dtype.elem_bytes();
+        let offset = self.offset + range.start * stride * self.file_elem_bytes();
         let scales = self.scales.map(|(stored, first)| (stored, first + range.start));
         Self { offset, rows, cols, scales, ..*self }
     }
@@ -120,12 +121,26 @@ impl<'c> StoredMatrix<'c> {
         (self.rows * self.cols) as u64
     }
 
+    /// Whether the numbers are stored in float64, and rounded as they are read.
+    pub fn is_rounded(&self) -> bool {
+        self.stored.dtype == StoredType::F64
+    }
+
+    fn file_elem_bytes(&self) -> usize {
+        if self.is_rounded() { size_of::<f64>() } else { self.dtype.elem_bytes() }
+    }
+
     /// Bytes in the file, without those of the scales.
+    pub fn file_bytes(&self) -> usize {
+        self.rows * self.cols * self.file_elem_bytes()
+    }
+
+    /// Bytes in memory as it is read, without those of the scales.
     pub fn bytes(&self) -> usize {
         self.rows * self.cols * self.dtype.elem_bytes()
     }
 
-    /// Bytes in the file, those of the scales included.
+    /// Bytes in memory as it is read, those of the scales included.
     pub fn bytes_with_scales(&self) -> u64 {
         (self.bytes() + self.scales.map_or(0, |_| self.rows * size_of::<f32>())) as u64
     }

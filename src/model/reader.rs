@@ -60,21 +60,54 @@ impl<'c> TensorReader<'c> {
         matrix: StoredMatrix<'_>,
         buffers: &mut impl Iterator<Item = StagingBuf<'r>>,
     ) -> Result<LoadedTensor<'r>> {
-        let (start, count, stored) = (matrix.start(), matrix.bytes(), matrix.stored());
+        let (start, count, stored) = (matrix.start(), matrix.file_bytes(), matrix.stored());
         let source = self.checkpoint.source(stored);
         let bytes = match source.bytes() {
-            Some(all) => TensorBytes::Kept(Cow::Borrowed(&all[start as usize..][..count])),
+            Some(all) if !matrix.is_rounded() => {
+                let bytes = &all[start as usize..][..count];
+                if count == stored.bytes {
+                    stored.hash.get_or_init(|| xxh3_64(bytes));
+                }
+                TensorBytes::Kept(Cow::Borrowed(bytes))
+            }
+            Some(_) => {
+                let mut bytes = Vec::new();
+                self.append(matrix, &mut bytes)?;
+                TensorBytes::Kept(Cow::Owned(bytes))
+            }
             None => {
                 let mut buffer = buffers.next().expect("one for each matrix on disk");
-                source.append(start, count, &mut buffer.bytes, &mut |_| ())?;
+                self.append(matrix, &mut buffer.bytes)?;
                 TensorBytes::Staged(buffer)
             }
         };
-        if count == stored.bytes {
-            stored.hash.get_or_init(|| xxh3_64(&bytes));
-        }
         let scales = self.read_scales(matrix)?;
         Ok(LoadedTensor { bytes, scales, rows: matrix.rows(), cols: matrix.cols(), dtype: matrix.dtype() })
+    }
+
+    /// Appends a matrix as it is in memory: as it is stored, or rounded from float64. Hashes it on the way if it is the whole
+    /// tensor.
+    fn append(&self, matrix: StoredMatrix<'_>, to: &mut Vec<u8>) -> Result<()> {
+        let (start, count, stored) = (matrix.start(), matrix.file_bytes(), matrix.stored());
+        let source = self.checkpoint.source(stored);
+        let mut hash = (count == stored.bytes).then(Xxh3::new);
+        let mut update = |block: &[u8]| hash.as_mut().map_or((), |hash| hash.update(block));
+        if matrix.is_rounded() {
+            let bytes = matrix.bytes();
+            to.try_reserve_exact(bytes).map_err(|_| Error::OutOfMemory { bytes: bytes as u64 })?;
+            source.visit(start, count, &mut |block| {
+                update(block);
+                to.extend(
+                    block.as_chunks().0.iter().flat_map(|x| (f64::from_le_bytes(*x) as f32).to_le_bytes()),
+                );
+            })?;
+        } else {
+            source.append(start, count, to, &mut update)?;
+        }
+        if let Some(hash) = hash {
+            stored.hash.get_or_init(|| hash.digest());
+        }
+        Ok(())
     }
 
     /// The scales of the rows of an I8 matrix, else nothing.
@@ -102,22 +135,19 @@ impl<'c> TensorReader<'c> {
         if let Some(dtype) = matrix.converted_to(precision) {
             return self.read_converted(matrix, dtype);
         }
-        let (start, count, stored) = (matrix.start(), matrix.bytes(), matrix.stored());
+        let (start, count, stored) = (matrix.start(), matrix.file_bytes(), matrix.stored());
         let source = self.checkpoint.source(stored);
         let bytes = match source.static_bytes() {
-            Some(all) => {
+            Some(all) if !matrix.is_rounded() => {
                 let bytes = &all[start as usize..][..count];
                 if count == stored.bytes {
                     stored.hash.get_or_init(|| xxh3_64(bytes));
                 }
                 Cow::Borrowed(bytes)
             }
-            None => {
-                let (mut bytes, mut hash) = (Vec::new(), Xxh3::new());
-                source.append(start, count, &mut bytes, &mut |block| hash.update(block))?;
-                if count == stored.bytes {
-                    stored.hash.get_or_init(|| hash.digest());
-                }
+            _ => {
+                let mut bytes = Vec::new();
+                self.append(matrix, &mut bytes)?;
                 Cow::Owned(bytes)
             }
         };

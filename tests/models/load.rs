@@ -1,5 +1,6 @@
 //! Loading on several threads: the model does not depend on them, and no thread waits for ever.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crossrank::model::checkpoint::Checkpoint;
@@ -9,9 +10,10 @@ use crossrank::model::network::Network;
 use crossrank::model::plan::LoadPlan;
 use crossrank::model::weights::load_weights;
 use crossrank::reference::Reference;
-use crossrank::{Backend, Error, ModelFiles, Precision, Reranker};
+use crossrank::{Backend, Error, ModelFiles, Precision, Reranker, WeightFile};
 
 use crate::craft::*;
+use crate::golden::max_diff_from;
 
 /// Families whose tensors are read in different ways: whole, in thirds and halves, and more than once.
 const FAMILIES: [&str; 6] = ["bert", "bert-f16", "modernbert", "gte", "deberta-v2", "mpnet"];
@@ -37,6 +39,55 @@ fn hash_and_scores_are_the_same_on_any_number_of_threads_from_disk_and_from_memo
                 let scores = model.score(&[("a query", "a document"), ("x", "y z")]).unwrap();
                 let bits: Vec<u32> = scores.iter().flat_map(|s| &s.logits).map(|x| x.to_bits()).collect();
                 assert_eq!(bits, *first.get_or_insert(bits.clone()), "{family} on {threads} threads");
+            }
+        }
+    }
+}
+
+/// A fixture's tensors in float64, each number moved by less than half of a step of float32.
+fn in_f64(family: &str) -> Vec<u8> {
+    let mut all = tensors_of(family);
+    for tensor in all.iter_mut().filter(|tensor| tensor.dtype == "F32") {
+        let numbers = tensor.bytes.as_chunks().0.iter().enumerate();
+        let moved = numbers.map(|(i, bytes)| {
+            let factor = [1.0, 1.0 - 1e-8, 1.0 + 1e-8][i % 3];
+            f64::from(f32::from_le_bytes(*bytes)) * factor
+        });
+        tensor.bytes = moved.flat_map(f64::to_le_bytes).collect();
+        tensor.dtype = "F64".into();
+    }
+    file_of(&all)
+}
+
+#[test]
+fn numbers_in_f64_are_rounded_to_those_of_f32() {
+    for family in ["bert", "modernbert", "gte", "deberta-v2", "mpnet"] {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(fixture(family).join(file), dir.path().join(file)).unwrap();
+        }
+        let weights = in_f64(family);
+        std::fs::write(dir.path().join("model.safetensors"), &weights).unwrap();
+        let on_disk = ModelFiles::from_dir(dir.path()).unwrap();
+        assert!(max_diff_from(family, &on_disk, 2) <= 1e-6, "{family}");
+        let borrowed = ModelFiles {
+            weights: vec![WeightFile::Bytes("static".into(), Cow::Borrowed(&*Vec::leak(weights)))],
+            ..on_disk.clone()
+        };
+        let hash = on_disk.hash().unwrap();
+        let all = [on_disk, in_memory(dir.path()), borrowed];
+        for precision in [Precision::Auto, Precision::F16Weights, Precision::Int8] {
+            let bits = |files: &ModelFiles| -> Vec<u32> {
+                let builder = Reranker::builder().backend(Backend::Cpu).precision(precision).threads(2);
+                let model = builder.load_files(files.clone()).unwrap();
+                assert_eq!(model.info().hash, files.hash().unwrap(), "{family}");
+                let scores = model.score(&[("a query", "a document"), ("x", "y z")]).unwrap();
+                scores.iter().flat_map(|s| &s.logits).map(|x| x.to_bits()).collect()
+            };
+            let expected = bits(&ModelFiles::from_dir(&fixture(family)).unwrap());
+            for files in &all {
+                assert_eq!(files.hash().unwrap(), hash, "{family}");
+                assert_eq!(bits(files), expected, "{family} in {precision:?}");
             }
         }
     }
