@@ -30,6 +30,12 @@ pub const VOCABULARY_FILES: [(&str, u64); 5] = [
 pub const MAKE_TOKENIZER: &str = "Python's transformers makes one: \
                                   `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`";
 
+/// What to do about an adapter.
+pub const MERGE_ADAPTER: &str = "merge it with Python's peft: \
+                                 `AutoPeftModelForSequenceClassification.from_pretrained(folder, \
+                                 num_labels=N).merge_and_unload().save_pretrained(merged)`, and put the \
+                                 tokenizer beside it";
+
 /// The files of one model in Hugging Face layout.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {

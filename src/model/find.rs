@@ -6,11 +6,12 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::files::{
-    ADDED_TOKENS, MAKE_TOKENIZER, ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS,
+    ADDED_TOKENS, MAKE_TOKENIZER, MERGE_ADAPTER, ModelFiles, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS,
     SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG, VOCABULARY_FILES, WeightFile,
 };
 use crate::model::hub_cache::{self, MAIN};
 use crate::model::io::{MAX_CONFIG_BYTES, io_error, is_file, is_plain_name, parse_json, read_small};
+use crate::model::json::printable;
 use crate::model::modules;
 
 /// The most bytes of tokenizer.json: a vocabulary of 256 000 tokens takes about 35 MB.
@@ -24,6 +25,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("cross-encoder/ms-marco-MiniLM-L-6-v2", "cross-encoder/ms-marco-MiniLM-L6-v2"),
     ("cross-encoder/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L12-v2"),
 ];
+
+/// The file of Python's peft beside an adapter's weights.
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// Endings of weight files in other formats, which are recognized for the error message.
 const FOREIGN_FORMATS: &[(&str, &str)] = &[
@@ -75,6 +79,7 @@ impl ModelFiles {
             let hint = "it is a file: give the directory that holds config.json, tokenizer.json and model.safetensors";
             return Err(Error::NotFound { name, hint: hint.into() });
         }
+        refuse_adapter(dir)?;
         let config = read_small(&dir.join("config.json"), MAX_CONFIG_BYTES)?.ok_or_else(|| {
             let hint = "the directory holds no config.json: it needs config.json, tokenizer.json and model.safetensors";
             Error::NotFound { name: name.clone(), hint: hint.into() }
@@ -177,6 +182,23 @@ fn plain_folders(folder: &Path, name: &str) -> Vec<PathBuf> {
         dirs.push(folder.join(short));
     }
     dirs
+}
+
+/// Refuses a folder with an adapter such as LoRA's, which transformers adds to the model that lies beside it or that its
+/// configuration names.
+fn refuse_adapter(dir: &Path) -> Result<()> {
+    const KEY: &str = "base_model_name_or_path";
+    let Some(bytes) = read_small(&dir.join(ADAPTER_CONFIG), MAX_CONFIG_BYTES)? else { return Ok(()) };
+    let map: serde_json::Map<String, serde_json::Value> =
+        parse_json(ADAPTER_CONFIG, &bytes).unwrap_or_default();
+    let base = map.get(KEY).and_then(|base| base.as_str()).map(printable);
+    let of = base.map_or(String::new(), |base| format!(" of `{base}`"));
+    Err(Error::Unsupported {
+        what: format!("`{}` is the folder of an adapter{of} ({ADAPTER_CONFIG}), which", dir.display()),
+        hint: format!(
+            "{MERGE_ADAPTER}; if model.safetensors holds the merged model already, delete {ADAPTER_CONFIG}"
+        ),
+    })
 }
 
 /// The files of [`VOCABULARY_FILES`] that are there.

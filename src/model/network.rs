@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Checkpoint, MODULE_SEPARATOR};
+use crate::model::files::MERGE_ADAPTER;
 use crate::model::matrix::StoredMatrix;
 use crate::model::names::Qkv;
 use crate::model::spec::{Attention, DenseLayer, FeedForward, HeadLayer, NormOrder, Residual, Spec};
@@ -242,8 +243,16 @@ impl<'c> Locator<'c> {
     }
 
     /// Refuses a checkpoint with tensors that only a variant of the architecture has: it would load, but compute something
-    /// else.
+    /// else. Refuses the tensors of an adapter too.
     fn refuse_variants(&self) -> Result<()> {
+        // The matrices of an adapter, and that to which they are added.
+        const ADAPTER: [&str; 2] = [".lora_", ".base_layer."];
+        if let Some(name) =
+            self.checkpoint.names().find(|name| ADAPTER.iter().any(|part| name.contains(part)))
+        {
+            let what = format!("a checkpoint with a tensor `{name}` of an adapter");
+            return Err(Error::Unsupported { what, hint: MERGE_ADAPTER.into() });
+        }
         let of_variant = |name: &&str| self.spec.names.variant_markers.iter().any(|part| name.contains(part));
         match self.checkpoint.names().find(of_variant) {
             None => Ok(()),

@@ -105,6 +105,46 @@ fn other_weight_formats_are_named_with_a_repository_to_use() {
     }
 }
 
+/// transformers adds the adapter to the model beside it, or to the one that its configuration names.
+#[test]
+fn a_folder_with_an_adapter_is_refused_with_what_to_do() {
+    let dir = directory();
+    let path = dir.path().join("adapter_config.json");
+    for (config, of) in [
+        (r#"{"peft_type": "LORA", "base_model_name_or_path": "org/base"}"#, " of `org/base`"),
+        ("{}", ""),
+        ("no JSON", ""),
+    ] {
+        std::fs::write(&path, config).unwrap();
+        let Error::Unsupported { what, hint } = error_of(dir.path()) else { panic!("not Unsupported") };
+        let folder = dir.path().display();
+        assert_eq!(what, format!("`{folder}` is the folder of an adapter{of} (adapter_config.json), which"));
+        assert!(
+            hint.contains("merge_and_unload()") && hint.ends_with("delete adapter_config.json"),
+            "{hint}"
+        );
+    }
+    // As peft saves it: without a model.
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::remove_file(dir.path().join(file)).unwrap();
+    }
+    assert!(matches!(error_of(dir.path()), Error::Unsupported { .. }));
+
+    // And as a wrapped model's state: the adapter among the weights.
+    for name in ["query.lora_A.default.weight", "query.base_layer.weight"] {
+        let weights = edited(|all| {
+            all.push(TestTensor {
+                name: format!("base_model.model.bert.encoder.layer.0.attention.self.{name}"),
+                dtype: "F32".into(),
+                shape: vec![1],
+                bytes: vec![0; 4],
+            });
+        });
+        let error = load_error(&with_weights(weights)).to_string();
+        assert!(error.contains(name) && error.contains("merge_and_unload()"), "{error}");
+    }
+}
+
 #[test]
 fn a_directory_in_place_of_a_file_is_an_error() {
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
