@@ -530,9 +530,17 @@ fn crafted_files_are_format_errors_and_never_reach_the_panic_hook() {
             vec![(
                 "/normalizer",
                 json!({"type": "Sequence", "normalizers": [
-                {"type": "Prepend", "prepend": "é"}, {"type": "StripAccents"}]}),
+                {"type": "Prepend", "prepend": ""}, {"type": "StripAccents"}]}),
             )],
-            "`Prepend` is not one of",
+            "`Prepend` has nothing to prepend",
+        ),
+        (
+            vec![("/normalizer", json!({"type": "Prepend", "prepend": "x".repeat(300)}))],
+            "can make a text 301 times as long",
+        ),
+        (
+            vec![("/pre_tokenizer", json!({"type": "CharDelimiterSplit", "delimiter": "ab"}))],
+            "pre_tokenizer: ",
         ),
     ] {
         let found = message(&file(&changes));
@@ -577,6 +585,52 @@ fn every_kind_of_model_gives_the_ids_of_whole_tokenization() {
                 whole.pair("the an", &document, 16),
                 "case {case}: {model}"
             );
+        }
+    }
+}
+
+/// The ids are those of Python's tokenizers 0.23.3.
+#[test]
+fn rare_components_give_the_ids_of_the_real_package_and_of_whole_tokenization() {
+    let unigram = json!({"type": "Unigram", "unk_id": 0, "vocab": [["[UNK]", 0.0], ["▁", -2.0], ["a", -2.5], ["b", -2.5],
+        ["ab", -3.5], ["▁a", -3.0], ["か", -3.0], ["漢", -3.0], ["漢か", -3.2], [" ", -2.0], ["a漢", -2.1], ["жa", -2.2],
+        ["ж", -4.0], ["Ġ", -2.0], ["Ã", -3.0], ["©", -3.0], ["aĠ", -2.2]]});
+    let prepend = json!({"type": "Prepend", "prepend": "▁"});
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let both = json!({"type": "Sequence", "normalizers": [prepend, replace]});
+    let bytes = json!({"type": "ByteLevel"});
+    let split = |at: &str| json!({"type": "CharDelimiterSplit", "delimiter": at});
+    let (scripts, spaces) = (json!({"type": "UnicodeScripts"}), json!({"type": "WhitespaceSplit"}));
+    let scripts_and_spaces = json!({"type": "Sequence", "pretokenizers": [scripts, spaces]});
+    let none = Value::Null;
+    for (normalizer, pre_tokenizer, first, second, third) in [
+        (&both, &none, &[1, 4, 5, 8, 2, 1, 3, 2][..], &[1, 11, 3, 1, 0, 1, 5, 0, 1, 4][..], 5),
+        (&prepend, &spaces, &[1, 4, 10, 6, 2, 3, 2], &[1, 11, 3, 0, 2, 0, 4], 5),
+        (&bytes, &none, &[4, 13, 2, 0, 16, 3, 2], &[0, 4, 13, 14, 15, 13, 13, 2, 0, 13, 4], 2),
+        (&bytes, &split("Ġ"), &[4, 2, 0, 2, 3, 2], &[0, 4, 14, 15, 2, 0, 4], 2),
+        (&none, &split(" "), &[4, 10, 6, 2, 3, 2], &[11, 3, 0, 2, 0, 4], 2),
+        (&none, &split("か"), &[4, 9, 10, 2, 9, 3, 2], &[11, 3, 9, 0, 9, 9, 2, 0, 9, 4], 2),
+        (&none, &scripts, &[4, 9, 2, 8, 2, 9, 3, 2], &[12, 4, 9, 0, 9, 9, 2, 0, 9, 4], 2),
+        (&none, &scripts_and_spaces, &[4, 2, 8, 2, 3, 2], &[12, 4, 0, 2, 0, 4], 2),
+    ] {
+        let case = format!("{normalizer} {pre_tokenizer}");
+        let changes = [
+            ("/model", unigram.clone()),
+            ("/normalizer", normalizer.clone()),
+            ("/pre_tokenizer", pre_tokenizer.clone()),
+        ];
+        let json = file(&changes);
+        let (tokenizer, whole) = (Tokenizer::new("tokenizer.json", &json, 17, 2).unwrap(), Whole::new(&json));
+        for (text, ids) in [("ab a漢かa ba", first), ("жab é  a. ab", second), ("a", &[third])] {
+            assert_eq!(tokenizer.encode(text, 100).unwrap().ids, ids, "{case}: {text}");
+        }
+        let mut texts = Texts(5);
+        for count in 0..40 {
+            let text = format!("{} {}", "ab a漢かa ba ".repeat(count * 3), texts.text(count * 20));
+            check_prefix(&case, &tokenizer, &whole, &text, 1 + texts.below(200));
+        }
+        for unit in ["a", "か", "ab ", " ", "é", "жa漢", "a か"] {
+            check_prefix(&case, &tokenizer, &whole, &unit.repeat(3001), 129);
         }
     }
 }

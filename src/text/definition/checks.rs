@@ -13,6 +13,7 @@ const MAX_EXPANSION: usize = 256;
 
 const NORMALIZERS: &[&str] = &[
     "BertNormalizer",
+    "ByteLevel",
     "Lowercase",
     "NFC",
     "NFD",
@@ -20,6 +21,7 @@ const NORMALIZERS: &[&str] = &[
     "NFKD",
     "Nmt",
     "Precompiled",
+    "Prepend",
     "Replace",
     "Sequence",
     "Strip",
@@ -28,11 +30,13 @@ const NORMALIZERS: &[&str] = &[
 const PRE_TOKENIZERS: &[&str] = &[
     "BertPreTokenizer",
     "ByteLevel",
+    "CharDelimiterSplit",
     "Digits",
     "Metaspace",
     "Punctuation",
     "Sequence",
     "Split",
+    "UnicodeScripts",
     "Whitespace",
     "WhitespaceSplit",
 ];
@@ -72,6 +76,15 @@ pub fn check_normalizer(part: &Value) -> DefinitionResult<()> {
                     _ => content.saturating_add(1),
                 }
             }
+            // A byte becomes a character of at most two.
+            "ByteLevel" => 2,
+            "Prepend" => match part["prepend"].as_str() {
+                // The crate loses count of the characters.
+                None | Some("") => {
+                    return Err("normalizer `Prepend` has nothing to prepend: remove it".into());
+                }
+                Some(prepended) => prepended.len().saturating_add(1),
+            },
             "Precompiled" => check_character_map(&character_map_bytes(part)?)?,
             _ => 1,
         };
