@@ -79,7 +79,7 @@ pub struct ModuleFiles {
     pub path: String,
     /// The Python class, for example `sentence_transformers.models.Dense`.
     pub class: String,
-    /// The contents of its config.json.
+    /// The contents of its config.json; empty where there is none.
     pub config: Vec<u8>,
     /// Its model.safetensors, where it has weights.
     pub weights: Option<WeightFile>,

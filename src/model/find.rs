@@ -26,6 +26,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("cross-encoder/ms-marco-MiniLM-L-12-v2", "cross-encoder/ms-marco-MiniLM-L12-v2"),
 ];
 
+/// What training leaves beside the weights, in the same formats.
+const TRAINING_FILES: [&str; 4] = ["training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin"];
+
 /// The file of Python's peft beside an adapter's weights.
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 
@@ -276,16 +279,28 @@ fn no_weights(dir: &Path) -> Error {
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flat_map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()))
         .collect();
-    for (ending, format) in FOREIGN_FORMATS {
-        if let Some(file) = names.iter().find(|name| name.ends_with(ending)) {
+    let shard_or_other = names.iter().find(|name| name.ends_with(".safetensors"));
+    let foreign = FOREIGN_FORMATS.iter().filter(|_| shard_or_other.is_none());
+    for (ending, format) in foreign {
+        if let Some(file) =
+            names.iter().find(|name| name.ends_with(ending) && !TRAINING_FILES.contains(&name.as_str()))
+        {
             return Error::Unsupported {
                 what: format!("`{shown}` holds only {format} weights (`{file}`), which"),
                 hint: format!("use {instead}, whose weights are safetensors"),
             };
         }
     }
-    Error::NotFound {
-        name: shown,
-        hint: format!("the directory holds no model.safetensors: download it again, or use {instead}"),
-    }
+    let hint = match shard_or_other {
+        Some(shard) if shard.contains("-of-") => {
+            format!("the directory holds `{shard}`, but no model.safetensors.index.json: download it again")
+        }
+        Some(other) => {
+            format!(
+                "the directory holds no model.safetensors, but `{other}`: if that is the model, rename it"
+            )
+        }
+        None => format!("the directory holds no model.safetensors: download it again, or use {instead}"),
+    };
+    Error::NotFound { name: shown, hint }
 }

@@ -126,6 +126,11 @@ pub fn io_error(path: &Path, error: io::Error) -> Error {
 
 /// Parses JSON; the error names the file, and its length is limited.
 pub fn parse_json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+    // Some editors write it, and transformers refuses it too.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        let message = "starts with a byte order mark: save it as UTF-8 without one".into();
+        return Err(Error::Format { file: file.into(), message });
+    }
     serde_json::from_slice(bytes).map_err(|e| {
         let message = e.to_string();
         let mut shown: String = message.chars().take(MAX_MESSAGE_CHARS).collect();

@@ -1,5 +1,6 @@
 //! Heads that sentence-transformers stores as modules in folders beside the encoder, which modules.json lists in order.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -16,6 +17,8 @@ use crate::model::torch::{self, TorchClass};
 /// A head has about four modules; this bounds how many folders are read.
 const MAX_MODULES: usize = 16;
 
+/// The file that lists the modules.
+const LIST: &str = "modules.json";
 /// The key of a dense layer's activation.
 const ACTIVATION: &str = "activation_function";
 /// What the pooling and all layers but the last write, and what all layers read.
@@ -25,7 +28,7 @@ const SCORES: &str = "scores";
 
 /// Reads the modules that the modules.json of a directory lists after the encoder, which lies in the directory itself.
 pub(super) fn read_modules(dir: &Path) -> Result<Vec<ModuleFiles>> {
-    let list_path = dir.join("modules.json");
+    let list_path = dir.join(LIST);
     let Some(list) = read_small(&list_path, MAX_CONFIG_BYTES)? else { return Ok(Vec::new()) };
     let file = list_path.display().to_string();
     let list: Vec<Map<String, Value>> = parse_json(&file, &list)?;
@@ -37,9 +40,18 @@ pub(super) fn read_modules(dir: &Path) -> Result<Vec<ModuleFiles>> {
         let value = module.get(key).and_then(Value::as_str).map(str::to_owned);
         value.ok_or_else(|| format_error(format!("key `{key}`: expected a string for every module")))
     };
-    let mut modules = Vec::new();
-    for module in &list {
+    let (mut modules, mut names) = (Vec::new(), BTreeSet::new());
+    for (index, module) in list.iter().enumerate() {
         let (path, class) = (string(module, "path")?, string(module, "type")?);
+        if path.is_empty() != (index == 0) {
+            let message = "expected the encoder, whose path is empty, as the first module and nowhere else";
+            return Err(format_error(message.into()));
+        }
+        // sentence-transformers would put the second one in the place of the first.
+        let name = module.get("name").and_then(Value::as_str);
+        if let Some(name) = name.filter(|name| !names.insert(*name)) {
+            return Err(format_error(format!("lists two modules of the name `{}`", printable(name))));
+        }
         if path.is_empty() {
             continue;
         }
@@ -52,8 +64,7 @@ pub(super) fn read_modules(dir: &Path) -> Result<Vec<ModuleFiles>> {
         let folder = dir.join(&path);
         let weights = folder.join("model.safetensors");
         modules.push(ModuleFiles {
-            config: read_small(&folder.join("config.json"), MAX_CONFIG_BYTES)?
-                .unwrap_or_else(|| b"{}".into()),
+            config: read_small(&folder.join("config.json"), MAX_CONFIG_BYTES)?.unwrap_or_default(),
             weights: is_file(&weights)?.then_some(WeightFile::Path(weights)),
             path,
             class,
@@ -132,6 +143,12 @@ fn parse_modules(files: &ModelFiles) -> Result<Vec<Module<'_>>> {
         // Outside of training, dropout passes everything on.
         if class != "Dropout" {
             let file = format!("{}/config.json", files.path);
+            if files.config.is_empty() {
+                return Err(missing_file(&file));
+            }
+            if class != "Pooling" && files.weights.is_none() {
+                return Err(missing_file(&format!("{}/model.safetensors", files.path)));
+            }
             let config = Config { map: parse_json(&file, &files.config)?, file };
             modules.push(Module { files, class, config });
         }
@@ -139,10 +156,19 @@ fn parse_modules(files: &ModelFiles) -> Result<Vec<Module<'_>>> {
     Ok(modules)
 }
 
+/// The error for a folder that lacks a file.
+fn missing_file(file: &str) -> Error {
+    let message = format!(
+        "lists a module whose file `{file}` is not there: download the model again, or save it with sentence-transformers 6, \
+         which writes that file"
+    );
+    Error::Format { file: LIST.into(), message }
+}
+
 fn unsupported_classes(files: &ModelFiles, hint: &str) -> Error {
     let classes: Vec<&str> =
         files.modules.iter().map(|module| module.class.rsplit('.').next().unwrap_or_default()).collect();
-    let what = format!("modules.json with {}", printable(&classes.join(", ")));
+    let what = format!("{LIST} with {}", printable(&classes.join(", ")));
     Error::Unsupported { what, hint: hint.into() }
 }
 

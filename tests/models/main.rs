@@ -6,6 +6,7 @@ mod checkpoint;
 mod common;
 mod config;
 mod craft;
+mod edited;
 mod families;
 mod files;
 mod golden;
