@@ -96,13 +96,14 @@ pub fn max_logit_error(folder: &str, name: &str, builder: RerankerBuilder) -> f6
 }
 
 /// The folders of heads that sentence-transformers saved as modules.
-pub const MODULES: [&str; 8] = [
+pub const MODULES: [&str; 9] = [
     "cls-dense",
     "cls-residual-norm",
     "cls-three-dense",
     "last-scores-residual",
     "max-wide",
     "mean-norm-dense",
+    "mean-norm-f64",
     "sqrt-narrow-residual",
     "weighted-residual",
 ];
