@@ -11,6 +11,7 @@ if ! python3 -c 'import ensurepip' 2>/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3 python3-venv >/dev/null
 fi
 
+export PYTHONDONTWRITEBYTECODE=1
 folder=$PWD/target/tokenizers
 mkdir -p "$folder"
 # The answers of one version; the other's are made at the same time.
@@ -20,7 +21,7 @@ generate() {
     if ! cmp -s "$requirements" "$venv/requirements.txt"; then
         rm -rf "$venv"
         python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+        "$venv/bin/pip" install --quiet --no-cache-dir --disable-pip-version-check -r "$requirements"
         cp "$requirements" "$venv/requirements.txt"
     fi
     "$venv/bin/python" tests/tokenizers/generate.py tests/fixtures "$folder"
