@@ -2,8 +2,8 @@
 //!
 //! | Key | Default | What is done |
 //! | --- | --- | --- |
-//! | tokenizer_class | config.json's, else that of model_type | chooses the row of [`CLASSES`]; an unknown one is refused |
-//! | do_lower_case, strip_accents, tokenize_chinese_chars | true, null, true | version 4: written into a BertNormalizer that differs, by classes with [`Rebuild::WordPiece`]; version 5: make a new one |
+//! | tokenizer_class | config.json's, else that of model_type | chooses the row of `CLASSES` (settings/classes.rs); an unknown one is refused |
+//! | do_lower_case, strip_accents, tokenize_chinese_chars | true, null, true | version 4: written into a BertNormalizer that differs, by classes with `Rebuild::WordPiece`; version 5: make a new one |
 //! | add_prefix_space | false | written into a ByteLevel pre-tokenizer that differs; version 5: by RobertaTokenizer alone |
 //! | trim_offsets | true | nothing: it moves offsets, and no id |
 //! | truncation_side | tokenizer.json's truncation, else right | which end of a text is kept |
