@@ -52,9 +52,29 @@ fn max_seq_length(bytes: &[u8]) -> Result<Option<usize>> {
     let config = Config { file: file.into(), map: parse_json(file, bytes)? };
     config.only("do_lower_case", &json!(false), "put a Lowercase normalizer into tokenizer.json")?;
     config.only("tokenizer_name_or_path", &Value::Null, "put that tokenizer's files beside config.json")?;
-    for key in ["tokenizer_args", "processor_kwargs", "processing_kwargs"] {
+    for (key, remedy) in [
+        ("tokenizer_args", "put them into tokenizer_config.json"),
+        ("processor_kwargs", "put them into tokenizer_config.json"),
+        ("processing_kwargs", "put them into tokenizer_config.json"),
+        ("config_args", "put them into config.json"),
+        ("config_kwargs", "put them into config.json"),
+    ] {
         if config.get(key).is_some_and(|arguments| !arguments.is_null() && *arguments != json!({})) {
-            return Err(config.unsupported(key, "arguments", "put them into tokenizer_config.json"));
+            return Err(config.unsupported(key, "arguments", remedy));
+        }
+    }
+    // How PyTorch computes, not what.
+    const HARMLESS: &[&str] =
+        &["attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "torch_dtype"];
+    for key in ["model_args", "model_kwargs"] {
+        let arguments = config.get(key).and_then(Value::as_object);
+        let other = arguments.and_then(|all| all.keys().find(|name| !HARMLESS.contains(&name.as_str())));
+        if let Some(name) = other {
+            return Err(config.unsupported(
+                key,
+                &format!("argument `{name:.40}`"),
+                "put it into config.json",
+            ));
         }
     }
     config.length_limit("max_seq_length")

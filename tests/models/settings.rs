@@ -250,6 +250,10 @@ fn keys_of_the_module_that_change_what_is_read_are_refused() {
         (json!({"tokenizer_name_or_path": "bert-base-uncased"}), "tokenizer_name_or_path"),
         (json!({"tokenizer_args": {"use_fast": false}}), "tokenizer_args"),
         (json!({"processing_kwargs": {"text": {"max_length": 16}}}), "processing_kwargs"),
+        (json!({"config_args": {"type_vocab_size": 1}}), "config_args"),
+        (json!({"config_kwargs": {"num_labels": 3}}), "config_kwargs"),
+        (json!({"model_args": {"torch_dtype": "float32", "num_labels": 3}}), "model_args"),
+        (json!({"model_kwargs": {"subfolder": "other"}}), "model_kwargs"),
         (json!({"max_seq_length": 0}), "max_seq_length"),
     ] {
         let mut files = ModelFiles::find(&fixture("bert")).unwrap();
@@ -257,6 +261,11 @@ fn keys_of_the_module_that_change_what_is_read_are_refused() {
         let message = load(files).err().unwrap().to_string();
         assert!(message.contains(key), "{message}");
     }
+    let mut files = ModelFiles::find(&fixture("bert")).unwrap();
+    let harmless =
+        json!({"model_args": {"attn_implementation": "sdpa", "torch_dtype": "float16"}, "config_args": {}});
+    replace(&mut files, "sentence_bert_config.json", harmless);
+    load(files).unwrap();
 }
 
 #[test]
