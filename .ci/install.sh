@@ -13,6 +13,6 @@ prefix=$(mktemp -d)
 trap 'rm -rf "$prefix"' EXIT
 packaging/install.sh "$prefix"
 # The tests are compiled with the features of the other steps, so that nothing is compiled again for them.
-export CROSSRANK_REQUIRE_TOOLS=1
+export CROSSRANK_REQUIRE_TOOLS=1 CROSSRANK_BUILT=$prefix/lib
 CROSSRANK_PREFIX=$prefix cargo test --all-features --test install
-CROSSRANK_BUILT=$prefix/lib cargo test --all-features --test bindings
+cargo test --all-features --test bindings
